@@ -1,0 +1,59 @@
+/*
+ * The open connections of this instance, found by what one asks for them: an id, a user. Each look-up is a map, so that
+ * a user with three connections costs three, not all.
+ */
+import type { Connection } from './connection'
+
+/** What the outside sees of the registry. */
+export interface ConnectionList extends Iterable<Connection> {
+  /** How many connections are open on this instance. */
+  readonly size: number
+  /** The connection with this id, on this instance. */
+  get (id: string): Connection | undefined
+  /** The connections whose claims have this `sub`, on this instance. */
+  bySub (sub: string): Connection[]
+}
+
+/** The registry of open connections. */
+export class Connections implements ConnectionList {
+  readonly #byId = new Map<string, Connection>()
+  /** One connection stands by itself: most users have one, and a set costs 200 bytes. */
+  readonly #bySub = new Map<string, Connection | Set<Connection>>()
+
+  get size (): number {
+    return this.#byId.size
+  }
+
+  get (id: string): Connection | undefined {
+    return this.#byId.get(id)
+  }
+
+  bySub (sub: string): Connection[] {
+    const found = this.#bySub.get(sub)
+    if (found === undefined) return []
+    return found instanceof Set ? [...found] : [found]
+  }
+
+  [Symbol.iterator] (): Iterator<Connection> {
+    return this.#byId.values()
+  }
+
+  add (connection: Connection): void {
+    this.#byId.set(connection.id, connection)
+    const { sub } = connection
+    if (sub === null) return
+    const found = this.#bySub.get(sub)
+    if (found === undefined) this.#bySub.set(sub, connection)
+    else if (found instanceof Set) found.add(connection)
+    else this.#bySub.set(sub, new Set([found, connection]))
+  }
+
+  remove (connection: Connection): void {
+    if (!this.#byId.delete(connection.id)) return
+    const { sub } = connection
+    if (sub === null) return
+    const found = this.#bySub.get(sub)
+    if (found instanceof Set && found.size > 1) found.delete(connection)
+    else this.#bySub.delete(sub)
+  }
+}

@@ -1,0 +1,239 @@
+/*
+ * Where a token may be in a handshake. It is taken out of the URL and of the subprotocols before Fastify sees the
+ * request, since the URL goes into the log and the first subprotocol into the answer; header and cookie are taken out
+ * when they have been read. What is taken depends on the names in use anywhere in the app, what counts on the route's.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
+import { WsAuthError } from './errors'
+import { countHeader } from './opening-handshake'
+import type { TokenSources } from './options'
+import { findParam } from './route-path'
+import type { RoutePath } from './route-path'
+
+/** The name of the `token` option that a token was found by. */
+export type TokenSource = 'header' | 'subprotocol' | 'query' | 'cookie' | 'param'
+
+/** A token, and where it was. */
+export interface Credential {
+  readonly token: string
+  readonly source: TokenSource
+}
+
+/** The names in use anywhere in the app. */
+export interface KnownNames {
+  readonly query: Set<string>
+  readonly subprotocol: Set<string>
+  readonly paths: RoutePath[]
+  /** What ends the path: `?` and `#`, and `;` where the router was told so. */
+  readonly queryStart: RegExp
+}
+
+interface FoundToken {
+  readonly name: string
+  readonly token: string
+}
+
+/** What was taken out of a request before Fastify saw it. */
+export interface TakenCredentials {
+  readonly query: readonly FoundToken[]
+  readonly param: FoundToken | null
+  readonly subprotocol: readonly FoundToken[]
+  /** False where the subprotocols are no valid list, or none is left that could be chosen. */
+  readonly hasValidProtocols: boolean
+}
+
+/** What was taken out of a request's headers when they had been used. */
+export interface TakenHeaders {
+  readonly header: readonly FoundToken[]
+  readonly cookie: readonly FoundToken[]
+}
+
+/** What stands in the path in place of a token. */
+export const PARAM_PLACEHOLDER = '-'
+
+/** RFC 9110, 5.6.2. */
+const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+/** RFC 6750, 2.1; the scheme is compared without case (RFC 9110, 11.1). */
+const BEARER = /^bearer(?: +(.*))?$/i
+/** The one-entry form of a subprotocol: `base64url.<marker>.<token in base64url>`. */
+const ENCODED = /^base64url\.([^.]+)\.(.*)$/
+
+const NONE: readonly never[] = []
+const NOTHING: TakenCredentials = { query: NONE, param: null, subprotocol: NONE, hasValidProtocols: true }
+
+/** Takes the tokens out of a request's URL and subprotocols. */
+export function takeCredentials (request: IncomingMessage, names: KnownNames): TakenCredentials {
+  const query = takeFromQuery(request, names)
+  const param = takeFromPath(request, names)
+  const protocols = request.headers['sec-websocket-protocol']
+  if (protocols === undefined) return query === NONE && param === null ? NOTHING : { ...NOTHING, query, param }
+  return { query, param, ...takeFromProtocols(request, protocols, names.subprotocol) }
+}
+
+function takeFromQuery (request: IncomingMessage, names: KnownNames): readonly FoundToken[] {
+  const url = request.url ?? ''
+  const start = url.search(names.queryStart)
+  if (start === -1 || names.query.size === 0) return NONE
+  const found: FoundToken[] = []
+  const rest = url.slice(start + 1).split('&').filter((pair) => {
+    const equals = pair.indexOf('=')
+    const name = decodeQuery(equals === -1 ? pair : pair.slice(0, equals))
+    if (!names.query.has(name)) return true
+    found.push({ name, token: equals === -1 ? '' : decodeQuery(pair.slice(equals + 1)) })
+    return false
+  })
+  if (found.length === 0) return NONE
+  request.url = rest.length === 0 ? url.slice(0, start) : url.slice(0, start + 1) + rest.join('&')
+  return found
+}
+
+/** As a form is decoded. What cannot be decoded stays as it is: it will be no valid token. */
+function decodeQuery (text: string): string {
+  if (!/[%+]/.test(text)) return text
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch {
+    return text
+  }
+}
+
+function takeFromPath (request: IncomingMessage, names: KnownNames): FoundToken | null {
+  if (names.paths.length === 0) return null
+  const url = request.url ?? ''
+  const found = findParam(url, names.paths, names.queryStart)
+  if (found === null) return null
+  request.url = url.slice(0, found.start) + PARAM_PLACEHOLDER + url.slice(found.end)
+  return { name: found.name, token: decodeQuery(url.slice(found.start, found.end).replaceAll('+', '%2B')) }
+}
+
+function takeFromProtocols (request: IncomingMessage, header: string, markers: Set<string>): Pick<TakenCredentials, 'subprotocol' | 'hasValidProtocols'> {
+  const offered = header.split(',').map((entry) => entry.trim())
+  const found: FoundToken[] = []
+  const rest = offered.filter((entry, i) => {
+    const marker = offered[i - 1]
+    if (marker !== undefined && markers.has(marker)) {
+      found.push({ name: marker, token: entry })
+      return false
+    }
+    const [, name, encoded] = ENCODED.exec(entry) ?? []
+    if (name === undefined || encoded === undefined || !markers.has(name)) return true
+    found.push({ name, token: Buffer.from(encoded, 'base64url').toString() })
+    return false
+  })
+  const isList = offered.every((entry) => HTTP_TOKEN.test(entry)) && new Set(offered).size === offered.length
+  if (found.length > 0) setHeader(request, 'sec-websocket-protocol', rest.join(', '))
+  return { subprotocol: found, hasValidProtocols: isList && rest.length > 0 }
+}
+
+/**
+ * Takes the tokens out of a request's header and cookie, for all that comes later: nothing that logs or copies the
+ * headers will have them. The hooks before may have used them.
+ */
+export function takeHeaders (request: FastifyRequest, sources: TokenSources): TakenHeaders {
+  return { header: takeFromHeader(request, sources.header), cookie: takeFromCookie(request, sources.cookie) }
+}
+
+/**
+ * The token of a handshake, or `null`.
+ *
+ * @throws WsAuthError `WS_AUTH_TOKEN_AMBIGUOUS` where there is more than one, `WS_AUTH_TOKEN_INVALID` for a cookie
+ *   whose signature is wrong
+ */
+export function readCredential (request: FastifyRequest, sources: TokenSources, taken: TakenCredentials & TakenHeaders): Credential | null {
+  const credential = oneOf(
+    onlyOne('header', taken.header),
+    onlyOne('query', taken.query, sources.query),
+    onlyOne('subprotocol', taken.subprotocol, sources.subprotocol),
+    taken.param === null ? null : onlyOne('param', [taken.param], sources.param)
+  )
+  // A cookie comes by itself: it counts only where nothing was sent on purpose.
+  return credential ?? unsigned(request, sources.cookie, onlyOne('cookie', taken.cookie))
+}
+
+function oneOf (...found: Array<Credential | null>): Credential | null {
+  let one: Credential | null = null
+  for (const credential of found) {
+    if (credential === null) continue
+    if (one !== null) throw new WsAuthError('WS_AUTH_TOKEN_AMBIGUOUS')
+    one = credential
+  }
+  return one
+}
+
+function onlyOne (source: TokenSource, found: readonly FoundToken[], name: string | null = ''): Credential | null {
+  let one: FoundToken | null = null
+  for (const token of found) {
+    if (token.name !== name) continue
+    if (one !== null) throw new WsAuthError('WS_AUTH_TOKEN_AMBIGUOUS')
+    one = token
+  }
+  return one === null || one.token === '' ? null : { token: one.token, source }
+}
+
+function takeFromHeader ({ raw }: FastifyRequest, header: TokenSources['header']): readonly FoundToken[] {
+  if (header === null) return NONE
+  const value = raw.headers[header.name]
+  if (value === undefined) return NONE
+  const token = header.bearer ? BEARER.exec(String(value))?.[1] : String(value)
+  // Node keeps the first of two Authorization headers, and joins two of most others.
+  const found = new Array<FoundToken>(Math.max(1, countHeader(raw.rawHeaders, header.name))).fill({ name: '', token: token?.trim() ?? '' })
+  if (token === undefined && found.length === 1) return NONE
+  setHeader(raw, header.name, '')
+  return found
+}
+
+function takeFromCookie (request: FastifyRequest, cookie: TokenSources['cookie']): readonly FoundToken[] {
+  const header = request.raw.headers.cookie
+  if (cookie == null || header === undefined || !header.includes(cookie.name)) return NONE
+  const pairs = header.split(';')
+  const rest = pairs.filter((pair) => !isNamed(pair, cookie.name))
+  if (rest.length === pairs.length) return NONE
+
+  const { [cookie.name]: token, ...others } = request.cookies ?? request.server.parseCookie(header)
+  if (request.cookies != null) request.cookies = others
+  setHeader(request.raw, 'cookie', rest.join(';').trim())
+  return new Array(pairs.length - rest.length).fill({ name: '', token: token ?? '' })
+}
+
+function isNamed (pair: string, name: string): boolean {
+  const equals = pair.indexOf('=')
+  return equals !== -1 && pair.slice(0, equals).trim() === name
+}
+
+function unsigned (request: FastifyRequest, cookie: TokenSources['cookie'], found: Credential | null): Credential | null {
+  if (found === null || cookie?.signed !== true) return found
+  const { valid, value } = request.unsignCookie(found.token)
+  if (!valid) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the signature of the cookie is wrong' })
+  return { ...found, token: value }
+}
+
+/** Sets a header, or takes it out where the value is empty; also where Node keeps what was sent. */
+function setHeader (request: IncomingMessage, name: string, value: string): void {
+  if (value === '') delete request.headers[name]
+  else request.headers[name] = value
+  const { rawHeaders } = request
+  if (rawHeaders === undefined) return
+  for (let i = rawHeaders.length - 2, isFirst = true; i >= 0; i -= 2) {
+    if (rawHeaders[i]?.length !== name.length || rawHeaders[i]?.toLowerCase() !== name) continue
+    if (isFirst && value !== '') rawHeaders[i + 1] = value
+    else rawHeaders.splice(i, 2)
+    isFirst = false
+  }
+}
+
+/**
+ * The subprotocol to answer with (RFC 6455, 4.2.2): what the app chose, else the first that is not a marker, else a
+ * marker. Where something was offered something is chosen, else browsers fail the connection.
+ */
+export function chooseProtocol (offered: Set<string>, markers: Set<string>, chosen: string | false | undefined): string | false {
+  if (chosen) return chosen
+  const own = [...offered].find((protocol) => !markers.has(protocol))
+  return own ?? [...offered][0] ?? false
+}
+
+/** Takes out of what Fastify has parsed already what {@link takeCredentials} took out of the URL of a plain request. */
+export function hideParsed ({ query, params }: FastifyRequest, taken: TakenCredentials): void {
+  for (const { name } of taken.query) delete (query as Record<string, unknown>)[name]
+  if (taken.param !== null) (params as Record<string, unknown>)[taken.param.name] = PARAM_PLACEHOLDER
+}

@@ -1,0 +1,88 @@
+/*
+ * Every way in which a handshake can be refused is one row of the table below.
+ * A client learns the row and nothing else; the reason behind it goes to the log.
+ */
+
+/** The names of the close codes that the `closeCodes` option can change. */
+export type CloseKind = 'unauthorized' | 'forbidden' | 'timeout' | 'limit' | 'unavailable'
+
+/** The close codes that stand for the kinds of refusal: IANA-registered ones where there are any. */
+export const DEFAULT_CLOSE_CODES: Readonly<Record<CloseKind, number>> = Object.freeze({
+  unauthorized: 3000,
+  forbidden: 3003,
+  timeout: 3008,
+  limit: 4429,
+  unavailable: 4503
+})
+
+/** One row of {@link wsAuthErrors}. */
+export interface WsAuthErrorRow {
+  /** The HTTP status of the refusal before the upgrade. */
+  readonly statusCode: number
+  /** The message of the error and of the response's body. */
+  readonly message: string
+  /**
+   * What closes the connection where the handshake is accepted first (`rejectWith: 'close'`);
+   * `null` where only an HTTP status can answer. `code` is the default of `closeCodes[kind]`.
+   */
+  readonly close: { readonly kind: CloseKind, readonly code: number, readonly reason: string } | null
+}
+
+function row (statusCode: number, message: string, kind: CloseKind | null = null, reason = ''): WsAuthErrorRow {
+  const close = kind === null ? null : Object.freeze({ kind, code: DEFAULT_CLOSE_CODES[kind], reason })
+  return Object.freeze({ statusCode, message, close })
+}
+
+/** Every code of a {@link WsAuthError}: its HTTP status, its message, and how it closes an accepted connection. */
+export const wsAuthErrors = Object.freeze({
+  WS_AUTH_TOKEN_MISSING: row(401, 'No token was found in the handshake', 'unauthorized', 'token_missing'),
+  WS_AUTH_TOKEN_INVALID: row(401, 'The token is invalid', 'unauthorized', 'token_invalid'),
+  WS_AUTH_TOKEN_EXPIRED: row(401, 'The token has expired', 'unauthorized', 'token_expired'),
+  WS_AUTH_TOKEN_REVOKED: row(401, 'The token was revoked', 'unauthorized', 'token_revoked'),
+  WS_AUTH_TOKEN_AMBIGUOUS: row(400, 'The handshake carries more than one token', 'unauthorized', 'token_ambiguous'),
+  WS_AUTH_TICKET_INVALID: row(401, 'The ticket is invalid', 'unauthorized', 'ticket_invalid'),
+  WS_AUTH_FORBIDDEN: row(403, 'The user may not connect here', 'forbidden', 'forbidden'),
+  WS_AUTH_ORIGIN_FORBIDDEN: row(403, 'The origin may not connect here', 'forbidden', 'origin_forbidden'),
+  WS_AUTH_TIMEOUT: row(408, 'No token came in time', 'timeout', 'auth_timeout'),
+  WS_AUTH_LIMIT: row(429, 'Too many connections', 'limit', 'connection_limit'),
+  WS_AUTH_UNAVAILABLE: row(503, 'Authentication is unavailable', 'unavailable', 'auth_unavailable'),
+  WS_AUTH_HANDSHAKE_INVALID: row(400, 'Not a valid WebSocket opening handshake'),
+  WS_AUTH_ROUTE_NOT_WEBSOCKET: row(404, 'This route does not speak WebSocket'),
+  WS_AUTH_ROUTE_UNPROTECTED: row(500, 'This route was declared before its protection')
+})
+
+/** A code of the table {@link wsAuthErrors}. */
+export type WsAuthErrorCode = keyof typeof wsAuthErrors
+
+/**
+ * Why a handshake was refused. It reaches Fastify's error handler with `statusCode` set; a custom `verify`
+ * may throw one to choose its refusal.
+ *
+ * @throws TypeError for a code that is not in the table
+ */
+export class WsAuthError extends Error {
+  override readonly name = 'WsAuthError'
+  /** One of the codes of {@link wsAuthErrors}. */
+  readonly code: WsAuthErrorCode
+  /** The HTTP status of the refusal. */
+  readonly statusCode: number
+
+  constructor (code: WsAuthErrorCode, options?: { cause?: unknown }) {
+    if (!Object.hasOwn(wsAuthErrors, code)) {
+      throw new TypeError(`"code" must be one of ${Object.keys(wsAuthErrors).join(', ')}`)
+    }
+    // A refusal is an answer to a client, not a fault at a line of ours: a stack would cost it 4 us and say nothing.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
+    super(wsAuthErrors[code].message, options)
+    Error.stackTraceLimit = stackTraceLimit
+    this.code = code
+    this.statusCode = wsAuthErrors[code].statusCode
+  }
+
+  /** The close code (before `closeCodes`) and the reason of this refusal, or `null` where only a status can answer. */
+  get close (): { code: number, reason: string } | null {
+    const { close } = wsAuthErrors[this.code]
+    return close && { code: close.code, reason: close.reason }
+  }
+}

@@ -1,0 +1,178 @@
+/*
+ * Where Fastify's hooks meet the handshake: which requests it is run for, and what becomes of its answer.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import type { WebSocket } from 'ws'
+import { Connection } from './connection'
+import type { Connections } from './connections'
+import { hideParsed, takeCredentials, takeHeaders as hideCredentials } from './credentials'
+import type { KnownNames } from './credentials'
+import { WsAuthError } from './errors'
+import { Handshake, runHandshake } from './handshake'
+import type { HandshakeServices } from './handshake'
+import { assertOpening, OTHER_VERSION } from './opening-handshake'
+import type { CompleteRouteOptions } from './options'
+import { acceptThenClose, challengeOf, closeOf } from './refusal'
+import { seenRouteOf } from './routes'
+import type { Stats } from './stats'
+import { upgradeOf } from './upgrade'
+import type { Upgrade, UpgradeEnd } from './upgrade'
+
+/** What a hook is called with, and the upgrade where it is not a plain request. */
+interface Call {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly done: HookHandlerDoneFunction
+  readonly upgrade: Upgrade | null
+}
+
+/** What the gate works with. */
+export interface GateParts {
+  readonly app: FastifyInstance
+  readonly services: HandshakeServices
+  readonly names: KnownNames
+  readonly connections: Connections
+  readonly stats: Stats
+  /** The request decorator that @fastify/jwt sets, where it is not `user`. */
+  readonly userDecorator: string | null
+}
+
+/** The hooks of an app. */
+export class Gate {
+  readonly #parts: GateParts
+
+  constructor (parts: GateParts) {
+    this.#parts = parts
+  }
+
+  /** The `preValidation` hook of all routes. A plain request pays one look at a property. */
+  readonly onUpgrade = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    const upgrade = upgradeOf(request.raw)
+    if (upgrade === undefined) return done()
+    upgrade.isRouted = true
+
+    const call = { request, reply, done, upgrade }
+    const seen = request.is404 ? undefined : seenRouteOf(request.routeOptions)
+    if (seen?.kind === 'websocket' && seen.options.access !== 'public') {
+      return this.#run(call, new Handshake(request, seen.options, upgrade.taken, false))
+    }
+    if (seen?.kind === 'websocket') return this.#admit(call, seen.options)
+    hideCredentials(request, this.#parts.services.options.token)
+    if (request.is404) return done()
+    this.#refuse(call, new WsAuthError(seen === undefined ? 'WS_AUTH_ROUTE_UNPROTECTED' : 'WS_AUTH_ROUTE_NOT_WEBSOCKET'), null)
+  }
+
+  /** The first `preValidation` hook of a websocket route, for plain requests of it. */
+  readonly onDryRun = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    const seen = seenRouteOf(request.routeOptions)
+    if (upgradeOf(request.raw) !== undefined || seen?.kind !== 'websocket' || seen.options.access === 'public') return done()
+    const { names } = this.#parts
+    const taken = takeCredentials(request.raw, names)
+    hideParsed(request, taken)
+    this.#run({ request, reply, done, upgrade: null }, new Handshake(request, seen.options, taken, true))
+  }
+
+  /** Called with each open socket of a websocket route, before the route's handler is. */
+  readonly open = (socket: WebSocket, request: FastifyRequest): void => {
+    const upgrade = upgradeOf(request.raw)
+    upgrade?.adopt()
+    const identity = upgrade?.identity
+    if (identity == null) return
+    const { connections, stats } = this.#parts
+    const connection = new Connection(socket, identity)
+    connections.add(connection)
+    stats.accepted++
+    socket.on('close', (code) => {
+      connections.remove(connection)
+      stats.countClosed(String(code))
+    })
+    request.wsAuth = connection
+  }
+
+  /** A public route: nobody is asked who they are, but it has to be a handshake. */
+  #admit (call: Call, route: CompleteRouteOptions): void {
+    const { request, upgrade, done } = call
+    try {
+      assertOpening(request.raw, upgrade?.taken.hasValidProtocols ?? true)
+    } catch (error) {
+      return this.#refuse(call, error as WsAuthError, route)
+    }
+    done()
+  }
+
+  #run (call: Call, handshake: Handshake): void {
+    let isSettled = false
+    const settle = (refusal: WsAuthError | null): void => {
+      if (isSettled) return
+      isSettled = true
+      stopWaiting()
+      if (refusal === null) this.#accept(call, handshake)
+      else this.#refuse(call, refusal, handshake.route)
+    }
+    const end = (why: UpgradeEnd): void => {
+      handshake.abort()
+      if (why === 'gone') isSettled = true
+      else settle(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new DeadlineError(why) }))
+    }
+    const stopWaiting = waiting(call.upgrade, this.#parts.services.options.handshakeTimeout, end)
+    runHandshake(handshake, this.#parts.services, settle)
+  }
+
+  #accept ({ request, upgrade, done }: Call, handshake: Handshake): void {
+    this.#setUser(request, handshake.user)
+    if (upgrade !== null) upgrade.identity = handshake
+    done()
+  }
+
+  #refuse (call: Call, refusal: WsAuthError, route: CompleteRouteOptions | null): void {
+    const { request, reply, upgrade, done } = call
+    this.#setUser(request, null)
+    logRefusal(request, refusal)
+    if (upgrade !== null) this.#parts.stats.countRefused(refusal.code)
+
+    const close = route === null || refusal.cause instanceof DeadlineError ? null : closeOf(refusal, route, request.raw)
+    if (upgrade !== null && close !== null) {
+      reply.hijack()
+      return acceptThenClose(this.#parts.app.websocketServer, request.raw, upgrade, close.code, close.reason)
+    }
+    const challenge = challengeOf(refusal.code, route?.scopes ?? null)
+    if (challenge !== undefined) reply.header('www-authenticate', challenge)
+    if (refusal.cause === OTHER_VERSION) reply.header('sec-websocket-version', '13')
+    if (upgrade !== null) reply.header('connection', 'close')
+    done(refusal)
+  }
+
+  #setUser (request: FastifyRequest, user: FastifyRequest['user'] | null): void {
+    const { userDecorator } = this.#parts
+    request.user = user as FastifyRequest['user']
+    if (userDecorator !== null && userDecorator !== 'user') (request as unknown as Record<string, unknown>)[userDecorator] = user
+  }
+}
+
+/** Why a handshake could not be waited for any longer. */
+class DeadlineError extends Error {
+  constructor (why: UpgradeEnd) {
+    super(why === 'timeout' ? 'the handshake took longer than handshakeTimeout' : 'the server is closing')
+    this.name = 'DeadlineError'
+  }
+}
+
+/** Has `end` called when a handshake must not be waited for any longer; the upgrade has a deadline, a dry run gets one. */
+function waiting (upgrade: Upgrade | null, timeout: number, end: (why: UpgradeEnd) => void): () => void {
+  if (upgrade === null) {
+    const timer = setTimeout(end, timeout, 'timeout').unref()
+    return () => clearTimeout(timer)
+  }
+  upgrade.onEnd = end
+  return () => { upgrade.onEnd = null }
+}
+
+/** The client learns that, the log learns why. */
+function logRefusal (request: FastifyRequest, { code, statusCode, cause }: WsAuthError): void {
+  if (statusCode >= 500) {
+    const fix = code === 'WS_AUTH_ROUTE_UNPROTECTED' ? `${request.routeOptions.url} was declared before fastify-ws-auth was registered: ` : ''
+    request.log.error({ code, err: cause }, fix === '' ? 'websocket handshake refused' : `${fix}await app.register(fastifyWsAuth) first`)
+  } else {
+    request.log.info({ code, why: cause }, 'websocket handshake refused')
+  }
+}

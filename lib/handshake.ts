@@ -1,0 +1,169 @@
+/*
+ * The list of checks between an upgrade request and an authenticated connection, in the order in which they are made.
+ * Each step either returns or throws a refusal; one that has to wait returns a promise, and only then is there one.
+ */
+import type { FastifyRequest } from 'fastify'
+import { hasRole, hasScopes } from './authorization'
+import { expiryOf } from './claims'
+import type { Claims } from './claims'
+import type { Identity } from './connection'
+import { readCredential, takeHeaders } from './credentials'
+import type { Credential, TakenCredentials, TakenHeaders, TokenSource } from './credentials'
+import { WsAuthError } from './errors'
+import { copyData, freezeData } from './frozen'
+import { assertOpening } from './opening-handshake'
+import type { CompleteOptions, CompleteRouteOptions } from './options'
+import { isSameHost } from './origin'
+import { errorWithoutToken } from './redaction'
+import { isThenable } from './thenable'
+import type { Verifier } from './token-verifier'
+
+/** What all handshakes of an app share. */
+export interface HandshakeServices {
+  readonly options: CompleteOptions
+  readonly verifier: Verifier
+}
+
+/** One handshake on a guarded route, or a dry run of one, and what it has found out so far. */
+export class Handshake implements Identity {
+  readonly request: FastifyRequest
+  readonly route: CompleteRouteOptions
+  readonly taken: TakenCredentials & TakenHeaders
+  readonly isDryRun: boolean
+  credential: Credential | null = null
+  claims: Claims | null = null
+  user: FastifyRequest['user'] | null = null
+  expiresAt: number | null = null
+  #aborter: AbortController | null = null
+
+  constructor (request: FastifyRequest, route: CompleteRouteOptions, taken: TakenCredentials, isDryRun: boolean) {
+    this.request = request
+    this.route = route
+    this.taken = { ...taken, ...takeHeaders(request, route.token) }
+    this.isDryRun = isDryRun
+  }
+
+  get source (): TokenSource | null {
+    return this.credential?.source ?? null
+  }
+
+  /** Aborts when nobody waits for the answer any more. Made when it is asked for: few verifiers do. */
+  get signal (): AbortSignal {
+    this.#aborter ??= new AbortController()
+    return this.#aborter.signal
+  }
+
+  abort (): void {
+    this.#aborter?.abort()
+  }
+}
+
+type Step = (handshake: Handshake, services: HandshakeServices) => void | PromiseLike<void>
+
+const STEPS: readonly Step[] = [checkOpening, readToken, checkOrigin, verifyToken, checkClaims, readUser, authorize]
+
+/**
+ * Makes all checks and calls back with the first refusal, or with `null`: before it returns if no step has to wait.
+ */
+export function runHandshake (handshake: Handshake, services: HandshakeServices, done: (refusal: WsAuthError | null) => void, from = 0): void {
+  let refusal: WsAuthError | null = null
+  try {
+    for (let i = from; i < STEPS.length; i++) {
+      const waiting = STEPS[i]?.(handshake, services)
+      if (waiting === undefined) continue
+      waiting.then(
+        () => runHandshake(handshake, services, done, i + 1),
+        (error: unknown) => done(refusalOf(error, handshake)))
+      return
+    }
+  } catch (error) {
+    refusal = refusalOf(error, handshake)
+  }
+  done(refusal)
+}
+
+/** Nothing is read, verified or spent for a request that cannot become a connection. */
+function checkOpening ({ request, taken, isDryRun }: Handshake): void {
+  if (!isDryRun) assertOpening(request.raw, taken.hasValidProtocols)
+}
+
+function readToken (handshake: Handshake): void {
+  handshake.credential = readCredential(handshake.request, handshake.route.token, handshake.taken)
+}
+
+function checkOrigin ({ request, route, credential }: Handshake): void | PromiseLike<void> {
+  const { origin } = request.raw.headers
+  const allowed = route.origin
+  if (origin === undefined || allowed === 'any') return
+  // What a page cannot send by itself cannot be sent by another page either: only a cookie is ambient.
+  if (allowed === 'same-host') return credential?.source === 'cookie' ? assertOrigin(isSameHost(origin, request.host)) : undefined
+  return answer(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), assertOrigin)
+}
+
+function assertOrigin (isAllowed: boolean): void {
+  if (isAllowed !== true) throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN')
+}
+
+function verifyToken (handshake: Handshake, { options, verifier }: HandshakeServices): void | PromiseLike<void> {
+  const { credential, request, route } = handshake
+  if (credential === null) {
+    if (route.access === 'optional') return
+    throw new WsAuthError('WS_AUTH_TOKEN_MISSING')
+  }
+  const { token } = credential
+  if (Buffer.byteLength(token) > options.maxTokenBytes) {
+    throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is longer than maxTokenBytes' })
+  }
+  return answer(verifier.verify(token, request, handshake), ({ claims, user }) => {
+    handshake.claims = claims
+    handshake.user = user as FastifyRequest['user']
+    handshake.expiresAt = expiryOf(claims, verifier.rules)
+  })
+}
+
+/** On a copy: a validator that coerces, removes or fills in does it for itself. */
+function checkClaims ({ request, claims }: Handshake, { options }: HandshakeServices): void | PromiseLike<void> {
+  if (options.claims === undefined || claims === null) return
+  return answer(request.validateInput(copyData(claims), options.claims) as unknown, assertValid)
+}
+
+/** Validators answer false, or with what is wrong. */
+function assertValid (result: unknown): void {
+  const isWrong = result === false || (typeof result === 'object' && result !== null && 'error' in result && result.error != null)
+  if (isWrong) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the claims do not match the schema' })
+}
+
+function readUser (handshake: Handshake, { options }: HandshakeServices): void | PromiseLike<void> {
+  const { claims, request } = handshake
+  if (options.user === undefined || claims === null) return
+  return answer(options.user(claims, request) as unknown, (user) => {
+    if (user == null) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such user' })
+    handshake.user = freezeData(copyData(user)) as FastifyRequest['user']
+  })
+}
+
+function authorize ({ request, route, claims, user }: Handshake, { options }: HandshakeServices): void | PromiseLike<void> {
+  if (claims === null || user === null) return
+  if (route.roles !== null && !hasRole(route, listOf('roles', options.roles(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
+  if (route.scopes !== null && !hasScopes(route, listOf('scopes', options.scopes(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
+  if (route.authorize === undefined) return
+  return answer(route.authorize(user, request), (isAuthorized) => {
+    if (isAuthorized !== true) throw new WsAuthError('WS_AUTH_FORBIDDEN')
+  })
+}
+
+function listOf (option: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value)) throw new TypeError(`"${option}" option must return an array`)
+  return value
+}
+
+/** Reads an answer at once where it is there at once. */
+function answer<T> (value: T | PromiseLike<T>, read: (value: T) => void): void | PromiseLike<void> {
+  return isThenable(value) ? value.then(read) : read(value)
+}
+
+/** What the app's own functions throw is not the client's to know. */
+function refusalOf (error: unknown, { credential }: Handshake): WsAuthError {
+  if (error instanceof WsAuthError) return error
+  return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, credential?.token ?? '') })
+}

@@ -1,0 +1,66 @@
+/*
+ * The public face: the plugin, its errors, its types.
+ */
+import fastifyPlugin from 'fastify-plugin'
+import type { FastifyPluginAsync, RawServerBase, RawServerDefault } from 'fastify'
+import type { Claims as TokenClaims } from './claims'
+import type { Connection as OpenConnection } from './connection'
+import type { TokenSource as Source } from './credentials'
+import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './errors'
+import type { WsAuthErrorCode as ErrorCode } from './errors'
+import type { RouteWsAuth as AnyRouteWsAuth, WsAuthOptions as Options } from './options'
+import { registerWsAuth } from './plugin'
+import type { StatsSnapshot } from './stats'
+import type { WsAuth as Decorator } from './types'
+
+type Plugin = FastifyPluginAsync<Options>
+
+declare namespace fastifyWsAuth {
+  /**
+   * To be augmented: narrows the role names of the routes.
+   *
+   * ```ts
+   * declare module 'fastify-ws-auth' { interface WsAuthTypes { role: 'admin' | 'member' } }
+   * ```
+   */
+  export interface WsAuthTypes {}
+  /** The role names: those of {@link WsAuthTypes}, or any. */
+  export type Role = WsAuthTypes extends { role: infer R extends string } ? R : string
+  export type WsAuthOptions = Options
+  export type RouteWsAuth = AnyRouteWsAuth<Role>
+  export type Claims = TokenClaims
+  export type Connection = OpenConnection
+  export type TokenSource = Source
+  export type WsAuth = Decorator
+  export type WsAuthStats = StatsSnapshot
+  export type WsAuthErrorCode = ErrorCode
+  export type WsAuthError = WsAuthErrorClass
+}
+
+declare module 'fastify' {
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars
+  interface RouteShorthandOptions<RawServer extends RawServerBase = RawServerDefault> {
+    /** Who may connect to this websocket route; see the README. Default `true`: whoever has a valid token. */
+    wsAuth?: fastifyWsAuth.RouteWsAuth
+  }
+}
+
+const plugin: Plugin = fastifyPlugin(registerWsAuth, { fastify: '5.x', name: 'fastify-ws-auth' })
+
+const fastifyWsAuth: Plugin & {
+  default: typeof fastifyWsAuth
+  fastifyWsAuth: typeof fastifyWsAuth
+  WsAuthError: typeof WsAuthErrorClass
+  wsAuthErrors: typeof wsAuthErrors
+} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors }) as never
+
+fastifyWsAuth.default = fastifyWsAuth
+fastifyWsAuth.fastifyWsAuth = fastifyWsAuth
+
+// For the named imports of ES modules, which are found by reading these lines and not by running them.
+module.exports.default = fastifyWsAuth
+module.exports.fastifyWsAuth = fastifyWsAuth
+module.exports.WsAuthError = WsAuthErrorClass
+module.exports.wsAuthErrors = wsAuthErrors
+
+export = fastifyWsAuth

@@ -1,0 +1,382 @@
+/*
+ * Every option of the plugin and of a route: its type, its default, its check. Options are read once, here; the rest of
+ * the package sees complete values and checks nothing again.
+ */
+import type { FastifyCookieOptions } from '@fastify/cookie'
+import type { FastifyJWTOptions } from '@fastify/jwt'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { FastifyRequest } from 'fastify'
+import type { Claims } from './claims'
+import { DEFAULT_CLOSE_CODES } from './errors'
+import type { CloseKind } from './errors'
+
+/** Where a token may be. A name, `true` for the default name, `false` for off. */
+export interface TokenOptions {
+  /** `true`: `Authorization: Bearer` (RFC 6750, 2.1). A name: that header's whole value. Default `true`. */
+  header?: boolean | string
+  /** The marker in `Sec-WebSocket-Protocol: <marker>, <token>`. Default `'bearer'`. */
+  subprotocol?: boolean | string
+  /** The query parameter. Default `'token'`. */
+  query?: boolean | string
+  /** The cookie. Default: the cookie of @fastify/jwt where it has one, else `'token'`. */
+  cookie?: boolean | string | { name: string, signed?: boolean }
+  /** The route parameter (a whole path segment, `/:token`); `true` is `'token'`. Default `false`. */
+  param?: boolean | string
+}
+
+/** Which origins may connect; see {@link WsAuthOptions.origin}. */
+export type OriginOption = 'same-host' | 'any' | readonly string[] |
+  ((origin: string, request: FastifyRequest) => boolean | Promise<boolean>)
+
+/** How a handshake is refused; see {@link WsAuthOptions.rejectWith}. */
+export type RejectWith = 'http' | 'close' | 'auto'
+
+/** The options of the plugin. A wrong or unknown one is a `TypeError` at registration. */
+export interface WsAuthOptions {
+  /** Options of @fastify/jwt. Leave out where the app registers @fastify/jwt before, or gives `verify`. */
+  jwt?: FastifyJWTOptions
+  /** The namespace of an @fastify/jwt that the app registered. */
+  jwtNamespace?: string
+  /** Options of @fastify/cookie, used where the app has not registered it. Default `{}`. */
+  cookie?: FastifyCookieOptions
+  /** Options of @fastify/websocket. Default `{}`. */
+  websocket?: WebsocketPluginOptions
+  /** Where a token may be. What is given is merged over the defaults. */
+  token?: TokenOptions
+  /**
+   * Replaces the JWT verification: for opaque tokens, introspection, a shared secret. `null` or anything that is not an
+   * object is 401; a thrown `WsAuthError` is used as it is; anything else thrown is 503. `signal` aborts when the
+   * client has gone or `handshakeTimeout` has passed.
+   */
+  verify?: (token: string, request: FastifyRequest, context: { signal: AbortSignal }) => unknown
+  /** A JSON Schema that the claims must match, compiled with the app's own validator. It changes nothing in them. */
+  claims?: object
+  /** What `request.user` becomes; `null` or `undefined` is 401. Default: the claims (or the result of `formatUser`). */
+  user?: (claims: Claims, request: FastifyRequest) => unknown
+  /** The roles in the claims. Default: `claims.roles`, else `claims.role`. */
+  roles?: (claims: Claims) => readonly string[]
+  /** The scopes in the claims. Default: `claims.scope` (separated by spaces), else `claims.scp`, else `claims.permissions`. */
+  scopes?: (claims: Claims) => readonly string[]
+  /**
+   * `'same-host'` (default) compares the Origin with the request's host where a cookie authenticates. A list of exact
+   * origins or a function (only `true` admits) applies to every handshake with an Origin. `'any'` checks nothing.
+   */
+  origin?: OriginOption
+  /**
+   * `'http'` (default): a status before the upgrade. `'close'`: accept, then close with a code, because browsers hide
+   * the status. `'auto'`: `'close'` for a request with an Origin, else `'http'`.
+   */
+  rejectWith?: RejectWith
+  /** The close codes of refusals, merged over {@link DEFAULT_CLOSE_CODES}. */
+  closeCodes?: Partial<Record<CloseKind, number>>
+  /**
+   * Remembers verified tokens: at most `max` of them, each for `ttl` milliseconds (at most 60 000). For reconnect
+   * storms with slow algorithms. A hit skips the `trusted` of @fastify/jwt. Default `false`.
+   */
+  tokenCache?: false | { max: number, ttl: number }
+  /** Milliseconds from the upgrade request to the open connection; past it 503. Default 10 000. */
+  handshakeTimeout?: number
+  /** The longest token, in bytes; checked before anything is decoded. Default 8 192. */
+  maxTokenBytes?: number
+}
+
+/** The `wsAuth` option of a route, as an object. */
+export interface RouteWsAuthOptions<Role extends string = string> {
+  /** Roles of which the user must have one. */
+  roles?: readonly Role[]
+  /** Scopes that the user must have all. */
+  scopes?: readonly string[]
+  /** Decides last; only `true` admits. */
+  authorize?: (user: FastifyRequest['user'], request: FastifyRequest) => boolean | Promise<boolean>
+  /** Merged over the plugin's. */
+  token?: TokenOptions
+  /** Replaces the plugin's. */
+  origin?: OriginOption
+  /** Replaces the plugin's. */
+  rejectWith?: RejectWith
+  /** Merged over the plugin's. */
+  closeCodes?: Partial<Record<CloseKind, number>>
+}
+
+/**
+ * The `wsAuth` option of a route: `true` (the default), `false` for a public route, `'optional'` for a user where there
+ * is a valid token and `null` where there is none, or an object.
+ */
+export type RouteWsAuth<Role extends string = string> = boolean | 'optional' | RouteWsAuthOptions<Role>
+
+/** {@link TokenOptions}, complete. */
+export interface TokenSources {
+  readonly header: { readonly name: string, readonly bearer: boolean } | null
+  readonly subprotocol: string | null
+  readonly query: string | null
+  /** `undefined` until it is known whether @fastify/jwt has a cookie of its own. */
+  readonly cookie: { readonly name: string, readonly signed: boolean } | null | undefined
+  readonly param: string | null
+}
+
+/** What a route can override, complete. */
+export interface HandshakeOptions {
+  readonly token: TokenSources
+  readonly origin: OriginOption
+  readonly rejectWith: RejectWith
+  readonly closeCodes: Readonly<Record<CloseKind, number>>
+}
+
+/** {@link WsAuthOptions}, complete. */
+export interface CompleteOptions extends HandshakeOptions {
+  readonly jwt: FastifyJWTOptions | undefined
+  readonly jwtNamespace: string | undefined
+  readonly cookie: FastifyCookieOptions | undefined
+  readonly websocket: WebsocketPluginOptions
+  readonly verify: WsAuthOptions['verify']
+  readonly claims: object | undefined
+  readonly user: WsAuthOptions['user']
+  readonly roles: (claims: Claims) => readonly string[]
+  readonly scopes: (claims: Claims) => readonly string[]
+  readonly tokenCache: { readonly max: number, readonly ttl: number } | null
+  readonly handshakeTimeout: number
+  readonly maxTokenBytes: number
+}
+
+/** A route's `wsAuth`, complete. */
+export interface CompleteRouteOptions extends HandshakeOptions {
+  readonly access: 'required' | 'optional' | 'public'
+  readonly roles: readonly string[] | null
+  readonly scopes: readonly string[] | null
+  readonly authorize: RouteWsAuthOptions['authorize']
+}
+
+const MAX_TIMER = 2 ** 31 - 1
+const MAX_CACHE_TTL = 60_000
+
+/** RFC 9110, 5.6.2: what a header's name and a subprotocol are made of. */
+const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+/** RFC 6749, 3.3: what a scope is made of; it is quoted in a challenge. */
+const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
+/** An origin of a scheme that the WHATWG URL parser gives no origin to, such as `capacitor://localhost`. */
+const OTHER_ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#,A-Z]+$/
+
+/** Options of the design that this version does not have yet. */
+const LATER_OPTIONS = new Set(['renewal', 'expiryGrace', 'maxLifetime', 'limits', 'heartbeat', 'tickets',
+  'revocationTtl', 'backplane', 'token.message', 'wsAuth.maxLifetime', 'wsAuth.tickets', 'wsAuth.token.message'])
+
+const DEFAULT_TOKEN_SOURCES: TokenSources = {
+  header: { name: 'authorization', bearer: true },
+  subprotocol: 'bearer',
+  query: 'token',
+  cookie: undefined,
+  param: null
+}
+
+/**
+ * Checks the plugin's options and completes them.
+ *
+ * @throws TypeError `"<option>" option must be <what>`
+ */
+export function readOptions (given: unknown): CompleteOptions {
+  const options = readObject('options', given ?? {}, '')
+  checkKeys(options, '', ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles',
+    'scopes', 'origin', 'rejectWith', 'closeCodes', 'tokenCache', 'handshakeTimeout', 'maxTokenBytes'])
+  if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
+    invalid('jwtNamespace', 'left out beside "jwt": it names an @fastify/jwt that the app registered')
+  }
+  return {
+    ...readHandshakeOptions(options, '', {
+      token: DEFAULT_TOKEN_SOURCES, origin: 'same-host', rejectWith: 'http', closeCodes: DEFAULT_CLOSE_CODES
+    }),
+    jwt: optional(options.jwt, (value) => readObject('jwt', value) as unknown as FastifyJWTOptions),
+    jwtNamespace: optional(options.jwtNamespace, (value) => readName('jwtNamespace', value)),
+    cookie: optional(options.cookie, (value) => readObject('cookie', value)),
+    websocket: optional(options.websocket, (value) => readObject('websocket', value)) ?? {},
+    verify: readFunction('verify', options.verify),
+    claims: optional(options.claims, (value) => readObject('claims', value)),
+    user: readFunction('user', options.user),
+    roles: readFunction('roles', options.roles) ?? rolesOf,
+    scopes: readFunction('scopes', options.scopes) ?? scopesOf,
+    tokenCache: readTokenCache(options.tokenCache),
+    handshakeTimeout: readInteger('handshakeTimeout', options.handshakeTimeout, 1, MAX_TIMER, 10_000),
+    maxTokenBytes: readInteger('maxTokenBytes', options.maxTokenBytes, 1, Number.MAX_SAFE_INTEGER, 8192)
+  }
+}
+
+/**
+ * Checks a route's `wsAuth` and completes it with what the plugin was given.
+ *
+ * @throws TypeError `"wsAuth.<option>" option must be <what>`
+ */
+export function readRouteOptions (given: unknown, plugin: HandshakeOptions): CompleteRouteOptions {
+  if (given === undefined || given === true) return routeOptions('required', plugin)
+  if (given === false) return routeOptions('public', plugin)
+  if (given === 'optional') return routeOptions('optional', plugin)
+  if (!isObject(given)) invalid('wsAuth', 'a boolean, \'optional\' or an object')
+  checkKeys(given, 'wsAuth.', ['roles', 'scopes', 'authorize', 'token', 'origin', 'rejectWith', 'closeCodes'])
+  return {
+    ...readHandshakeOptions(given, 'wsAuth.', plugin),
+    access: 'required',
+    roles: optional(given.roles, (value) => readStrings('wsAuth.roles', value, /^[^]+$/, 'strings')) ?? null,
+    scopes: optional(given.scopes, (value) => readStrings('wsAuth.scopes', value, SCOPE_TOKEN, 'scope tokens (RFC 6749, 3.3)')) ?? null,
+    authorize: readFunction('wsAuth.authorize', given.authorize)
+  }
+}
+
+function routeOptions (access: CompleteRouteOptions['access'], plugin: HandshakeOptions): CompleteRouteOptions {
+  const { token, origin, rejectWith, closeCodes } = plugin
+  return { access, token, origin, rejectWith, closeCodes, roles: null, scopes: null, authorize: undefined }
+}
+
+function readHandshakeOptions (given: Record<string, unknown>, prefix: string, base: HandshakeOptions): HandshakeOptions {
+  return {
+    token: optional(given.token, (value) => readTokenSources(`${prefix}token`, value, base.token)) ?? base.token,
+    origin: optional(given.origin, (value) => readOrigin(`${prefix}origin`, value)) ?? base.origin,
+    rejectWith: optional(given.rejectWith, (value) => readRejectWith(`${prefix}rejectWith`, value)) ?? base.rejectWith,
+    closeCodes: optional(given.closeCodes, (value) => readCloseCodes(`${prefix}closeCodes`, value, base.closeCodes)) ?? base.closeCodes
+  }
+}
+
+function readTokenSources (option: string, given: unknown, base: TokenSources): TokenSources {
+  const token = readObject(option, given)
+  checkKeys(token, `${option}.`, ['header', 'subprotocol', 'query', 'cookie', 'param'])
+  const name = (key: string, fallback: string | null, byDefault: string, pattern: RegExp, what: string): string | null =>
+    token[key] === undefined ? fallback : readSourceName(`${option}.${key}`, token[key], byDefault, pattern, what)
+  const header = name('header', null, '', HTTP_TOKEN, 'the name of a header')
+  return {
+    header: token.header === undefined ? base.header : readHeader(header),
+    subprotocol: name('subprotocol', base.subprotocol, 'bearer', HTTP_TOKEN, 'the name of a subprotocol'),
+    query: name('query', base.query, 'token', /^[^]+$/, 'a string'),
+    cookie: token.cookie === undefined ? base.cookie : readCookie(`${option}.cookie`, token.cookie),
+    param: name('param', base.param, 'token', /^\w+$/, 'the name of a route parameter')
+  }
+}
+
+function readSourceName (option: string, value: unknown, byDefault: string, pattern: RegExp, what: string): string | null {
+  if (value === false) return null
+  if (value === true) return byDefault
+  if (typeof value !== 'string' || !pattern.test(value)) invalid(option, `a boolean or ${what}`)
+  return value
+}
+
+function readHeader (name: string | null): TokenSources['header'] {
+  if (name === null) return null
+  return name === '' ? DEFAULT_TOKEN_SOURCES.header : { name: name.toLowerCase(), bearer: false }
+}
+
+function readCookie (option: string, value: unknown): TokenSources['cookie'] {
+  const what = 'a boolean, the name of a cookie, or { name, signed }'
+  if (!isObject(value)) {
+    const name = readSourceName(option, value, 'token', HTTP_TOKEN, 'the name of a cookie, or { name, signed }')
+    return name === null ? null : { name, signed: false }
+  }
+  checkKeys(value, `${option}.`, ['name', 'signed'])
+  if (typeof value.name !== 'string' || !HTTP_TOKEN.test(value.name)) invalid(option, what)
+  if (value.signed !== undefined && typeof value.signed !== 'boolean') invalid(`${option}.signed`, 'a boolean')
+  return { name: value.name, signed: value.signed ?? false }
+}
+
+function readOrigin (option: string, value: unknown): OriginOption {
+  if (value === 'same-host' || value === 'any') return value
+  if (typeof value === 'function') return value as OriginOption
+  if (!Array.isArray(value)) invalid(option, '\'same-host\', \'any\', an array of origins, or a function')
+  for (const origin of value) {
+    if (!isOrigin(origin)) {
+      invalid(option, 'an array of exact origins, such as \'https://example.com\' (no path, no slash at the end, lower case)')
+    }
+  }
+  return Object.freeze([...value])
+}
+
+function isOrigin (value: unknown): boolean {
+  if (typeof value !== 'string' || !OTHER_ORIGIN.test(value)) return false
+  return !/^https?:/.test(value) || (URL.canParse(value) && new URL(value).origin === value)
+}
+
+function readRejectWith (option: string, value: unknown): RejectWith {
+  if (value !== 'http' && value !== 'close' && value !== 'auto') invalid(option, '\'http\', \'close\' or \'auto\'')
+  return value
+}
+
+function readCloseCodes (option: string, given: unknown, base: HandshakeOptions['closeCodes']): HandshakeOptions['closeCodes'] {
+  const codes = readObject(option, given)
+  checkKeys(codes, `${option}.`, Object.keys(DEFAULT_CLOSE_CODES))
+  for (const [kind, code] of Object.entries(codes)) {
+    // 1012 and 1013 may be sent, but WebKit shows them as 1006; the rest below 3000 is the protocol's own (RFC 6455, 7.4.2).
+    const isOwn = typeof code === 'number' && Number.isInteger(code) && code >= 3000 && code <= 4999
+    if (!isOwn && code !== 1008) invalid(`${option}.${kind}`, 'an integer from 3000 to 4999, or 1008')
+  }
+  return Object.freeze({ ...base, ...codes })
+}
+
+function readTokenCache (value: unknown): CompleteOptions['tokenCache'] {
+  if (value === undefined || value === false) return null
+  const cache = readObject('tokenCache', value, 'false or { max, ttl }')
+  checkKeys(cache, 'tokenCache.', ['max', 'ttl'])
+  return {
+    max: readInteger('tokenCache.max', cache.max, 1, 2 ** 24),
+    ttl: readInteger('tokenCache.ttl', cache.ttl, 1, MAX_CACHE_TTL)
+  }
+}
+
+/** The default of `roles`: `claims.roles`, else `claims.role`; one string counts as one role. */
+function rolesOf (claims: Claims): readonly string[] {
+  return stringsOf(Object.hasOwn(claims, 'roles') ? claims.roles : claims.role)
+}
+
+/** The default of `scopes`: `claims.scope` (RFC 8693, 4.2), else `claims.scp`, else `claims.permissions`. */
+function scopesOf (claims: Claims): readonly string[] {
+  const name = ['scope', 'scp'].find((name) => Object.hasOwn(claims, name)) ?? 'permissions'
+  const value = claims[name]
+  return typeof value === 'string' ? value.split(' ') : stringsOf(value)
+}
+
+function stringsOf (value: unknown): readonly string[] {
+  if (typeof value === 'string') return [value]
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
+}
+
+function invalid (option: string, what: string): never {
+  throw new TypeError(`"${option}" option must be ${what}`)
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function optional<T> (value: unknown, read: (value: unknown) => T): T | undefined {
+  return value === undefined ? undefined : read(value)
+}
+
+function readObject (option: string, value: unknown, what = 'an object'): Record<string, unknown> {
+  if (!isObject(value)) invalid(option, what || 'an object')
+  return value
+}
+
+function checkKeys (object: Record<string, unknown>, prefix: string, known: readonly string[]): void {
+  for (const key of Object.keys(object)) {
+    if (known.includes(key)) continue
+    const name = `${prefix}${key}`
+    invalid(name, LATER_OPTIONS.has(name) ? 'left out: this version does not support it yet' : 'left out: there is no such option')
+  }
+}
+
+function readFunction<T extends Function> (option: string, value: unknown): T | undefined {
+  if (value !== undefined && typeof value !== 'function') invalid(option, 'a function')
+  return value as T | undefined
+}
+
+function readName (option: string, value: unknown): string {
+  if (typeof value !== 'string' || value === '') invalid(option, 'a non-empty string')
+  return value
+}
+
+function readStrings (option: string, value: unknown, pattern: RegExp, what: string): readonly string[] {
+  const isList = Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string' && pattern.test(item))
+  if (!isList) invalid(option, `a non-empty array of ${what}`)
+  return Object.freeze([...value])
+}
+
+function readInteger (option: string, value: unknown, min: number, max: number, byDefault?: number): number {
+  if (value === undefined && byDefault !== undefined) return byDefault
+  if (!Number.isInteger(value) || Number(value) < min || Number(value) > max) {
+    invalid(option, `an integer from ${min} to ${max}`)
+  }
+  return Number(value)
+}

@@ -1,0 +1,165 @@
+/*
+ * The plugin: registers what it stands on, decorates, adds its hooks. What the checks are is in `handshake.ts`.
+ */
+import type { Server } from 'node:http'
+import fastifyCookie from '@fastify/cookie'
+import fastifyJwt from '@fastify/jwt'
+import type { JWT } from '@fastify/jwt'
+import fastifyWebsocket from '@fastify/websocket'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { FastifyInstance } from 'fastify'
+import { Connections } from './connections'
+import { chooseProtocol } from './credentials'
+import type { KnownNames } from './credentials'
+import { Gate } from './gate'
+import { readOptions } from './options'
+import type { CompleteOptions, TokenSources, WsAuthOptions } from './options'
+import { addDryRun, learnNames, markRoute, seenRouteOf, wrapWebsocketHandler } from './routes'
+import type { DeclaredRoute } from './routes'
+import { Stats } from './stats'
+import { cachingVerifier } from './token-cache'
+import { createCustomVerifier, createJwtVerifier, warnOfShortSecret, withSafeSecret } from './token-verifier'
+import type { Verifier } from './token-verifier'
+import { Upgrades } from './upgrade'
+
+/** An @fastify/jwt that is registered. */
+interface FoundJwt {
+  readonly decorator: JWT
+  /** The request decorator that verifies. */
+  readonly method: string
+  /** The request decorator that it sets. */
+  readonly userDecorator: string
+}
+
+/** Authenticated websockets for Fastify; see {@link WsAuthOptions} for its options. */
+export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions): Promise<void> {
+  const read = readOptions(given)
+  if (app.hasPlugin('@fastify/websocket')) {
+    throw new Error('@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"')
+  }
+  await registerCookie(app, read)
+  await registerJwt(app, read)
+  const jwt = findJwt(app, read)
+  const options = withCookie(app, read, jwt)
+
+  const names = knownNames(app, options)
+  const upgrades = new Upgrades()
+  const connections = new Connections()
+  const stats = new Stats()
+  const services = { options, verifier: createVerifier(app, options, jwt) }
+  const gate = new Gate({ app, services, names, connections, stats, userDecorator: jwt?.userDecorator ?? null })
+
+  if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
+  app.decorateRequest('wsAuth', null)
+  app.decorate('wsAuth', { connections, stats: () => stats.snapshot(connections.size, upgrades.size) })
+
+  const server = (options.websocket.options?.server ?? app.server) as Server
+  upgrades.listenFirst(server, names, options.handshakeTimeout)
+  app.addHook('preClose', (done) => { upgrades.close(); done() })
+  app.addHook('preValidation', gate.onUpgrade)
+  app.addHook('onReady', (done) => { done(compileClaims(app, options)) })
+  // @fastify/websocket wraps the handler that it finds: ours has to be there before, and the dry run after.
+  app.addHook('onRoute', (route: DeclaredRoute) => {
+    const seen = markRoute(route, options)
+    if (seen.kind === 'http') return
+    assertCookie(app, seen.options.token)
+    learnNames(names, route, seen.options)
+    wrapWebsocketHandler(route, gate.open)
+  })
+  await app.register(fastifyWebsocket, websocketOptions(options, names))
+  app.addHook('onRoute', (route: DeclaredRoute) => {
+    const seen = seenRouteOf(route)
+    if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route, gate.onDryRun)
+  })
+  upgrades.listenLast(server)
+}
+
+/** Only where a cookie may be asked for: @fastify/cookie does not load everywhere (Jest). */
+async function registerCookie (app: FastifyInstance, { cookie, token }: CompleteOptions): Promise<void> {
+  if (app.hasPlugin('@fastify/cookie')) {
+    if (cookie !== undefined) app.log.warn('the "cookie" option of fastify-ws-auth is not used: @fastify/cookie is registered already')
+  } else if (token.cookie !== null || cookie !== undefined) {
+    await app.register(fastifyCookie, cookie ?? {})
+  }
+}
+
+async function registerJwt (app: FastifyInstance, { jwt, verify }: CompleteOptions): Promise<void> {
+  if (jwt !== undefined) {
+    if (app.hasDecorator('jwt')) throw new TypeError('"jwt" option must be left out: @fastify/jwt is registered already')
+    await app.register(fastifyJwt, withSafeSecret(jwt))
+    warnOfShortSecret(jwt, app.log)
+  } else if (verify === undefined && !app.hasDecorator('jwt')) {
+    throw new TypeError('"jwt" option must be given, unless the app registers @fastify/jwt before or "verify" is given')
+  }
+}
+
+/** The @fastify/jwt in use, by whoever it was registered; `null` where there is none. */
+function findJwt (app: FastifyInstance, { jwt, jwtNamespace }: CompleteOptions): FoundJwt | null {
+  if (!app.hasDecorator('jwt')) return null
+  const namespace = jwtNamespace ?? jwt?.namespace
+  const decorator = namespace === undefined ? app.jwt : (app.jwt as unknown as Record<string, JWT | undefined>)[namespace]
+  if (typeof decorator?.verify !== 'function') {
+    throw new TypeError(`"jwtNamespace" option must be a namespace of the @fastify/jwt that is registered${namespace === undefined ? '' : `, not '${namespace}'`}`)
+  }
+  const method = jwt?.jwtVerify ?? (namespace === undefined ? 'jwtVerify' : `${namespace}JwtVerify`)
+  if (!app.hasRequestDecorator(method)) {
+    throw new TypeError(`"jwtNamespace" option must be a namespace with the default name of its method, ${method}`)
+  }
+  return { decorator, method, userDecorator: (decorator.options as { decoratorName?: string }).decoratorName ?? 'user' }
+}
+
+function createVerifier (app: FastifyInstance, options: CompleteOptions, jwt: FoundJwt | null): Verifier {
+  const verifier = options.verify === undefined && jwt !== null
+    ? createJwtVerifier(app, jwt.decorator, jwt.method, options.jwt)
+    : createCustomVerifier(options.verify as NonNullable<CompleteOptions['verify']>)
+  return options.tokenCache === null ? verifier : cachingVerifier(verifier, options.tokenCache)
+}
+
+/** The cookie of @fastify/jwt is the cookie that its users mean. */
+function withCookie (app: FastifyInstance, options: CompleteOptions, jwt: FoundJwt | null): CompleteOptions {
+  const cookie = jwt?.decorator.cookie
+  const byDefault = { name: cookie?.cookieName ?? 'token', signed: cookie?.signed ?? false }
+  const token = { ...options.token, cookie: options.token.cookie === undefined ? byDefault : options.token.cookie }
+  assertCookie(app, token)
+  return { ...options, token }
+}
+
+function assertCookie (app: FastifyInstance, { cookie }: TokenSources): void {
+  if (cookie == null) return
+  if (!app.hasDecorator('parseCookie')) {
+    throw new TypeError('"cookie" option must be given where a route asks for a cookie and the plugin does not')
+  }
+  if (cookie.signed && !app.hasRequestDecorator('unsignCookie')) {
+    throw new TypeError('"cookie" option must have a secret: the cookie of the token is signed')
+  }
+}
+
+function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames {
+  const { useSemicolonDelimiter, routerOptions } = app.initialConfig as { useSemicolonDelimiter?: boolean, routerOptions?: { useSemicolonDelimiter?: boolean } }
+  const isDelimiter = routerOptions?.useSemicolonDelimiter ?? useSemicolonDelimiter ?? false
+  const names: KnownNames = { query: new Set(), subprotocol: new Set(), paths: [], queryStart: isDelimiter ? /[?#;]/ : /[?#]/ }
+  learnNames(names, { url: '' }, options)
+  return names
+}
+
+function websocketOptions ({ websocket }: CompleteOptions, names: KnownNames): WebsocketPluginOptions {
+  const { handleProtocols } = websocket.options ?? {}
+  return {
+    ...websocket,
+    options: {
+      ...websocket.options,
+      handleProtocols: (offered, request) => chooseProtocol(offered, names.subprotocol, handleProtocols?.(offered, request))
+    }
+  }
+}
+
+/** As early as it can be: where no route of the app has a schema there is no validator yet, and the first handshake compiles it. */
+function compileClaims (app: FastifyInstance, { claims }: CompleteOptions): Error | undefined {
+  if (claims === undefined || app.validatorCompiler === undefined) return undefined
+  try {
+    app.validatorCompiler({ schema: claims, method: 'GET', url: '/', httpPart: 'claims' })
+    return undefined
+  } catch (error) {
+    return new TypeError('"claims" option must be a schema that the validator of the app can compile', { cause: error })
+  }
+}

@@ -1,0 +1,49 @@
+/*
+ * How a refusal looks on the wire: the headers of the answer before the upgrade, or the close frame after it.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { WebSocketServer } from 'ws'
+import { wsAuthErrors } from './errors'
+import type { WsAuthError, WsAuthErrorCode } from './errors'
+import type { HandshakeOptions } from './options'
+import type { Upgrade } from './upgrade'
+
+/** How long the other side may take to answer the close frame, in milliseconds. */
+const CLOSE_TIMEOUT = 5000
+
+/** RFC 6750, 3.1: what a challenge says of a refusal. No error where there was no token. */
+const CHALLENGES: Partial<Record<WsAuthErrorCode, string>> = {
+  WS_AUTH_TOKEN_MISSING: 'Bearer',
+  WS_AUTH_TOKEN_INVALID: 'Bearer error="invalid_token"',
+  WS_AUTH_TOKEN_EXPIRED: 'Bearer error="invalid_token"',
+  WS_AUTH_TOKEN_REVOKED: 'Bearer error="invalid_token"',
+  WS_AUTH_TICKET_INVALID: 'Bearer error="invalid_token"',
+  WS_AUTH_TOKEN_AMBIGUOUS: 'Bearer error="invalid_request"',
+  WS_AUTH_FORBIDDEN: 'Bearer error="insufficient_scope"'
+}
+
+/** The `WWW-Authenticate` of a refusal (RFC 6750, 3), or `undefined`. */
+export function challengeOf (code: WsAuthErrorCode, scopes: readonly string[] | null): string | undefined {
+  const challenge = CHALLENGES[code]
+  if (code !== 'WS_AUTH_FORBIDDEN' || scopes === null) return challenge
+  return `${challenge}, scope="${scopes.join(' ')}"`
+}
+
+/** The close code and reason of a refusal; `null` where this handshake is to be answered with a status. */
+export function closeOf ({ code }: WsAuthError, { rejectWith, closeCodes }: HandshakeOptions, { headers }: IncomingMessage): { code: number, reason: string } | null {
+  const { close } = wsAuthErrors[code]
+  const closes = rejectWith === 'close' || (rejectWith === 'auto' && headers.origin !== undefined)
+  return close !== null && closes ? { code: closeCodes[close.kind], reason: close.reason } : null
+}
+
+/**
+ * Accepts a handshake and closes it, so that the page behind it learns why. No hook and no handler ever sees the
+ * connection, and it does not outlive a client that ignores the close frame.
+ */
+export function acceptThenClose (server: WebSocketServer, request: IncomingMessage, upgrade: Upgrade, code: number, reason: string): void {
+  upgrade.destroyIn(CLOSE_TIMEOUT)
+  server.handleUpgrade(request, upgrade.socket, upgrade.head, (socket) => {
+    socket.on('error', () => socket.terminate())
+    socket.close(code, reason)
+  })
+}

@@ -1,0 +1,98 @@
+/*
+ * What the plugin does to a route when it is declared: it marks it as seen, reads its `wsAuth`, and puts itself between
+ * @fastify/websocket and the route's handler.
+ */
+import type { FastifyContextConfig, preValidationHookHandler, RouteOptions } from 'fastify'
+import type { KnownNames } from './credentials'
+import { readRouteOptions } from './options'
+import type { CompleteRouteOptions, HandshakeOptions } from './options'
+import { parseRoutePath } from './route-path'
+
+export const kRoute = Symbol('fastify-ws-auth.route')
+
+/** What is known of a route that was declared after the plugin was registered. */
+export type SeenRoute = { readonly kind: 'http' } | {
+  readonly kind: 'websocket'
+  readonly options: CompleteRouteOptions
+  /** Whether a plain request of it is a dry run of the handshake, and not for an HTTP handler beside. */
+  readonly hasDryRun: boolean
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    [kRoute]?: SeenRoute
+  }
+}
+
+/** A route as an `onRoute` hook gets it. */
+export type DeclaredRoute = RouteOptions & { websocket?: boolean, wsAuth?: unknown }
+
+type WebsocketHandler = NonNullable<RouteOptions['wsHandler']>
+
+const HTTP: SeenRoute = { kind: 'http' }
+
+/** Reads a route's `wsAuth` and remembers it in the route's config. @throws TypeError where it makes no sense. */
+export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
+  const seen = isWebsocket(route) ? readRoute(route, plugin) : HTTP
+  if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
+    throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none`)
+  }
+  route.config = { ...route.config, [kRoute]: seen }
+  return seen
+}
+
+function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
+  const options = readRouteOptions(route.wsAuth, plugin)
+  const { param } = options.token
+  if (param !== null && param !== plugin.token.param && parseRoutePath(route.url, param) === null) {
+    throw new TypeError(`"wsAuth.token.param" option must be a whole segment of the path, "/:${param}", in ${route.url}`)
+  }
+  return { kind: 'websocket', options, hasDryRun: route.websocket === true }
+}
+
+/** Fastify declares a HEAD route for each GET route, with the same options; it cannot be upgraded. */
+function isWebsocket (route: DeclaredRoute): boolean {
+  return (route.websocket === true || route.wsHandler !== undefined) && !isHead(route)
+}
+
+function isHead ({ method }: DeclaredRoute): boolean {
+  return [method].flat().every((one) => one === 'HEAD')
+}
+
+/** Adds the names by which this route looks for tokens to those that are taken out of every upgrade. */
+export function learnNames (names: KnownNames, { url }: Pick<DeclaredRoute, 'url'>, { token }: HandshakeOptions): void {
+  if (token.query !== null) names.query.add(token.query)
+  if (token.subprotocol !== null) names.subprotocol.add(token.subprotocol)
+  if (token.param === null) return
+  const path = parseRoutePath(url, token.param)
+  if (path !== null) names.paths.push(path)
+}
+
+/** Has `open` called with each socket of a route before its handler is. */
+export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: Parameters<WebsocketHandler>) => void): void {
+  const handler = (route.websocket === true ? route.handler : route.wsHandler) as WebsocketHandler
+  if (typeof handler !== 'function') return
+  const wrapped: WebsocketHandler = function (socket, request) {
+    open.call(this, socket, request)
+    return handler.call(this, socket, request)
+  }
+  if (route.websocket === true) route.handler = wrapped as unknown as RouteOptions['handler']
+  else route.wsHandler = wrapped
+}
+
+/** What {@link markRoute} remembered. */
+export function seenRouteOf ({ config }: { config?: FastifyContextConfig }): SeenRoute | undefined {
+  return config?.[kRoute]
+}
+
+/** Has plain requests of a route go through a hook, and answered with 426 (RFC 9110, 15.5.22) at the end of all hooks. */
+export function addDryRun (route: DeclaredRoute, hook: preValidationHookHandler): void {
+  route.preValidation = [hook, ...[route.preValidation ?? []].flat()]
+  const { handler } = route
+  route.handler = function (request, reply) {
+    if (request.ws) return handler.call(this, request, reply)
+    return reply.code(426).headers({ upgrade: 'websocket', connection: 'upgrade' }).send({
+      statusCode: 426, error: 'Upgrade Required', message: 'This route speaks WebSocket: the handshake would be accepted'
+    })
+  }
+}

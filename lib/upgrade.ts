@@ -1,0 +1,166 @@
+/*
+ * An upgrade request from its first byte to the open connection. Node drops all its timeouts when a request asks for an
+ * upgrade, Fastify and ws have none for it, and a socket that neither answers is never freed: so every upgrade has a
+ * deadline here, set before Fastify sees it and cleared when the connection is open or the socket is gone.
+ */
+import { STATUS_CODES } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Identity } from './connection'
+import { takeCredentials } from './credentials'
+import type { KnownNames, TakenCredentials } from './credentials'
+import { wsAuthErrors } from './errors'
+
+/** Why nobody will be answered any more, or has to be at once. */
+export type UpgradeEnd = 'timeout' | 'shutdown' | 'gone'
+
+/** How long an answer that was begun at the deadline may take, in milliseconds. */
+const FLUSH_TIMEOUT = 1000
+
+const kUpgrade = Symbol('fastify-ws-auth.upgrade')
+
+type UpgradeRequest = IncomingMessage & { [kUpgrade]?: Upgrade | undefined }
+
+/** The upgrade that a request asks for; `undefined` for a plain request, and once the connection is open. */
+export function upgradeOf (request: IncomingMessage): Upgrade | undefined {
+  return (request as UpgradeRequest)[kUpgrade]
+}
+
+/** One request for an upgrade that has not become a connection yet. */
+export class Upgrade {
+  /** What was taken out of the request. */
+  readonly taken: TakenCredentials
+  readonly socket: Duplex
+  /** What the client sent behind its request. */
+  readonly head: Buffer
+  /** Whether Fastify's hooks have it: they free the socket with their answer. */
+  isRouted = false
+  /** Who is behind it, once that is known; stays `null` on a public route. */
+  identity: Identity | null = null
+  /** Called once when it ends early, by whoever is working on the answer. */
+  onEnd: ((end: UpgradeEnd) => void) | null = null
+  readonly #request: UpgradeRequest
+  readonly #pending: Set<Upgrade>
+  readonly #bytesBefore: number
+  #timer: NodeJS.Timeout
+
+  constructor (request: UpgradeRequest, socket: Duplex, head: Buffer, taken: TakenCredentials, timeout: number, pending: Set<Upgrade>) {
+    this.taken = taken
+    this.socket = socket
+    this.head = head
+    this.#request = request
+    this.#pending = pending
+    this.#bytesBefore = bytesWritten(socket)
+    this.#timer = setTimeout(endAtDeadline, timeout, this).unref()
+    request[kUpgrade] = this
+    pending.add(this)
+    socket.once('close', this.#onClose)
+  }
+
+  /** Whether an answer has been begun. */
+  get isAnswered (): boolean {
+    return bytesWritten(this.socket) > this.#bytesBefore
+  }
+
+  /** The connection is open and the socket ws's: nothing is held any more. */
+  adopt (): void {
+    this.socket.removeListener('close', this.#onClose)
+    this.#request[kUpgrade] = undefined
+    this.#release()
+  }
+
+  /** Answers 503, by whoever works on the answer or at once; the socket is gone soon after either way. */
+  end (end: UpgradeEnd): void {
+    this.destroyIn(FLUSH_TIMEOUT)
+    const { onEnd } = this
+    this.onEnd = null
+    if (onEnd !== null) onEnd(end)
+    else if (this.isAnswered) this.socket.destroy()
+    else writeUnavailable(this.socket)
+  }
+
+  /** Replaces the deadline: the socket is destroyed after so many milliseconds. */
+  destroyIn (timeout: number): void {
+    this.#release()
+    this.#timer = setTimeout(destroy, timeout, this.socket).unref()
+  }
+
+  readonly #onClose = (): void => {
+    this.#release()
+    const { onEnd } = this
+    this.onEnd = null
+    onEnd?.('gone')
+  }
+
+  #release (): void {
+    clearTimeout(this.#timer)
+    this.#pending.delete(this)
+  }
+}
+
+/** All requests to a server for an upgrade that have not become connections yet. */
+export class Upgrades {
+  readonly #pending = new Set<Upgrade>()
+  #isClosing = false
+
+  /** How many there are. */
+  get size (): number {
+    return this.#pending.size
+  }
+
+  /**
+   * Takes the requests before anyone else does.
+   *
+   * @param timeout the deadline, in milliseconds
+   */
+  listenFirst (server: Server, names: KnownNames, timeout: number): void {
+    server.prependListener('upgrade', (request: UpgradeRequest, socket, head) => {
+      const upgrade = new Upgrade(request, socket, head, takeCredentials(request, names), timeout, this.#pending)
+      if (this.#isClosing) upgrade.end('shutdown')
+    })
+  }
+
+  /** Frees the sockets of requests that the router answered by itself (400, 414). To be called last. */
+  listenLast (server: Server): void {
+    server.on('upgrade', (request: UpgradeRequest, socket) => {
+      const upgrade = request[kUpgrade]
+      if (upgrade !== undefined && !upgrade.isRouted && upgrade.isAnswered) endSoon(socket)
+    })
+  }
+
+  /** Refuses what is pending and all that comes from now on. */
+  close (): void {
+    this.#isClosing = true
+    for (const upgrade of this.#pending) upgrade.end('shutdown')
+  }
+}
+
+function endAtDeadline (upgrade: Upgrade): void {
+  upgrade.end('timeout')
+}
+
+function destroy (socket: Duplex): void {
+  socket.destroy()
+}
+
+/** Zero where the socket is none (`injectWS`). */
+function bytesWritten (socket: Duplex & { bytesWritten?: number }): number {
+  return socket.bytesWritten ?? 0
+}
+
+function endSoon (socket: Duplex): void {
+  socket.end(() => socket.destroy())
+}
+
+/** The answer of Fastify's own error handler, for a request that no hook holds. */
+function writeUnavailable (socket: Duplex): void {
+  if (!socket.writable) {
+    socket.destroy()
+    return
+  }
+  const { statusCode, message } = wsAuthErrors.WS_AUTH_UNAVAILABLE
+  const error = STATUS_CODES[statusCode]
+  const body = JSON.stringify({ statusCode, code: 'WS_AUTH_UNAVAILABLE', error, message })
+  socket.end(`HTTP/1.1 ${statusCode} ${error}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\n` +
+    `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`, () => socket.destroy())
+}
