@@ -42,6 +42,23 @@ export function copyData<T> (value: T): T {
   return copies.get(value) as T
 }
 
+/** Whether two values hold the same data. Objects that are not data are the same if they are one. */
+export function isSameData (one: unknown, other: unknown): boolean {
+  const open: Array<[unknown, unknown]> = [[one, other]]
+  for (let pair = open.pop(); pair !== undefined; pair = open.pop()) {
+    const [a, b] = pair
+    if (Object.is(a, b)) continue
+    if (!isData(a) || !isData(b) || Array.isArray(a) !== Array.isArray(b)) return false
+    const entries = Object.entries(a)
+    if (entries.length !== Object.keys(b).length) return false
+    for (const [key, held] of entries) {
+      if (!Object.hasOwn(b, key)) return false
+      open.push([held, (b as Record<string, unknown>)[key]])
+    }
+  }
+  return true
+}
+
 /** An own "__proto__" (JSON.parse makes one) must stay a property and not become the prototype. */
 function setOwn (target: Data, key: string, value: unknown): void {
   if (key !== '__proto__') (target as Record<string, unknown>)[key] = value

@@ -2,13 +2,12 @@
  * From a token to claims that can be trusted. The only file that knows @fastify/jwt: its settings are read here and its
  * errors become ours here. It has three ways of being asked, which differ tenfold in cost; see `createJwtVerifier`.
  */
-import { isDeepStrictEqual } from 'node:util'
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
 import type { FastifyJWTOptions, JWT } from '@fastify/jwt'
 import { assertClaims } from './claims'
 import type { ClaimRules, Claims } from './claims'
 import { WsAuthError } from './errors'
-import { copyData, freezeData } from './frozen'
+import { copyData, freezeData, isSameData } from './frozen'
 import { assertFormat, readClaims } from './jwt-format'
 import { isThenable } from './thenable'
 import type { CompleteOptions } from './options'
@@ -62,7 +61,7 @@ export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: strin
       const claims = freezeData(readClaims(token))
       assertClaims(claims, rules, Date.now())
       // `answer` may be one object for all who have this token (the verifier's cache), so it is compared and copied.
-      const isClaims = jwt.options.verify.complete === true || isDeepStrictEqual(answer, claims)
+      const isClaims = jwt.options.verify.complete === true || isSameData(answer, claims)
       return { claims, user: isClaims ? claims : freezeData(copyData(answer)) }
     })
   }
