@@ -55,7 +55,7 @@ export const PARAM_PLACEHOLDER = '-'
 /** RFC 9110, 5.6.2. */
 const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** RFC 6750, 2.1; the scheme is compared without case (RFC 9110, 11.1). */
-const BEARER = /^bearer(?: +(.*))?$/i
+const BEARER = /^bearer(?:[ \t]+(.*))?$/i
 /** The one-entry form of a subprotocol: `base64url.<marker>.<token in base64url>`. */
 const ENCODED = /^base64url\.([^.]+)\.(.*)$/
 

@@ -1,0 +1,50 @@
+/* Imports point down only, types too: each file may import what stands above it in this list, and nothing else of lib. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+
+const layers = [
+  'errors', 'thenable', 'frozen', 'redaction', 'origin', 'route-path', 'authorization',
+  'claims', 'jwt-format', 'options', 'opening-handshake', 'credentials',
+  'connection', 'connections', 'stats', 'types',
+  'token-verifier', 'token-cache',
+  'upgrade', 'handshake', 'refusal', 'routes', 'gate', 'plugin', 'index'
+]
+
+/** What only one file may know. */
+const owners: Record<string, string[]> = {
+  '@fastify/jwt': ['token-verifier', 'options', 'plugin'],
+  '@fastify/cookie': ['options', 'plugin'],
+  '@fastify/websocket': ['options', 'plugin'],
+  'lru-cache': ['token-cache'],
+  'fastify-plugin': ['index']
+}
+
+const lib = join(__dirname, '..', 'lib')
+
+function importsOf (name: string): string[] {
+  const source = readFileSync(join(lib, `${name}.ts`), 'utf8')
+  return [...source.matchAll(/(?:from|import\(|require\()\s*'([^']+)'/g)].map(([, specifier]) => specifier as string)
+}
+
+t.test('every file has its layer', async (t) => {
+  const files = readdirSync(lib).filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -3))
+  t.strictSame(files.sort(), [...layers].sort())
+})
+
+t.test('imports point down only', async (t) => {
+  for (const [i, name] of layers.entries()) {
+    for (const specifier of importsOf(name).filter((specifier) => specifier.startsWith('.'))) {
+      const below = layers.slice(0, i)
+      t.ok(below.includes(specifier.replace('./', '')), `${name} imports ${specifier}`)
+    }
+  }
+})
+
+t.test('a library is known where it must be', async (t) => {
+  for (const name of layers) {
+    for (const specifier of importsOf(name)) {
+      if (owners[specifier] !== undefined) t.ok(owners[specifier].includes(name), `${name} imports ${specifier}`)
+    }
+  }
+})
