@@ -22,6 +22,9 @@ import { createCustomVerifier, createJwtVerifier, warnOfShortSecret, withSafeSec
 import type { Verifier } from './token-verifier'
 import { Upgrades } from './upgrade'
 
+/** The servers that have it: a second one would answer each upgrade a second time. */
+const guarded = new WeakSet<object>()
+
 /** An @fastify/jwt that is registered. */
 interface FoundJwt {
   readonly decorator: JWT
@@ -34,9 +37,8 @@ interface FoundJwt {
 /** Authenticated websockets for Fastify; see {@link WsAuthOptions} for its options. */
 export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions): Promise<void> {
   const read = readOptions(given)
-  if (app.hasPlugin('@fastify/websocket')) {
-    throw new Error('@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"')
-  }
+  assertNoWebsocket(app)
+  guarded.add(app.server)
   await registerCookie(app, read)
   await registerJwt(app, read)
   const jwt = findJwt(app, read)
@@ -72,6 +74,16 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route, gate.onDryRun)
   })
   upgrades.listenLast(server)
+}
+
+/** A scope may have registered it that cannot be seen from here. */
+function assertNoWebsocket (app: FastifyInstance): void {
+  if (guarded.has(app.server)) {
+    throw new Error('fastify-ws-auth is registered already: once is enough for all routes that are declared after it')
+  }
+  if (app.hasPlugin('@fastify/websocket')) {
+    throw new Error('@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"')
+  }
 }
 
 /** Only where a cookie may be asked for: @fastify/cookie does not load everywhere (Jest). */

@@ -201,6 +201,14 @@ t.test('@fastify/websocket is registered here and nowhere else', async (t) => {
     { message: '@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"' })
 })
 
+t.test('it is registered once, also where the first was in another scope', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(async (scope) => { await scope.register(fastifyWsAuth, { jwt: { secret } }) })
+  await t.rejects(async () => { await app.register(fastifyWsAuth, { jwt: { secret } }) },
+    { message: 'fastify-ws-auth is registered already: once is enough for all routes that are declared after it' })
+})
+
 t.test('a signed cookie needs a secret, a cookie needs @fastify/cookie', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
