@@ -24,7 +24,9 @@ export interface Credential {
 export interface KnownNames {
   readonly query: Set<string>
   readonly subprotocol: Set<string>
+  /** All routes, and whether one of them has a token in its path. */
   readonly paths: RoutePath[]
+  hasParam: boolean
   /** What ends the path: `?` and `#`, and `;` where the router was told so. */
   readonly queryStart: RegExp
 }
@@ -99,7 +101,7 @@ function decodeQuery (text: string): string {
 }
 
 function takeFromPath (request: IncomingMessage, names: KnownNames): FoundToken | null {
-  if (names.paths.length === 0) return null
+  if (!names.hasParam) return null
   const url = request.url ?? ''
   const found = findParam(url, names.paths, names.queryStart)
   if (found === null) return null

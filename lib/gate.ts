@@ -1,7 +1,7 @@
 /*
  * Where Fastify's hooks meet the handshake: which requests it is run for, and what becomes of its answer.
  */
-import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { WebSocket } from 'ws'
 import { Connection } from './connection'
 import type { Connections } from './connections'
@@ -12,7 +12,8 @@ import { Handshake, runHandshake } from './handshake'
 import type { HandshakeServices } from './handshake'
 import { assertOpening, OTHER_VERSION } from './opening-handshake'
 import type { CompleteRouteOptions } from './options'
-import { acceptThenClose, challengeOf, closeOf } from './refusal'
+import { challengeOf, closeOf } from './refusal'
+import type { Refuser } from './refusal'
 import { seenRouteOf } from './routes'
 import type { Stats } from './stats'
 import { upgradeOf } from './upgrade'
@@ -28,7 +29,7 @@ interface Call {
 
 /** What the gate works with. */
 export interface GateParts {
-  readonly app: FastifyInstance
+  readonly refuser: Refuser
   readonly services: HandshakeServices
   readonly names: KnownNames
   readonly connections: Connections
@@ -50,6 +51,8 @@ export class Gate {
     const upgrade = upgradeOf(request.raw)
     if (upgrade === undefined) return done()
     upgrade.isRouted = true
+    // A hook before this one took longer than there was time, or than the client would wait.
+    if (upgrade.isOver) return
 
     const call = { request, reply, done, upgrade }
     const seen = request.is404 ? undefined : seenRouteOf(request.routeOptions)
@@ -133,7 +136,7 @@ export class Gate {
     const close = route === null || refusal.cause instanceof DeadlineError ? null : closeOf(refusal, route, request.raw)
     if (upgrade !== null && close !== null) {
       reply.hijack()
-      return acceptThenClose(this.#parts.app.websocketServer, request.raw, upgrade, close.code, close.reason)
+      return this.#parts.refuser.refuse(request.raw, upgrade, close.code, close.reason)
     }
     const challenge = challengeOf(refusal.code, route?.scopes ?? null)
     if (challenge !== undefined) reply.header('www-authenticate', challenge)

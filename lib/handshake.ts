@@ -34,6 +34,8 @@ export class Handshake implements Identity {
   claims: Claims | null = null
   user: FastifyRequest['user'] | null = null
   expiresAt: number | null = null
+  /** Whether nobody waits for it any more: the client has gone, or was answered at the deadline. */
+  isOver = false
   #aborter: AbortController | null = null
 
   constructor (request: FastifyRequest, route: CompleteRouteOptions, taken: TakenCredentials, isDryRun: boolean) {
@@ -54,6 +56,7 @@ export class Handshake implements Identity {
   }
 
   abort (): void {
+    this.isOver = true
     this.#aborter?.abort()
   }
 }
@@ -63,12 +66,13 @@ type Step = (handshake: Handshake, services: HandshakeServices) => void | Promis
 const STEPS: readonly Step[] = [checkOpening, readToken, checkOrigin, verifyToken, checkClaims, readUser, authorize]
 
 /**
- * Makes all checks and calls back with the first refusal, or with `null`: before it returns if no step has to wait.
+ * Makes all checks and calls back with the first refusal, or with `null`: before it returns if no step has to wait, and
+ * never if nobody waits for the answer any more.
  */
 export function runHandshake (handshake: Handshake, services: HandshakeServices, done: (refusal: WsAuthError | null) => void, from = 0): void {
   let refusal: WsAuthError | null = null
   try {
-    for (let i = from; i < STEPS.length; i++) {
+    for (let i = from; i < STEPS.length && !handshake.isOver; i++) {
       const waiting = STEPS[i]?.(handshake, services)
       if (waiting === undefined) continue
       waiting.then(
@@ -159,7 +163,7 @@ function listOf (option: string, value: unknown): readonly string[] {
 
 /** Reads an answer at once where it is there at once. */
 function answer<T> (value: T | PromiseLike<T>, read: (value: T) => void): void | PromiseLike<void> {
-  return isThenable(value) ? value.then(read) : read(value)
+  return isThenable(value) ? Promise.resolve(value).then(read) : read(value)
 }
 
 /** What the app's own functions throw is not the client's to know. */

@@ -14,7 +14,8 @@ import type { KnownNames } from './credentials'
 import { Gate } from './gate'
 import { readOptions } from './options'
 import type { CompleteOptions, TokenSources, WsAuthOptions } from './options'
-import { addDryRun, learnNames, markRoute, seenRouteOf, wrapWebsocketHandler } from './routes'
+import { Refuser } from './refusal'
+import { addDryRun, learnNames, learnPath, markRoute, seenRouteOf, wrapWebsocketHandler } from './routes'
 import type { DeclaredRoute } from './routes'
 import { Stats } from './stats'
 import { cachingVerifier } from './token-cache'
@@ -49,7 +50,9 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const connections = new Connections()
   const stats = new Stats()
   const services = { options, verifier: createVerifier(app, options, jwt) }
-  const gate = new Gate({ app, services, names, connections, stats, userDecorator: jwt?.userDecorator ?? null })
+  const websocket = websocketOptions(options, names)
+  const refuser = new Refuser(websocket.options?.handleProtocols)
+  const gate = new Gate({ services, names, connections, stats, refuser, userDecorator: jwt?.userDecorator ?? null })
 
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
@@ -63,12 +66,13 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   // @fastify/websocket wraps the handler that it finds: ours has to be there before, and the dry run after.
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = markRoute(route, options)
+    learnPath(names, route, seen)
     if (seen.kind === 'http') return
     assertCookie(app, seen.options.token)
-    learnNames(names, route, seen.options)
+    learnNames(names, seen.options)
     wrapWebsocketHandler(route, gate.open)
   })
-  await app.register(fastifyWebsocket, websocketOptions(options, names))
+  await app.register(fastifyWebsocket, websocket)
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)
     if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route, gate.onDryRun)
@@ -149,8 +153,8 @@ function assertCookie (app: FastifyInstance, { cookie }: TokenSources): void {
 function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames {
   const { useSemicolonDelimiter, routerOptions } = app.initialConfig as { useSemicolonDelimiter?: boolean, routerOptions?: { useSemicolonDelimiter?: boolean } }
   const isDelimiter = routerOptions?.useSemicolonDelimiter ?? useSemicolonDelimiter ?? false
-  const names: KnownNames = { query: new Set(), subprotocol: new Set(), paths: [], queryStart: isDelimiter ? /[?#;]/ : /[?#]/ }
-  learnNames(names, { url: '' }, options)
+  const names: KnownNames = { query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter ? /[?#;]/ : /[?#]/ }
+  learnNames(names, options)
   return names
 }
 

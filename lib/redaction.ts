@@ -11,13 +11,21 @@ const MAX_CAUSES = 5
  * An error with the name, code, message, stack and causes of another and nothing else of it, the token taken out.
  * Safe to log and to hand to an error handler.
  */
-export function errorWithoutToken (error: unknown, token: string, depth = 0): Error {
-  if (!(error instanceof Error)) return new Error(textWithoutToken(`a ${typeof error} was thrown`, token))
+export function errorWithoutToken (error: unknown, token: string): Error {
+  try {
+    return copyError(error, token, 0)
+  } catch {
+    return new Error('an error was thrown that cannot be read')
+  }
+}
+
+function copyError (error: unknown, token: string, depth: number): Error {
+  if (!(error instanceof Error)) return new Error(`not an error was thrown, but of type ${typeof error}`)
   const safe = new Error(textWithoutToken(String(error.message), token))
   safe.name = textWithoutToken(String(error.name), token)
   safe.stack = textWithoutToken(String(error.stack), token)
   if ('code' in error && typeof error.code === 'string') Object.assign(safe, { code: textWithoutToken(error.code, token) })
-  if (error.cause !== undefined && depth < MAX_CAUSES) safe.cause = errorWithoutToken(error.cause, token, depth + 1)
+  if (error.cause !== undefined && depth < MAX_CAUSES) safe.cause = copyError(error.cause, token, depth + 1)
   return safe
 }
 

@@ -2,7 +2,8 @@
  * How a refusal looks on the wire: the headers of the answer before the upgrade, or the close frame after it.
  */
 import type { IncomingMessage } from 'node:http'
-import type { WebSocketServer } from 'ws'
+import { WebSocketServer } from 'ws'
+import type { ServerOptions } from 'ws'
 import { wsAuthErrors } from './errors'
 import type { WsAuthError, WsAuthErrorCode } from './errors'
 import type { HandshakeOptions } from './options'
@@ -10,6 +11,9 @@ import type { Upgrade } from './upgrade'
 
 /** How long the other side may take to answer the close frame, in milliseconds. */
 const CLOSE_TIMEOUT = 5000
+
+/** The longest message that is read from whoever was refused, in bytes. It is thrown away; a longer one ends it at once. */
+const MAX_PAYLOAD = 16_384
 
 /** RFC 6750, 3.1: what a challenge says of a refusal. No error where there was no token. */
 const CHALLENGES: Partial<Record<WsAuthErrorCode, string>> = {
@@ -37,13 +41,22 @@ export function closeOf ({ code }: WsAuthError, { rejectWith, closeCodes }: Hand
 }
 
 /**
- * Accepts a handshake and closes it, so that the page behind it learns why. No hook and no handler ever sees the
- * connection, and it does not outlive a client that ignores the close frame.
+ * Accepts handshakes and closes them, so that the page behind learns why. No hook and no handler ever sees such a
+ * connection, nor the clients of the app's own server; it does not outlive a client that ignores the close frame, and
+ * nothing of what the client sends is collected.
  */
-export function acceptThenClose (server: WebSocketServer, request: IncomingMessage, upgrade: Upgrade, code: number, reason: string): void {
-  upgrade.destroyIn(CLOSE_TIMEOUT)
-  server.handleUpgrade(request, upgrade.socket, upgrade.head, (socket) => {
-    socket.on('error', () => socket.terminate())
-    socket.close(code, reason)
-  })
+export class Refuser {
+  readonly #server: WebSocketServer
+
+  constructor (handleProtocols: ServerOptions['handleProtocols']) {
+    this.#server = new WebSocketServer({ noServer: true, clientTracking: false, maxPayload: MAX_PAYLOAD, handleProtocols })
+  }
+
+  refuse (request: IncomingMessage, upgrade: Upgrade, code: number, reason: string): void {
+    upgrade.destroyIn(CLOSE_TIMEOUT)
+    this.#server.handleUpgrade(request, upgrade.socket, upgrade.head, (socket) => {
+      socket.on('error', () => socket.terminate())
+      socket.close(code, reason)
+    })
+  }
 }

@@ -1,56 +1,69 @@
 /*
  * Finds the token in a path like `/rooms/7/<token>` before the router does: a JWT is longer than the router lets a
- * parameter be, and the path goes into the log. It may match more than the router would (case, doubled slashes, encoded
- * letters): what it takes out of a path that leads nowhere is missed by nobody.
+ * parameter be, and the path goes into the log. Which route a path leads to is decided as the router decides it: segment
+ * by segment, a text before a parameter before anything that follows.
  */
 
-/** The path of a route that has the token as a parameter. */
+/** The path of a route. */
 export interface RoutePath {
-  /** The name of the parameter. */
-  readonly name: string
-  /** One matcher a segment: a text in lower case, `null` for anything. */
+  /** One a segment: a text in lower case, `null` for a parameter. */
   readonly segments: ReadonlyArray<string | null>
-  readonly tokenIndex: number
   /** Whether anything may follow. */
   readonly isOpen: boolean
+  /** Where the token is; `null` where it is in no parameter. */
+  readonly token: { readonly name: string, readonly index: number } | null
 }
 
 /**
  * Reads the path of a route.
  *
- * @returns `null` where the parameter is not one whole segment of it
+ * @param name the parameter that holds the token; `null` for none
  */
-export function parseRoutePath (url: string, name: string): RoutePath | null {
+export function parseRoutePath (url: string, name: string | null): RoutePath {
   const segments = url.split('/').filter((segment) => segment !== '')
-  const tokenIndex = segments.findIndex((segment) => segment === `:${name}` || segment === `:${name}?`)
-  if (tokenIndex === -1) return null
+  const index = name === null ? -1 : segments.findIndex((segment) => segment === `:${name}` || segment === `:${name}?`)
+  const isOpen = segments.at(-1)?.endsWith('*') === true
   return {
-    name,
-    tokenIndex,
-    isOpen: segments.at(-1) === '*',
-    segments: segments.map((segment) => /[:*]/.test(segment) ? null : segment.toLowerCase())
+    token: name === null || index === -1 ? null : { name, index },
+    isOpen,
+    segments: (isOpen ? segments.slice(0, -1) : segments).map((segment) => segment.includes(':') ? null : segment.toLowerCase())
   }
 }
 
-/** The first path that a URL fits, and where in the URL the token is. */
+/** Where in a URL the token is, if the route that it leads to has it there. */
 export function findParam (url: string, paths: readonly RoutePath[], queryStart: RegExp): { name: string, start: number, end: number } | null {
   const length = url.search(queryStart)
   const segments = [...(length === -1 ? url : url.slice(0, length)).matchAll(/[^/]+/g)]
   // The absolute form (RFC 9112, 3.2.2) begins with a scheme and a host.
   if (!url.startsWith('/')) segments.splice(0, 2)
-  for (const path of paths) {
-    if (!fits(segments, path)) continue
-    const token = segments[path.tokenIndex]
-    if (token !== undefined) return { name: path.name, start: token.index, end: token.index + token[0].length }
+  const texts = segments.map(([segment]) => decode(segment))
+  const [path] = paths.filter((path) => fits(texts, path)).sort(byPrecedence)
+  const segment = segments[path?.token?.index ?? -1]
+  if (path?.token == null || segment === undefined) return null
+  return { name: path.token.name, start: segment.index, end: segment.index + segment[0].length }
+}
+
+function fits (texts: readonly string[], { segments, isOpen }: RoutePath): boolean {
+  if (isOpen ? texts.length < segments.length : texts.length !== segments.length) return false
+  return segments.every((expected, i) => expected === null || expected === texts[i])
+}
+
+/** Of two routes that a path fits: the one with a text where the other has a parameter or is open. */
+function byPrecedence (one: RoutePath, other: RoutePath): number {
+  const length = Math.max(one.segments.length, other.segments.length)
+  for (let i = 0; i < length; i++) {
+    const difference = rank(other.segments[i]) - rank(one.segments[i])
+    if (difference !== 0) return difference
   }
-  return null
+  return 0
 }
 
-function fits (segments: readonly RegExpExecArray[], path: RoutePath): boolean {
-  if (path.isOpen ? segments.length < path.segments.length - 1 : segments.length !== path.segments.length) return false
-  return path.segments.every((expected, i) => expected === null || expected === decode(segments[i]?.[0] ?? ''))
+function rank (segment: string | null | undefined): number {
+  if (segment === undefined) return 0
+  return segment === null ? 1 : 2
 }
 
+/** Compared without case and encoding: what is taken out of a path that leads nowhere is missed by nobody. */
 function decode (segment: string): string {
   try {
     return decodeURIComponent(segment).toLowerCase()

@@ -44,7 +44,7 @@ export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): Seen
 function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
   const options = readRouteOptions(route.wsAuth, plugin)
   const { param } = options.token
-  if (param !== null && param !== plugin.token.param && parseRoutePath(route.url, param) === null) {
+  if (param !== null && param !== plugin.token.param && parseRoutePath(route.url, param).token === null) {
     throw new TypeError(`"wsAuth.token.param" option must be a whole segment of the path, "/:${param}", in ${route.url}`)
   }
   return { kind: 'websocket', options, hasDryRun: route.websocket === true }
@@ -59,13 +59,18 @@ function isHead ({ method }: DeclaredRoute): boolean {
   return [method].flat().every((one) => one === 'HEAD')
 }
 
-/** Adds the names by which this route looks for tokens to those that are taken out of every upgrade. */
-export function learnNames (names: KnownNames, { url }: Pick<DeclaredRoute, 'url'>, { token }: HandshakeOptions): void {
+/** Adds the names by which tokens are looked for to those that are taken out of every upgrade. */
+export function learnNames (names: KnownNames, { token }: HandshakeOptions): void {
   if (token.query !== null) names.query.add(token.query)
   if (token.subprotocol !== null) names.subprotocol.add(token.subprotocol)
-  if (token.param === null) return
-  const path = parseRoutePath(url, token.param)
-  if (path !== null) names.paths.push(path)
+}
+
+/** Adds a route to those that a path may lead to. Also one without a token: it may be the better fit. */
+export function learnPath (names: KnownNames, { url, method }: DeclaredRoute, seen: SeenRoute): void {
+  if (![method].flat().includes('GET')) return
+  const path = parseRoutePath(url, seen.kind === 'websocket' ? seen.options.token.param : null)
+  names.paths.push(path)
+  names.hasParam ||= path.token !== null
 }
 
 /** Has `open` called with each socket of a route before its handler is. */

@@ -103,7 +103,7 @@ function askDirectly (jwt: JWT, { trusted, formatUser }: FastifyJWTOptions): Ask
     const payload = jwt.verify(token) as never
     if (trusted === undefined) return format(payload)
     const isTrusted = trusted(request, payload)
-    if (isThenable(isTrusted)) return isTrusted.then((answer: boolean) => { assertTrusted(answer); return format(payload) })
+    if (isThenable(isTrusted)) return Promise.resolve(isTrusted).then((answer) => { assertTrusted(answer); return format(payload) })
     assertTrusted(isTrusted as boolean)
     return format(payload)
   }
@@ -233,11 +233,20 @@ export function warnOfShortSecret ({ secret, verify, sign }: FastifyJWTOptions, 
 function refusalOf (error: unknown, token: string): WsAuthError {
   if (error instanceof WsAuthError) return error
   if (error instanceof RangeError) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'RangeError' })
-  const { code, name, message } = (error ?? {}) as { code?: unknown, name?: unknown, message?: unknown }
-  if (EXPIRED_CODES.has(String(code)) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED')
-  if (TOKEN_CODES.test(String(code)) || TOKEN_NAMES.has(String(name))) {
-    return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${code ?? name}: ${message}`, token) })
+  const { code, name, message } = readable(error)
+  if (EXPIRED_CODES.has(code) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED')
+  if (TOKEN_CODES.test(code) || TOKEN_NAMES.has(name)) {
+    return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name} ${code}: ${message}`, token) })
   }
   return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
 }
 
+/** What is thrown may be anything, also something that throws when it is looked at. */
+function readable (error: unknown): { code: string, name: string, message: string } {
+  try {
+    const { code, name, message } = (error ?? {}) as Record<string, unknown>
+    return { code: String(code), name: String(name), message: String(message) }
+  } catch {
+    return { code: '', name: '', message: '' }
+  }
+}

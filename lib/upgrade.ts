@@ -5,6 +5,7 @@
  */
 import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, Server } from 'node:http'
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Identity } from './connection'
 import { takeCredentials } from './credentials'
@@ -37,23 +38,26 @@ export class Upgrade {
   isRouted = false
   /** Who is behind it, once that is known; stays `null` on a public route. */
   identity: Identity | null = null
-  /** Called once when it ends early, by whoever is working on the answer. */
+  /** Whether nobody waits for an answer any more: the client has gone, or was answered at the deadline. */
+  isOver = false
+  /** Called once when it ends early, for whoever is working on the answer. */
   onEnd: ((end: UpgradeEnd) => void) | null = null
   readonly #request: UpgradeRequest
-  readonly #pending: Set<Upgrade>
+  readonly #open: OpenUpgrades
   readonly #bytesBefore: number
   #timer: NodeJS.Timeout
+  #isWatched = false
 
-  constructor (request: UpgradeRequest, socket: Duplex, head: Buffer, taken: TakenCredentials, timeout: number, pending: Set<Upgrade>) {
+  constructor (request: UpgradeRequest, socket: Duplex, head: Buffer, taken: TakenCredentials, timeout: number, open: OpenUpgrades) {
     this.taken = taken
     this.socket = socket
     this.head = head
     this.#request = request
-    this.#pending = pending
+    this.#open = open
     this.#bytesBefore = bytesWritten(socket)
     this.#timer = setTimeout(endAtDeadline, timeout, this).unref()
     request[kUpgrade] = this
-    pending.add(this)
+    open.pending.add(this)
     socket.once('close', this.#onClose)
   }
 
@@ -71,6 +75,7 @@ export class Upgrade {
 
   /** Answers 503, by whoever works on the answer or at once; the socket is gone soon after either way. */
   end (end: UpgradeEnd): void {
+    this.isOver = true
     this.destroyIn(FLUSH_TIMEOUT)
     const { onEnd } = this
     this.onEnd = null
@@ -82,10 +87,23 @@ export class Upgrade {
   /** Replaces the deadline: the socket is destroyed after so many milliseconds. */
   destroyIn (timeout: number): void {
     this.#release()
+    this.#open.ending.add(this)
     this.#timer = setTimeout(destroy, timeout, this.socket).unref()
   }
 
+  /**
+   * Notices a client that leaves while somebody takes time over the answer. A server's sockets stay half open, and nobody
+   * reads this one, so without it a FIN is seen by nobody. Frames that the client sent too early are left for ws.
+   */
+  watch (): void {
+    if (!(this.socket instanceof Socket)) return
+    this.#isWatched = true
+    this.socket.on('readable', readEnd)
+    this.socket.on('end', destroyEnded)
+  }
+
   readonly #onClose = (): void => {
+    this.isOver = true
     this.#release()
     const { onEnd } = this
     this.onEnd = null
@@ -94,18 +112,31 @@ export class Upgrade {
 
   #release (): void {
     clearTimeout(this.#timer)
-    this.#pending.delete(this)
+    this.#open.pending.delete(this)
+    this.#open.ending.delete(this)
+    if (!this.#isWatched) return
+    this.#isWatched = false
+    this.socket.removeListener('readable', readEnd)
+    this.socket.removeListener('end', destroyEnded)
   }
+}
+
+/** Upgrades that hold a socket. */
+interface OpenUpgrades {
+  /** Those that wait for an answer. */
+  readonly pending: Set<Upgrade>
+  /** Those that have it, and whose socket is about to go. */
+  readonly ending: Set<Upgrade>
 }
 
 /** All requests to a server for an upgrade that have not become connections yet. */
 export class Upgrades {
-  readonly #pending = new Set<Upgrade>()
+  readonly #open: OpenUpgrades = { pending: new Set(), ending: new Set() }
   #isClosing = false
 
   /** How many there are. */
   get size (): number {
-    return this.#pending.size
+    return this.#open.pending.size
   }
 
   /**
@@ -115,23 +146,27 @@ export class Upgrades {
    */
   listenFirst (server: Server, names: KnownNames, timeout: number): void {
     server.prependListener('upgrade', (request: UpgradeRequest, socket, head) => {
-      const upgrade = new Upgrade(request, socket, head, takeCredentials(request, names), timeout, this.#pending)
+      const upgrade = new Upgrade(request, socket, head, takeCredentials(request, names), timeout, this.#open)
+      if (request.method !== 'GET') dropBody(request)
       if (this.#isClosing) upgrade.end('shutdown')
     })
   }
 
-  /** Frees the sockets of requests that the router answered by itself (400, 414). To be called last. */
+  /** Looks at what has become of a request at once. Frees the socket where the router answered by itself (400, 414). */
   listenLast (server: Server): void {
     server.on('upgrade', (request: UpgradeRequest, socket) => {
       const upgrade = request[kUpgrade]
-      if (upgrade !== undefined && !upgrade.isRouted && upgrade.isAnswered) endSoon(socket)
+      if (upgrade === undefined || upgrade.isOver) return
+      if (!upgrade.isAnswered) upgrade.watch()
+      else if (!upgrade.isRouted) endSoon(socket)
     })
   }
 
   /** Refuses what is pending and all that comes from now on. */
   close (): void {
     this.#isClosing = true
-    for (const upgrade of this.#pending) upgrade.end('shutdown')
+    for (const { socket } of this.#open.ending) socket.destroy()
+    for (const upgrade of this.#open.pending) upgrade.end('shutdown')
   }
 }
 
@@ -141,6 +176,22 @@ function endAtDeadline (upgrade: Upgrade): void {
 
 function destroy (socket: Duplex): void {
   socket.destroy()
+}
+
+/** The end of a stream is told only to who reads what is before it: here nothing is. */
+function readEnd (this: Socket): void {
+  if (this.readableLength === 0) this.read()
+}
+
+function destroyEnded (this: Socket): void {
+  this.destroy()
+}
+
+/** What follows an upgrade request is not its body, whatever its headers say: Fastify would wait for one, or refuse its type. */
+function dropBody ({ headers }: IncomingMessage): void {
+  delete headers['content-length']
+  delete headers['transfer-encoding']
+  delete headers['content-type']
 }
 
 /** Zero where the socket is none (`injectWS`). */
