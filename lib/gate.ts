@@ -176,6 +176,6 @@ function logRefusal (request: FastifyRequest, { code, statusCode, cause }: WsAut
     const fix = code === 'WS_AUTH_ROUTE_UNPROTECTED' ? `${request.routeOptions.url} was declared before fastify-ws-auth was registered: ` : ''
     request.log.error({ code, err: cause }, fix === '' ? 'websocket handshake refused' : `${fix}await app.register(fastifyWsAuth) first`)
   } else {
-    request.log.info({ code, why: cause }, 'websocket handshake refused')
+    request.log.info({ code, why: cause instanceof Error ? cause.message : cause }, 'websocket handshake refused')
   }
 }

@@ -14,7 +14,7 @@ import { copyData, freezeData } from './frozen'
 import { assertOpening } from './opening-handshake'
 import type { CompleteOptions, CompleteRouteOptions } from './options'
 import { isSameHost } from './origin'
-import { errorWithoutToken } from './redaction'
+import { errorWithoutToken, textWithoutToken } from './redaction'
 import { isThenable } from './thenable'
 import type { Verifier } from './token-verifier'
 
@@ -166,8 +166,11 @@ function answer<T> (value: T | PromiseLike<T>, read: (value: T) => void): void |
   return isThenable(value) ? Promise.resolve(value).then(read) : read(value)
 }
 
-/** What the app's own functions throw is not the client's to know. */
+/** What the app's own functions throw is not the client's to know, and what they throw it with is not the log's. */
 function refusalOf (error: unknown, { credential }: Handshake): WsAuthError {
-  if (error instanceof WsAuthError) return error
-  return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, credential?.token ?? '') })
+  const token = credential?.token ?? ''
+  if (!(error instanceof WsAuthError)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
+  const { code, cause } = error
+  if (cause === undefined) return error
+  return new WsAuthError(code, { cause: typeof cause === 'string' ? textWithoutToken(cause, token) : errorWithoutToken(cause, token) })
 }
