@@ -78,7 +78,10 @@ function takeFromQuery (request: IncomingMessage, names: KnownNames): readonly F
   const start = url.search(names.queryStart)
   if (start === -1 || names.query.size === 0) return NONE
   const found: FoundToken[] = []
-  const rest = url.slice(start + 1).split('&').filter((pair) => {
+  // Each with what stands before it. Nothing sends a fragment; what looks like one is in the URL, and in the log.
+  const pairs = url.slice(start + 1).split(/(?=[&#])/)
+  const rest = pairs.filter((separated) => {
+    const pair = separated.replace(/^[&#]/, '')
     const equals = pair.indexOf('=')
     const name = decodeQuery(equals === -1 ? pair : pair.slice(0, equals))
     if (!names.query.has(name)) return true
@@ -86,7 +89,7 @@ function takeFromQuery (request: IncomingMessage, names: KnownNames): readonly F
     return false
   })
   if (found.length === 0) return NONE
-  request.url = rest.length === 0 ? url.slice(0, start) : url.slice(0, start + 1) + rest.join('&')
+  request.url = rest.length === 0 ? url.slice(0, start) : url.slice(0, start + 1) + rest.join('').slice(rest[0] === pairs[0] ? 0 : 1)
   return found
 }
 
@@ -210,17 +213,17 @@ function unsigned (request: FastifyRequest, cookie: TokenSources['cookie'], foun
   return { ...found, token: value }
 }
 
-/** Sets a header, or takes it out where the value is empty; also where Node keeps what was sent. */
+/** Sets a header, or takes it out where the value is empty. What was sent keeps its length: Node has counted it. */
 function setHeader (request: IncomingMessage, name: string, value: string): void {
   if (value === '') delete request.headers[name]
   else request.headers[name] = value
   const { rawHeaders } = request
   if (rawHeaders === undefined) return
-  for (let i = rawHeaders.length - 2, isFirst = true; i >= 0; i -= 2) {
+  let next = value
+  for (let i = 0; i < rawHeaders.length; i += 2) {
     if (rawHeaders[i]?.length !== name.length || rawHeaders[i]?.toLowerCase() !== name) continue
-    if (isFirst && value !== '') rawHeaders[i + 1] = value
-    else rawHeaders.splice(i, 2)
-    isFirst = false
+    rawHeaders[i + 1] = next
+    next = ''
   }
 }
 

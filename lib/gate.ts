@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fast
 import type { WebSocket } from 'ws'
 import { Connection } from './connection'
 import type { Connections } from './connections'
-import { hideParsed, takeCredentials, takeHeaders as hideCredentials } from './credentials'
+import { hideParsed, takeCredentials, takeHeaders } from './credentials'
 import type { KnownNames } from './credentials'
 import { WsAuthError } from './errors'
 import { Handshake, runHandshake } from './handshake'
@@ -16,7 +16,7 @@ import { challengeOf, closeOf } from './refusal'
 import type { Refuser } from './refusal'
 import { seenRouteOf } from './routes'
 import type { Stats } from './stats'
-import { upgradeOf } from './upgrade'
+import { DRY_RUN, upgradeOf } from './upgrade'
 import type { Upgrade, UpgradeEnd } from './upgrade'
 
 /** What a hook is called with, and the upgrade where it is not a plain request. */
@@ -41,46 +41,53 @@ export interface GateParts {
 /** The hooks of an app. */
 export class Gate {
   readonly #parts: GateParts
+  /** How to end each dry run that has to wait. */
+  readonly #dryRuns = new Set<(why: UpgradeEnd) => void>()
 
   constructor (parts: GateParts) {
     this.#parts = parts
   }
 
-  /** The `preValidation` hook of all routes. A plain request pays one look at a property. */
-  readonly onUpgrade = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+  /** The `preValidation` hook of all routes. Any request that is no handshake pays one look at a property. */
+  readonly onRequest = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
     const upgrade = upgradeOf(request.raw)
     if (upgrade === undefined) return done()
+    if (upgrade === DRY_RUN) this.#onDryRun({ request, reply, done, upgrade: null })
+    else this.#onUpgrade({ request, reply, done, upgrade }, upgrade)
+  }
+
+  #onUpgrade (call: Call, upgrade: Upgrade): void {
     upgrade.isRouted = true
     // A hook before this one took longer than there was time, or than the client would wait.
     if (upgrade.isOver) return
 
-    const call = { request, reply, done, upgrade }
+    const { request, done } = call
     const seen = request.is404 ? undefined : seenRouteOf(request.routeOptions)
     if (seen?.kind === 'websocket' && seen.options.access !== 'public') {
       return this.#run(call, new Handshake(request, seen.options, upgrade.taken, false))
     }
-    if (seen?.kind === 'websocket') return this.#admit(call, seen.options)
-    hideCredentials(request, this.#parts.services.options.token)
+    if (seen?.kind === 'websocket') return this.#admit(call, upgrade, seen.options)
+    takeHeaders(request, this.#parts.services.options.token)
     if (request.is404) return done()
     this.#refuse(call, new WsAuthError(seen === undefined ? 'WS_AUTH_ROUTE_UNPROTECTED' : 'WS_AUTH_ROUTE_NOT_WEBSOCKET'), null)
   }
 
-  /** The first `preValidation` hook of a websocket route, for plain requests of it. */
-  readonly onDryRun = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+  #onDryRun (call: Call): void {
+    const { request, done } = call
     const seen = seenRouteOf(request.routeOptions)
-    if (upgradeOf(request.raw) !== undefined || seen?.kind !== 'websocket' || seen.options.access === 'public') return done()
-    const { names } = this.#parts
-    const taken = takeCredentials(request.raw, names)
+    if (seen?.kind !== 'websocket' || seen.options.access === 'public') return done()
+    const taken = takeCredentials(request.raw, this.#parts.names)
     hideParsed(request, taken)
-    this.#run({ request, reply, done, upgrade: null }, new Handshake(request, seen.options, taken, true))
+    this.#run(call, new Handshake(request, seen.options, taken, true))
   }
 
   /** Called with each open socket of a websocket route, before the route's handler is. */
   readonly open = (socket: WebSocket, request: FastifyRequest): void => {
     const upgrade = upgradeOf(request.raw)
-    upgrade?.adopt()
-    const identity = upgrade?.identity
-    if (identity == null) return
+    if (upgrade === undefined || upgrade === DRY_RUN) return
+    upgrade.adopt()
+    const { identity } = upgrade
+    if (identity === null) return
     const { connections, stats } = this.#parts
     const connection = new Connection(socket, identity)
     connections.add(connection)
@@ -92,11 +99,16 @@ export class Gate {
     request.wsAuth = connection
   }
 
+  /** Refuses the dry runs that are waited for. */
+  close (): void {
+    for (const end of this.#dryRuns) end('shutdown')
+  }
+
   /** A public route: nobody is asked who they are, but it has to be a handshake. */
-  #admit (call: Call, route: CompleteRouteOptions): void {
-    const { request, upgrade, done } = call
+  #admit (call: Call, { taken }: Upgrade, route: CompleteRouteOptions): void {
+    const { request, done } = call
     try {
-      assertOpening(request.raw, upgrade?.taken.hasValidProtocols ?? true)
+      assertOpening(request.raw, taken.hasValidProtocols)
     } catch (error) {
       return this.#refuse(call, error as WsAuthError, route)
     }
@@ -117,8 +129,18 @@ export class Gate {
       if (why === 'gone') isSettled = true
       else settle(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new DeadlineError(why) }))
     }
-    const stopWaiting = waiting(call.upgrade, this.#parts.services.options.handshakeTimeout, end)
+    const stopWaiting = call.upgrade === null ? this.#waitForDryRun(end) : waitForUpgrade(call.upgrade, end)
     runHandshake(handshake, this.#parts.services, settle)
+  }
+
+  /** A dry run has the deadline of an upgrade, which has one already. */
+  #waitForDryRun (end: (why: UpgradeEnd) => void): () => void {
+    const timer = setTimeout(end, this.#parts.services.options.handshakeTimeout, 'timeout').unref()
+    this.#dryRuns.add(end)
+    return () => {
+      clearTimeout(timer)
+      this.#dryRuns.delete(end)
+    }
   }
 
   #accept ({ request, upgrade, done }: Call, handshake: Handshake): void {
@@ -141,7 +163,7 @@ export class Gate {
     const challenge = challengeOf(refusal.code, route?.scopes ?? null)
     if (challenge !== undefined) reply.header('www-authenticate', challenge)
     if (refusal.cause === OTHER_VERSION) reply.header('sec-websocket-version', '13')
-    if (upgrade !== null) reply.header('connection', 'close')
+    if (upgrade !== null || refusal.cause instanceof DeadlineError) reply.header('connection', 'close')
     done(refusal)
   }
 
@@ -160,12 +182,7 @@ class DeadlineError extends Error {
   }
 }
 
-/** Has `end` called when a handshake must not be waited for any longer; the upgrade has a deadline, a dry run gets one. */
-function waiting (upgrade: Upgrade | null, timeout: number, end: (why: UpgradeEnd) => void): () => void {
-  if (upgrade === null) {
-    const timer = setTimeout(end, timeout, 'timeout').unref()
-    return () => clearTimeout(timer)
-  }
+function waitForUpgrade (upgrade: Upgrade, end: (why: UpgradeEnd) => void): () => void {
   upgrade.onEnd = end
   return () => { upgrade.onEnd = null }
 }

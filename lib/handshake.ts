@@ -61,6 +61,9 @@ export class Handshake implements Identity {
   }
 }
 
+/** How many properties a refusal has to which nobody has added one. */
+const OWN_KEYS = Object.keys(new WsAuthError('WS_AUTH_FORBIDDEN')).length
+
 type Step = (handshake: Handshake, services: HandshakeServices) => void | PromiseLike<void>
 
 const STEPS: readonly Step[] = [checkOpening, readToken, checkOrigin, verifyToken, checkClaims, readUser, authorize]
@@ -171,6 +174,11 @@ function refusalOf (error: unknown, { credential }: Handshake): WsAuthError {
   const token = credential?.token ?? ''
   if (!(error instanceof WsAuthError)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
   const { code, cause } = error
-  if (cause === undefined) return error
-  return new WsAuthError(code, { cause: typeof cause === 'string' ? textWithoutToken(cause, token) : errorWithoutToken(cause, token) })
+  if (cause === undefined && Object.keys(error).length === OWN_KEYS) return error
+  return new WsAuthError(code, { cause: causeWithoutToken(cause, token) })
+}
+
+function causeWithoutToken (cause: unknown, token: string): unknown {
+  if (cause === undefined) return undefined
+  return typeof cause === 'string' ? textWithoutToken(cause, token) : errorWithoutToken(cause, token)
 }

@@ -60,8 +60,8 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 
   const server = (options.websocket.options?.server ?? app.server) as Server
   upgrades.listenFirst(server, names, options.handshakeTimeout)
-  app.addHook('preClose', (done) => { upgrades.close(); done() })
-  app.addHook('preValidation', gate.onUpgrade)
+  app.addHook('preClose', (done) => { upgrades.close(); gate.close(); done() })
+  app.addHook('preValidation', gate.onRequest)
   app.addHook('onReady', (done) => { done(compileClaims(app, options)) })
   // @fastify/websocket wraps the handler that it finds: ours has to be there before, and the dry run after.
   app.addHook('onRoute', (route: DeclaredRoute) => {
@@ -75,7 +75,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   await app.register(fastifyWebsocket, websocket)
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)
-    if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route, gate.onDryRun)
+    if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route)
   })
   upgrades.listenLast(server)
 }

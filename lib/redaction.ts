@@ -29,7 +29,19 @@ function copyError (error: unknown, token: string, depth: number): Error {
   return safe
 }
 
-/** The text with every occurrence of the token replaced. */
+/** The text with every occurrence of the token replaced, also as it is written in a URL, a form, JSON and base64. */
 export function textWithoutToken (text: string, token: string): string {
-  return token.length < MIN_SECRET_LENGTH ? text : text.replaceAll(token, '[token]')
+  if (token.length < MIN_SECRET_LENGTH) return text
+  return writings(token).reduce((rest, writing) => rest.replaceAll(writing, '[token]'), text)
+}
+
+function writings (token: string): string[] {
+  const bytes = Buffer.from(token)
+  const form = new URLSearchParams([['', token]]).toString().slice(1)
+  return [token, percentEncoded(token), form, JSON.stringify(token).slice(1, -1), bytes.toString('base64'), bytes.toString('base64url')]
+}
+
+/** A token may be no well-formed text, which has no percent-encoding. */
+function percentEncoded (token: string): string {
+  return encodeURIComponent(token.toWellFormed())
 }

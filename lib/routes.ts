@@ -2,11 +2,12 @@
  * What the plugin does to a route when it is declared: it marks it as seen, reads its `wsAuth`, and puts itself between
  * @fastify/websocket and the route's handler.
  */
-import type { FastifyContextConfig, preValidationHookHandler, RouteOptions } from 'fastify'
+import type { FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
 import type { KnownNames } from './credentials'
 import { readRouteOptions } from './options'
 import type { CompleteRouteOptions, HandshakeOptions } from './options'
 import { parseRoutePath } from './route-path'
+import { markDryRun } from './upgrade'
 
 export const kRoute = Symbol('fastify-ws-auth.route')
 
@@ -90,9 +91,13 @@ export function seenRouteOf ({ config }: { config?: FastifyContextConfig }): See
   return config?.[kRoute]
 }
 
-/** Has plain requests of a route go through a hook, and answered with 426 (RFC 9110, 15.5.22) at the end of all hooks. */
-export function addDryRun (route: DeclaredRoute, hook: preValidationHookHandler): void {
-  route.preValidation = [hook, ...[route.preValidation ?? []].flat()]
+/** Has plain requests of a route marked as dry runs, and answered with 426 (RFC 9110, 15.5.22) at the end of all hooks. */
+export function addDryRun (route: DeclaredRoute): void {
+  const onRequest: onRequestHookHandler = (request, _reply, done) => {
+    markDryRun(request.raw)
+    done()
+  }
+  route.onRequest = [...[route.onRequest ?? []].flat(), onRequest]
   const { handler } = route
   route.handler = function (request, reply) {
     if (request.ws) return handler.call(this, request, reply)

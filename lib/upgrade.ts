@@ -20,11 +20,19 @@ const FLUSH_TIMEOUT = 1000
 
 const kUpgrade = Symbol('fastify-ws-auth.upgrade')
 
-type UpgradeRequest = IncomingMessage & { [kUpgrade]?: Upgrade | undefined }
+/** In place of an upgrade: a plain request that makes the same checks. */
+export const DRY_RUN = 'dry run'
 
-/** The upgrade that a request asks for; `undefined` for a plain request, and once the connection is open. */
-export function upgradeOf (request: IncomingMessage): Upgrade | undefined {
+type UpgradeRequest = IncomingMessage & { [kUpgrade]?: Upgrade | typeof DRY_RUN | undefined }
+
+/** The upgrade that a request asks for, or whether it is a dry run; `undefined` for any other, and once the connection is open. */
+export function upgradeOf (request: IncomingMessage): Upgrade | typeof DRY_RUN | undefined {
   return (request as UpgradeRequest)[kUpgrade]
+}
+
+/** Makes a plain request a dry run. */
+export function markDryRun (request: IncomingMessage): void {
+  (request as UpgradeRequest)[kUpgrade] ??= DRY_RUN
 }
 
 /** One request for an upgrade that has not become a connection yet. */
@@ -148,7 +156,11 @@ export class Upgrades {
     server.prependListener('upgrade', (request: UpgradeRequest, socket, head) => {
       const upgrade = new Upgrade(request, socket, head, takeCredentials(request, names), timeout, this.#open)
       if (request.method !== 'GET') dropBody(request)
-      if (this.#isClosing) upgrade.end('shutdown')
+      if (this.#isClosing) {
+        // Nobody else listens any more, and an error that nobody listens to ends the process.
+        socket.on('error', () => socket.destroy())
+        upgrade.end('shutdown')
+      }
     })
   }
 
@@ -156,7 +168,7 @@ export class Upgrades {
   listenLast (server: Server): void {
     server.on('upgrade', (request: UpgradeRequest, socket) => {
       const upgrade = request[kUpgrade]
-      if (upgrade === undefined || upgrade.isOver) return
+      if (upgrade === undefined || upgrade === DRY_RUN || upgrade.isOver) return
       if (!upgrade.isAnswered) upgrade.watch()
       else if (!upgrade.isRouted) endSoon(socket)
     })
