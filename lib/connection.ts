@@ -10,6 +10,7 @@ import type { TokenSource } from './credentials'
 export interface Identity {
   readonly user: FastifyRequest['user'] | null
   readonly claims: Claims | null
+  /** Where the token was found. */
   readonly source: TokenSource | null
   /** When the token expires, in milliseconds since the epoch; `null` where it never does. */
   readonly expiresAt: number | null
@@ -21,14 +22,29 @@ export interface ClosableSocket {
 }
 
 /** An open connection of an authenticated user, or of an anonymous one on an `'optional'` route. */
-export class Connection implements Identity {
+export interface Connection extends Identity {
   /** Unique among all connections of all instances. */
-  readonly id: string = randomUUID()
+  readonly id: string
   /** When it was opened, in milliseconds since the epoch. */
+  readonly openedAt: number
+  /** The `sub` of its claims (RFC 7519, 4.1.2), or `null`. */
+  readonly sub: string | null
+  /**
+   * Closes the connection.
+   *
+   * @param code a close code (RFC 6455, 7.4) that may be sent. Default 1000
+   * @param reason at most 123 bytes. Default none
+   * @throws TypeError for a code that may not be sent, RangeError for a reason that is too long
+   */
+  close (code?: number, reason?: string): void
+}
+
+/** The connection of a socket. */
+export class SocketConnection implements Connection {
+  readonly id: string = randomUUID()
   readonly openedAt: number = Date.now()
   readonly user: FastifyRequest['user'] | null
   readonly claims: Claims | null
-  /** Where the token was found. */
   readonly source: TokenSource | null
   readonly expiresAt: number | null
   readonly #socket: ClosableSocket
@@ -41,18 +57,10 @@ export class Connection implements Identity {
     this.#socket = socket
   }
 
-  /** The `sub` of its claims (RFC 7519, 4.1.2), or `null`. */
   get sub (): string | null {
     return this.claims?.sub ?? null
   }
 
-  /**
-   * Closes the connection.
-   *
-   * @param code a close code (RFC 6455, 7.4) that may be sent. Default 1000
-   * @param reason at most 123 bytes. Default none
-   * @throws TypeError for a code that may not be sent, RangeError for a reason that is too long
-   */
   close (code = 1000, reason = ''): void {
     this.#socket.close(code, reason)
   }

@@ -3,7 +3,7 @@
  */
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { WebSocket } from 'ws'
-import { Connection } from './connection'
+import { SocketConnection } from './connection'
 import type { Connections } from './connections'
 import { hideParsed, takeCredentials, takeHeaders } from './credentials'
 import type { KnownNames } from './credentials'
@@ -89,7 +89,7 @@ export class Gate {
     const { identity } = upgrade
     if (identity === null) return
     const { connections, stats } = this.#parts
-    const connection = new Connection(socket, identity)
+    const connection = new SocketConnection(socket, identity)
     connections.add(connection)
     stats.accepted++
     socket.on('close', (code) => {

@@ -25,9 +25,9 @@ declare namespace fastifyWsAuth {
    */
   export interface WsAuthTypes {}
   /** The role names: those of {@link WsAuthTypes}, or any. */
-  export type Role = WsAuthTypes extends { role: infer R extends string } ? R : string
+  export type WsAuthRole = WsAuthTypes extends { role: infer R extends string } ? R : string
   export type WsAuthOptions = Options
-  export type RouteWsAuth = AnyRouteWsAuth<Role>
+  export type RouteWsAuth = AnyRouteWsAuth<WsAuthRole>
   export type Claims = TokenClaims
   export type Connection = OpenConnection
   export type TokenSource = Source

@@ -1,13 +1,15 @@
 /*
  * Finds the token in a path like `/rooms/7/<token>` before the router does: a JWT is longer than the router lets a
  * parameter be, and the path goes into the log. Which route a path leads to is decided as the router decides it: segment
- * by segment, a text before a parameter before anything that follows.
+ * by segment, a text before a pattern before a parameter before anything that follows.
  */
+
+/** What a segment must be: a text in lower case, a pattern around parameters, or anything (`null`). */
+type Segment = string | RegExp | null
 
 /** The path of a route. */
 export interface RoutePath {
-  /** One a segment: a text in lower case, `null` for a parameter. */
-  readonly segments: ReadonlyArray<string | null>
+  readonly segments: readonly Segment[]
   /** Whether anything may follow. */
   readonly isOpen: boolean
   /** Where the token is; `null` where it is in no parameter. */
@@ -26,7 +28,22 @@ export function parseRoutePath (url: string, name: string | null): RoutePath {
   return {
     token: name === null || index === -1 ? null : { name, index },
     isOpen,
-    segments: (isOpen ? segments.slice(0, -1) : segments).map((segment) => segment.includes(':') ? null : segment.toLowerCase())
+    segments: (isOpen ? segments.slice(0, -1) : segments).map(parseSegment)
+  }
+}
+
+/** As `file`, `:id`, `:id(^\\d+$)` and `:name.:type` are written in a route; what cannot be read is taken for anything. */
+function parseSegment (segment: string): Segment {
+  if (!segment.includes(':')) return segment.toLowerCase()
+  if (/^:\w+\??$/.test(segment)) return null
+  const pattern = segment.replace(/:\w+(?:\((.*?)\)(?=$|[^)]))?|[^:]+/g, (part, own?: string) => {
+    if (!part.startsWith(':')) return part.replace(/\W/g, '\\$&')
+    return own === undefined ? '.+' : `(?:${own.replace(/^\^|\$$/g, '')})`
+  })
+  try {
+    return new RegExp(`^${pattern}$`, 'i')
+  } catch {
+    return null
   }
 }
 
@@ -45,7 +62,10 @@ export function findParam (url: string, paths: readonly RoutePath[], queryStart:
 
 function fits (texts: readonly string[], { segments, isOpen }: RoutePath): boolean {
   if (isOpen ? texts.length < segments.length : texts.length !== segments.length) return false
-  return segments.every((expected, i) => expected === null || expected === texts[i])
+  return segments.every((expected, i) => {
+    if (expected instanceof RegExp) return expected.test(texts[i] ?? '')
+    return expected === null || expected === texts[i]
+  })
 }
 
 /** Of two routes that a path fits: the one with a text where the other has a parameter or is open. */
@@ -58,9 +78,10 @@ function byPrecedence (one: RoutePath, other: RoutePath): number {
   return 0
 }
 
-function rank (segment: string | null | undefined): number {
+function rank (segment: Segment | undefined): number {
   if (segment === undefined) return 0
-  return segment === null ? 1 : 2
+  if (segment === null) return 1
+  return segment instanceof RegExp ? 2 : 3
 }
 
 /** Compared without case and encoding: what is taken out of a path that leads nowhere is missed by nobody. */

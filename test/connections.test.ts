@@ -6,7 +6,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import fastifyWsAuth from '../lib/index'
-import { Connection } from '../lib/connection'
+import { SocketConnection } from '../lib/connection'
+import type { Connection } from '../lib/connection'
 import { Connections } from '../lib/connections'
 import { mint, seconds, secret } from './helpers/keys'
 
@@ -14,7 +15,7 @@ const socket = { close: (): void => {} }
 
 function connection (sub: string | undefined): Connection {
   const claims = sub === undefined ? {} : { sub }
-  return new Connection(socket, { user: claims as never, claims, source: 'header', expiresAt: null })
+  return new SocketConnection(socket, { user: claims as never, claims, source: 'header', expiresAt: null })
 }
 
 /** A real client of a real server, open. */

@@ -1,0 +1,174 @@
+/*
+ * The chat without a browser: a few clients on the terminal log in, talk, and try what they may not. It fails with the
+ * first answer that is not the one it should be.
+ */
+import { on, once } from 'node:events'
+import { stripVTControlCharacters, styleText } from 'node:util'
+import { WebSocket } from 'ws'
+
+interface Login { name: string, cookie: string, token: string }
+
+/** How a client connects: what it offers as subprotocols, and its headers. */
+interface Way { protocols?: string[], headers?: Record<string, string> }
+
+interface Frame { type: string, text?: string, name?: string, connection?: ConnectionView, names?: string[] }
+
+interface ConnectionView { id: string, name: string, source: string, openedAt: number, expiresAt: number }
+
+const IS_COLOURED = process.stdout.isTTY && !process.env.NO_COLOR
+const TIMEOUT = 10_000
+const WIDTHS = [26, 30]
+
+/** Drives the server at `url`. Rejects where it answers other than it should. */
+export async function runDemo (url: string): Promise<void> {
+  title('Two users log in')
+  const ann = await logIn(url, 'ann', 'tea-for-two')
+  const bea = await logIn(url, 'bea', 'keys-to-all')
+  await tryWrongPassword(url)
+
+  title('Three ways in')
+  const clients = [
+    await enter(url, '/members', { headers: { cookie: ann.cookie } }, 'cookie'),
+    await enter(url, '/members', { protocols: ['bearer', ann.token] }, 'subprotocol'),
+    await enter(url, `/members?token=${ann.token}`, {}, 'query')
+  ]
+
+  title('A room for members, and one for admins')
+  clients.push(await talk(url, ann, bea))
+  clients.push(await enter(url, '/admins', { headers: { cookie: bea.cookie } }, 'cookie'))
+
+  title('Refused, as a program sees it (status) and as a page does (close code)')
+  await tryRefusals(url, ann)
+
+  title('What the server knows of each connection')
+  await showConnections(url, bea, clients.length)
+
+  title('Ann logs out, and what her login has opened is closed')
+  await logOut(url, ann, clients.slice(0, 3))
+  for (const client of clients) client.terminate()
+}
+
+async function logIn (url: string, name: string, password: string): Promise<Login> {
+  const response = await post(url, '/login', { name, password })
+  expect(response.status, 200)
+  const { token, user } = await response.json() as { token: string, user: { roles: string[] } }
+  const [cookie = '', ...attributes] = (response.headers.getSetCookie()[0] ?? '').split('; ')
+  row(name, `${green('200')} ${user.roles.join(', ')}`, dim(`cookie ${cookie.split('=')[0]}; ${attributes.join('; ')}`))
+  return { name, cookie, token }
+}
+
+async function tryWrongPassword (url: string): Promise<void> {
+  const response = await post(url, '/login', { name: 'ann', password: 'guess' })
+  expect(response.status, 401)
+  const { message } = await response.json() as { message: string }
+  row('ann', `${red('401')} ${message}`)
+}
+
+/** Connects, and says what the server has seen. */
+async function enter (url: string, path: string, way: Way, source: string): Promise<WebSocket> {
+  const socket = connect(url, path, way)
+  const { connection } = await nextFrame(socket, 'welcome')
+  expect(connection?.source, source)
+  row(source, `${green('open')} ${path.split('?')[0]} as ${connection?.name}`, dim(`until ${timeOf(connection?.expiresAt)}`))
+  return socket
+}
+
+async function talk (url: string, ann: Login, bea: Login): Promise<WebSocket> {
+  const listener = connect(url, '/members', { headers: { cookie: bea.cookie } })
+  await nextFrame(listener, 'welcome')
+  const heard = nextFrame(listener, 'said')
+  const speaker = connect(url, '/members', { headers: { cookie: ann.cookie } })
+  await nextFrame(speaker, 'welcome')
+  speaker.send(JSON.stringify({ type: 'say', text: 'Good morning!' }))
+  const { name, text } = await heard
+  expect(text, 'Good morning!')
+  row('bea', `${green('hears')} ${name}: ${text}`)
+  speaker.close()
+  return listener
+}
+
+async function tryRefusals (url: string, ann: Login): Promise<void> {
+  const response = await fetch(url + '/expired-token', { headers: { cookie: ann.cookie } })
+  const { token: expired } = await response.json() as { token: string }
+  const bearer = (token: string): Way => ({ headers: { authorization: `Bearer ${token}` } })
+
+  await refuse(url, 'no token', '/members', {}, '401 WS_AUTH_TOKEN_MISSING', '3000 token_missing')
+  await refuse(url, 'garbage for a token', '/members', bearer('a.b.c'), '401 WS_AUTH_TOKEN_INVALID', '3000 token_invalid')
+  await refuse(url, 'an expired token', '/members', bearer(expired), '401 WS_AUTH_TOKEN_EXPIRED', '3000 token_expired')
+  await refuse(url, 'two tokens', '/members?token=a.b.c', bearer(ann.token), '400 WS_AUTH_TOKEN_AMBIGUOUS', '3000 token_ambiguous')
+  await refuse(url, 'a member at /admins', '/admins', bearer(ann.token), '403 WS_AUTH_FORBIDDEN', '3003 forbidden')
+  const evil = { cookie: ann.cookie, origin: 'http://evil.example' }
+  await refuse(url, 'a cookie, another origin', '/members', { headers: evil }, '403 WS_AUTH_ORIGIN_FORBIDDEN', '3003 origin_forbidden')
+}
+
+/** The same handshake twice: a dry run of it, which is answered with the status, and one with an Origin, as pages send. */
+async function refuse (url: string, what: string, path: string, { headers }: Way, status: string, close: string): Promise<void> {
+  const response = await fetch(url + path, { headers })
+  const { code } = await response.json() as { code: string }
+  expect(`${response.status} ${code}`, status)
+  const socket = connect(url, path, { headers: { origin: url, ...headers } })
+  const [closeCode, reason] = await once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) })
+  expect(`${closeCode} ${reason}`, close)
+  row(what, red(status), red(close))
+}
+
+async function showConnections (url: string, admin: Login, count: number): Promise<void> {
+  const response = await fetch(url + '/connections', { headers: { cookie: admin.cookie } })
+  const connections = await response.json() as ConnectionView[]
+  expect(connections.length, count)
+  for (const { id, name, source, openedAt, expiresAt } of connections) {
+    row(`${name} by ${source}`, `${timeOf(openedAt)} to ${timeOf(expiresAt)}`, dim(id))
+  }
+}
+
+async function logOut (url: string, { cookie }: Login, sockets: WebSocket[]): Promise<void> {
+  const closes = sockets.map((socket) => once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) }))
+  const response = await fetch(url + '/logout', { method: 'POST', headers: { cookie } })
+  expect(response.status, 204)
+  for (const [code, reason] of await Promise.all(closes)) {
+    expect(`${code} ${reason}`, '3000 logged_out')
+    row('ann', `${red('closed')} ${code} ${reason}`)
+  }
+}
+
+function post (url: string, path: string, body: object): Promise<Response> {
+  return fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+}
+
+function connect (url: string, path: string, { protocols = [], headers = {} }: Way): WebSocket {
+  return new WebSocket(url.replace('http', 'ws') + path, protocols, { headers })
+}
+
+async function nextFrame (socket: WebSocket, type: string): Promise<Frame> {
+  for await (const [data] of on(socket, 'message', { signal: AbortSignal.timeout(TIMEOUT) })) {
+    const frame = JSON.parse(String(data)) as Frame
+    if (frame.type === type) return frame
+  }
+  throw new Error(`no "${type}" came`)
+}
+
+function expect (actual: unknown, expected: unknown): void {
+  if (actual !== expected) throw new Error(`expected ${expected}, got ${actual}`)
+}
+
+function title (text: string): void {
+  console.log(`\n${paint('bold', text)}`)
+}
+
+/** Columns are as wide as what is seen: colours take no room. */
+function row (...cells: string[]): void {
+  const padded = cells.map((cell, i) => cell + ' '.repeat(Math.max(2, (WIDTHS[i] ?? 0) - stripVTControlCharacters(cell).length)))
+  console.log('  ' + padded.join('').trimEnd())
+}
+
+function timeOf (instant = 0): string {
+  return new Date(instant).toLocaleTimeString('en-GB')
+}
+
+function paint (style: Parameters<typeof styleText>[0], text: string): string {
+  return IS_COLOURED ? styleText(style, text) : text
+}
+
+const green = (text: string): string => paint('green', text)
+const red = (text: string): string => paint('red', text)
+const dim = (text: string): string => paint('dim', text)

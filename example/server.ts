@@ -1,0 +1,285 @@
+/*
+ * A small chat over authenticated WebSockets: one room for members, one for admins.
+ *
+ *   npm start                          prints the URL to open
+ *   npm start -- --port 3001           another port (or PORT=3001); 0 takes any free one
+ *   npm start -- --demo                without a browser: a few clients on the terminal, then it exits
+ *   JWT_SECRET=<32 bytes> npm start    logins outlive a restart
+ *   HTTPS=1 npm start                  behind a proxy that speaks TLS
+ */
+import { createHash, randomBytes, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs, promisify } from 'node:util'
+import type { WebSocket } from '@fastify/websocket'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fastifyWsAuth from 'fastify-ws-auth'
+import type { Connection, WsAuthRole as Role } from 'fastify-ws-auth'
+import { runDemo } from './demo'
+
+/**
+ * What a token says of its holder. `sid` names one login: logging out ends what that login has opened. The login is kept
+ * in the cookie; what scripts can read is a token for the next handshake, and good for nothing else.
+ */
+interface User { sub: string, roles: Role[], sid: string, use: 'login' | 'handshake' }
+
+// `request.user` is a User everywhere, and a route that asks for the role 'admn' does not compile.
+declare module '@fastify/jwt' { interface FastifyJWT { user: User } }
+declare module 'fastify-ws-auth' { interface WsAuthTypes { role: 'member' | 'admin' } }
+
+interface Account { roles: Role[], salt: Buffer, hash: Buffer }
+
+const derive = promisify<string, Buffer, number, Buffer>(scrypt)
+const account = (roles: Role[], salt: string, hash: string): Account =>
+  ({ roles, salt: Buffer.from(salt, 'base64'), hash: Buffer.from(hash, 'base64') })
+
+/** The page says the passwords: this is a demonstration. */
+const ACCOUNTS = new Map<string, Account>([
+  ['ann', account(['member'], '0PLtm+nNaIjC5fLebr+bcg==', 'O36QmHi98Rg3BrOcu2M68xDfP44B4Ba/Usjx7pNYzs8=')],
+  ['bea', account(['member', 'admin'], 'GWA738o8JtDMU5gLKFDyXw==', '+/Rog3oGt2O1BWo0pnmjbDljVsLWNUB5zimp++K3SRg=')]
+])
+/** Stands in for an unknown name, which so takes as long to refuse as a wrong password does. */
+const NOBODY: Account = { roles: [], salt: randomBytes(16), hash: randomBytes(32) }
+
+// Only a cookie that is Secure may be called __Host-, which forbids other hosts of the domain to set it. Browsers keep
+// Secure cookies to HTTPS, and not all of them make an exception for localhost: over plain HTTP it has a plain name.
+const IS_HTTPS = process.env.HTTPS === '1'
+const COOKIE = IS_HTTPS ? '__Host-chat_token' : 'chat_token'
+const COOKIE_OPTIONS = { httpOnly: true, sameSite: 'strict', path: '/', secure: IS_HTTPS } as const
+const LOGIN_SECONDS = 8 * 60 * 60
+const HANDSHAKE_SECONDS = 5 * 60
+
+const MAX_TEXT = 500
+const MAX_HISTORY = 50
+const MAX_BUFFERED = 1024 * 1024
+
+async function createApp (): Promise<FastifyInstance> {
+  const app = Fastify({
+    logger: { level: process.env.LOG_LEVEL || 'warn' },
+    bodyLimit: 4096,
+    trustProxy: IS_HTTPS && 'loopback'
+  })
+  await app.register(fastifyWsAuth, {
+    jwt: {
+      secret: process.env.JWT_SECRET || randomBytes(32).toString('hex'),
+      cookie: { cookieName: COOKIE, signed: false },
+      sign: { iss: 'chat' },
+      verify: { allowedIss: 'chat' }
+    },
+    // A page cannot see the status of a refused handshake: it gets a close code. Anyone else gets the status.
+    rejectWith: 'auto',
+    websocket: { options: { maxPayload: 16 * 1024 } }
+  })
+  addPage(app)
+  addLogin(app)
+  addRooms(app)
+  return app
+}
+
+// The page
+
+function addPage (app: FastifyInstance): void {
+  const page = readFileSync(join(__dirname, '../index.html'), 'utf8').replaceAll('\r\n', '\n')
+  const headers = {
+    'content-security-policy': "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; " +
+      `frame-ancestors 'none'; require-trusted-types-for 'script'; script-src ${hashOf(page, 'script')}; style-src ${hashOf(page, 'style')}`,
+    'cache-control': 'no-store',
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-resource-policy': 'same-origin',
+    'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff',
+    'x-frame-options': 'DENY'
+  }
+  app.addHook('onRequest', async (_request, reply) => { reply.headers(headers) })
+  app.get('/', async (_request, reply) => reply.type('text/html; charset=utf-8').send(page))
+}
+
+/** The one inline script and style of the page are allowed by what they are: anything injected is something else. */
+function hashOf (page: string, tag: 'script' | 'style'): string {
+  const text = new RegExp(`<${tag}[^>]*>([^]*?)</${tag}>`).exec(page)?.[1] ?? ''
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+}
+
+// Logging in and out
+
+class HttpError extends Error {
+  constructor (readonly statusCode: number, message: string) { super(message) }
+}
+
+const LOGIN_SCHEMA = {
+  body: {
+    type: 'object',
+    required: ['name', 'password'],
+    additionalProperties: false,
+    properties: {
+      name: { type: 'string', minLength: 1, maxLength: 64 },
+      password: { type: 'string', minLength: 1, maxLength: 128 }
+    }
+  }
+}
+
+function addLogin (app: FastifyInstance): void {
+  const mayLogin = createLimit(20, 60_000)
+
+  app.post<{ Body: { name: string, password: string } }>('/login', { schema: LOGIN_SCHEMA }, async (request, reply) => {
+    if (!mayLogin(request.ip)) throw new HttpError(429, 'Too many attempts: wait a minute')
+    const user = await findUser(request.body.name, request.body.password)
+    if (user === null) throw new HttpError(401, 'Wrong name or password')
+    reply.setCookie(COOKIE, app.jwt.sign(user, { expiresIn: LOGIN_SECONDS }), { ...COOKIE_OPTIONS, maxAge: LOGIN_SECONDS })
+    return profileOf(app, user)
+  })
+
+  app.get('/me', { onRequest: authenticate }, async ({ user }) => profileOf(app, user))
+
+  // For the page, to show what becomes of one.
+  app.get('/expired-token', { onRequest: authenticate }, async ({ user }) => ({ token: signForHandshake(app, user, -60) }))
+
+  app.post('/logout', { onRequest: authenticate }, async ({ user }, reply) => {
+    // The cookie goes first: a page that loses its connection looks at once whether it is still logged in.
+    await reply.clearCookie(COOKIE, COOKIE_OPTIONS).code(204).send()
+    for (const connection of app.wsAuth.connections.bySub(user.sub)) {
+      if (connection.claims?.sid === user.sid) connection.close(3000, 'logged_out')
+    }
+  })
+}
+
+async function findUser (name: string, password: string): Promise<User | null> {
+  const { roles, salt, hash } = ACCOUNTS.get(name) ?? NOBODY
+  const isRight = timingSafeEqual(await derive(password, salt, hash.length), hash)
+  return isRight ? { sub: name, roles, sid: randomUUID(), use: 'login' } : null
+}
+
+/** For plain requests; the plugin guards the websockets. A token for a handshake must not be good for getting the next. */
+async function authenticate (request: FastifyRequest): Promise<void> {
+  const user = await request.jwtVerify<User>().catch(() => null)
+  if (user?.use !== 'login') throw new HttpError(401, 'Please log in')
+}
+
+function signForHandshake (app: FastifyInstance, { sub, roles, sid }: User, seconds: number): string {
+  const user: User = { sub, roles, sid, use: 'handshake' }
+  return app.jwt.sign(user, { expiresIn: seconds })
+}
+
+function profileOf (app: FastifyInstance, user: User): object {
+  return { user: { name: user.sub, roles: user.roles }, token: signForHandshake(app, user, HANDSHAKE_SECONDS) }
+}
+
+// The rooms
+
+function addRooms (app: FastifyInstance): void {
+  const members = new Room()
+  const admins = new Room()
+  app.get('/members', { websocket: true, wsAuth: { roles: ['member'] } }, members.enter)
+  app.get('/admins', { websocket: true, wsAuth: { roles: ['admin'] } }, admins.enter)
+  // A browser adds the cookie to every handshake. Here only a token counts that a page has sent by itself.
+  app.get('/members/no-cookie', { websocket: true, wsAuth: { roles: ['member'], token: { cookie: false } } }, members.enter)
+
+  app.get('/connections', { onRequest: authenticate }, async ({ user }) => {
+    const { connections } = app.wsAuth
+    const visible = user.roles.includes('admin') ? [...connections] : connections.bySub(user.sub)
+    return visible.map(viewOf)
+  })
+}
+
+/** Whoever is in a room, and what was said there last. */
+class Room {
+  readonly #sockets = new Map<WebSocket, string>()
+  readonly #history: object[] = []
+  readonly #maySay = createLimit(10, 5000)
+
+  /** The handler of the room's route. Whoever comes here is authenticated already, and may be here. */
+  readonly enter = (socket: WebSocket, { user, wsAuth }: FastifyRequest): void => {
+    socket.on('message', (data, isBinary) => {
+      if (!this.#maySay(user.sub)) return socket.close(1008, 'too_many_messages')
+      const text = isBinary ? null : readText(String(data))
+      if (text !== null) this.#say(user.sub, text)
+      else send(socket, JSON.stringify({ type: 'error', message: `Expected {"type":"say","text":"1 to ${MAX_TEXT} characters"}` }))
+    })
+    socket.on('close', () => {
+      this.#sockets.delete(socket)
+      this.#sendOnline()
+    })
+    this.#sockets.set(socket, user.sub)
+    send(socket, JSON.stringify({ type: 'welcome', connection: wsAuth && viewOf(wsAuth), history: this.#history }))
+    this.#sendOnline()
+  }
+
+  #say (name: string, text: string): void {
+    const said = { type: 'said', name, text, at: Date.now() }
+    this.#history.push(said)
+    if (this.#history.length > MAX_HISTORY) this.#history.shift()
+    this.#broadcast(said)
+  }
+
+  #sendOnline (): void {
+    this.#broadcast({ type: 'online', names: [...new Set(this.#sockets.values())].sort() })
+  }
+
+  #broadcast (frame: object): void {
+    const text = JSON.stringify(frame)
+    for (const socket of this.#sockets.keys()) send(socket, text)
+  }
+}
+
+/** The text that a frame says, or `null` where it is not a frame of ours. */
+function readText (data: string): string | null {
+  try {
+    const { type, text } = Object(JSON.parse(data)) as { type?: unknown, text?: unknown }
+    if (type !== 'say' || typeof text !== 'string' || text.length > MAX_TEXT) return null
+    return text.trim() || null
+  } catch {
+    return null
+  }
+}
+
+/** A client that does not read must not make the server remember: it is dropped. */
+function send (socket: WebSocket, text: string): void {
+  if (socket.bufferedAmount > MAX_BUFFERED) socket.terminate()
+  else socket.send(text)
+}
+
+/** What the server knows of a connection and may tell: not its claims. */
+function viewOf ({ id, user, source, openedAt, expiresAt }: Connection): object {
+  return { id, name: user?.sub, roles: user?.roles, source, openedAt, expiresAt }
+}
+
+/** A function that says yes at most `max` times for a key in each `period` of milliseconds. What it remembers is bounded. */
+function createLimit (max: number, period: number): (key: string) => boolean {
+  const counts = new Map<string, number>()
+  let endsAt = 0
+  return (key) => {
+    if (Date.now() >= endsAt || counts.size >= 10_000) {
+      counts.clear()
+      endsAt = Date.now() + period
+    }
+    const count = (counts.get(key) ?? 0) + 1
+    counts.set(key, count)
+    return count <= max
+  }
+}
+
+// The command line
+
+async function main (): Promise<void> {
+  const { values } = parseArgs({ options: { port: { type: 'string' }, demo: { type: 'boolean' } } })
+  // The demonstration brings its own clients, and needs no port that anyone knows.
+  const port = values.port ?? (values.demo ? '0' : process.env.PORT || '3000')
+  const app = await createApp()
+  const url = await app.listen({ host: '127.0.0.1', port: readPort(port) })
+  if (!process.env.JWT_SECRET && !values.demo) console.log('JWT_SECRET is not set: all logins end with this process')
+  console.log(`listening on ${url}`)
+  if (values.demo) return runDemo(url).finally(() => app.close())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void app.close() })
+}
+
+function readPort (text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65535) throw new Error(`the port must be a number from 0 to 65535, not ${text}`)
+  return Number(text)
+}
+
+main().catch(({ code, message, port }: Error & { code?: string, port?: number }) => {
+  const isTaken = code === 'EADDRINUSE'
+  console.error(isTaken ? `port ${port} is taken: choose another, or any that is free with  npm start -- --port 0` : message)
+  process.exitCode = 1
+})

@@ -1,0 +1,112 @@
+/*
+ * The example as a user runs it: built, and started as a process of its own.
+ */
+import { execFile, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const ROOT = join(__dirname, '../..')
+const SERVER = join(ROOT, 'example/build/server.js')
+const START_TIMEOUT = 20_000
+
+const run = promisify(execFile)
+
+/** A running example. */
+export interface RunningExample {
+  readonly url: string
+  readonly port: number
+  /** What it has printed until now, logs included. */
+  output (): string
+  /** Ends it, as a terminal would. Resolves to its exit code. */
+  stop (): Promise<number | null>
+}
+
+/** How an example is started. */
+export interface ExampleOptions {
+  readonly port?: number
+  readonly env?: NodeJS.ProcessEnv
+}
+
+/** Builds the package and the example where a source is newer than what was built of it. */
+export async function buildExample (): Promise<void> {
+  const dist = join(ROOT, 'dist/index.js')
+  if (await isOlder(dist, await sourcesIn('lib'))) await run('npm', ['run', '--silent', 'build'], { cwd: ROOT })
+  if (await isOlder(SERVER, [...await sourcesIn('example'), dist])) await run('npx', ['tsc', '-p', 'example'], { cwd: ROOT })
+}
+
+/** Starts the example on a free port, or on `port`; it ends with the test at the latest. */
+export async function startExample (t: { teardown (end: () => Promise<unknown>): void }, { port = 0, env = {} }: ExampleOptions = {}): Promise<RunningExample> {
+  const child = spawn(process.execPath, [SERVER, '--port', String(port)], { env: { ...environment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  tie(child, child.pid)
+  t.teardown(() => end(child))
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { output += text })
+
+  const signal = AbortSignal.timeout(START_TIMEOUT)
+  let url: string | undefined
+  while (url === undefined) {
+    await Promise.race([once(child.stdout, 'data', { signal }), once(child, 'exit', { signal })])
+    if (child.exitCode !== null) throw new Error(`the example ended with ${child.exitCode}:\n${output}`)
+    url = /^listening on (\S+)$/m.exec(output)?.[1]
+  }
+  return { url, port: Number(new URL(url).port), output: () => output, stop: () => end(child) }
+}
+
+/** Runs the example to its end. */
+export async function runExample (...args: string[]): Promise<{ code: number | null, stdout: string, stderr: string }> {
+  const child = spawn(process.execPath, [SERVER, ...args], { env: environment(), stdio: ['ignore', 'pipe', 'pipe'], timeout: START_TIMEOUT })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+  const [code] = await once(child, 'close') as [number | null]
+  return { code, stdout, stderr }
+}
+
+/**
+ * Has what we started end when we do, even where no teardown runs: tap kills a test that takes too long, which no handler
+ * survives, but it closes our end of a pipe. A shell waits at the other end.
+ *
+ * @param target the process to kill, or the group of processes where it is negative
+ */
+export function tie (child: ChildProcess, target: number | undefined): void {
+  if (target === undefined) return
+  const watcher = spawn('sh', ['-c', 'read line; kill -9 -- "$0"', String(target)], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
+  watcher.unref()
+  ;(watcher.stdin as Socket).unref()
+  child.once('exit', () => watcher.kill())
+}
+
+async function end (child: ChildProcess): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
+  const exit = once(child, 'exit')
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), 5000)
+  const [code] = await exit as [number | null]
+  clearTimeout(timer)
+  return code
+}
+
+/** Without what the example reads, and without the loaders of whoever runs the tests: a user has none. */
+function environment (): NodeJS.ProcessEnv {
+  const { JWT_SECRET, PORT, HTTPS, LOG_LEVEL, NODE_OPTIONS, ...env } = process.env
+  return env
+}
+
+async function sourcesIn (folder: string): Promise<string[]> {
+  const names = await readdir(join(ROOT, folder))
+  return names.filter((name) => /\.(?:ts|json)$/.test(name)).map((name) => join(ROOT, folder, name))
+}
+
+async function isOlder (file: string, sources: string[]): Promise<boolean> {
+  const builtAt = await modifiedAt(file)
+  return (await Promise.all(sources.map(modifiedAt))).some((at) => at > builtAt)
+}
+
+async function modifiedAt (file: string): Promise<number> {
+  return stat(file).then(({ mtimeMs }) => mtimeMs, () => 0)
+}
