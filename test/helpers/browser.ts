@@ -36,13 +36,14 @@ export async function startBrowser (t: { teardown (end: () => Promise<void>): vo
     detached: true, stdio: ['ignore', 'ignore', 'pipe']
   })
   tie(child, child.pid && -child.pid)
-  let browser: Browser | undefined
+  const open: Browser[] = []
   t.teardown(async () => {
-    await browser?.close()
+    for (const browser of open) await browser.close()
     await endGroup(child)
     await rm(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   })
-  browser = await chromium.connectOverCDP(await readEndpoint(child))
+  const browser = await chromium.connectOverCDP(await readEndpoint(child))
+  open.push(browser)
   return browser
 }
 
