@@ -22,6 +22,8 @@ export interface Credential {
 
 /** The names in use anywhere in the app. */
 export interface KnownNames {
+  /** Each that the plugin or a route was given. */
+  readonly sources: Set<TokenSources>
   readonly query: Set<string>
   readonly subprotocol: Set<string>
   /** All routes, and whether one of them has a token in its path. */
@@ -217,6 +219,8 @@ function unsigned (request: FastifyRequest, cookie: TokenSources['cookie'], foun
 function setHeader (request: IncomingMessage, name: string, value: string): void {
   if (value === '') delete request.headers[name]
   else request.headers[name] = value
+  // Made of what was sent and kept, once somebody has asked for it: from now on it is made anew.
+  request.headersDistinct = undefined as never
   const { rawHeaders } = request
   if (rawHeaders === undefined) return
   let next = value

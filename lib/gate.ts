@@ -67,7 +67,7 @@ export class Gate {
       return this.#run(call, new Handshake(request, seen.options, upgrade.taken, false))
     }
     if (seen?.kind === 'websocket') return this.#admit(call, upgrade, seen.options)
-    takeHeaders(request, this.#parts.services.options.token)
+    for (const sources of this.#parts.names.sources) takeHeaders(request, sources)
     if (request.is404) return done()
     this.#refuse(call, new WsAuthError(seen === undefined ? 'WS_AUTH_ROUTE_UNPROTECTED' : 'WS_AUTH_ROUTE_NOT_WEBSOCKET'), null)
   }

@@ -153,7 +153,7 @@ function assertCookie (app: FastifyInstance, { cookie }: TokenSources): void {
 function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames {
   const { useSemicolonDelimiter, routerOptions } = app.initialConfig as { useSemicolonDelimiter?: boolean, routerOptions?: { useSemicolonDelimiter?: boolean } }
   const isDelimiter = routerOptions?.useSemicolonDelimiter ?? useSemicolonDelimiter ?? false
-  const names: KnownNames = { query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter ? /[?#;]/ : /[?#]/ }
+  const names: KnownNames = { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter ? /[?#;]/ : /[?#]/ }
   learnNames(names, options)
   return names
 }

@@ -62,6 +62,7 @@ function isHead ({ method }: DeclaredRoute): boolean {
 
 /** Adds the names by which tokens are looked for to those that are taken out of every upgrade. */
 export function learnNames (names: KnownNames, { token }: HandshakeOptions): void {
+  names.sources.add(token)
   if (token.query !== null) names.query.add(token.query)
   if (token.subprotocol !== null) names.subprotocol.add(token.subprotocol)
 }
