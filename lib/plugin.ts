@@ -121,7 +121,7 @@ function findJwt (app: FastifyInstance, { jwt, jwtNamespace }: CompleteOptions):
   if (!app.hasRequestDecorator(method)) {
     throw new TypeError(`"jwtNamespace" option must be a namespace with the default name of its method, ${method}`)
   }
-  return { decorator, method, userDecorator: (decorator.options as { decoratorName?: string }).decoratorName ?? 'user' }
+  return { decorator, method, userDecorator: (decorator.options as unknown as { decoratorName: string }).decoratorName }
 }
 
 function createVerifier (app: FastifyInstance, options: CompleteOptions, jwt: FoundJwt | null): Verifier {
@@ -151,9 +151,9 @@ function assertCookie (app: FastifyInstance, { cookie }: TokenSources): void {
 }
 
 function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames {
-  const { useSemicolonDelimiter, routerOptions } = app.initialConfig as { useSemicolonDelimiter?: boolean, routerOptions?: { useSemicolonDelimiter?: boolean } }
-  const isDelimiter = routerOptions?.useSemicolonDelimiter ?? useSemicolonDelimiter ?? false
-  const names: KnownNames = { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter ? /[?#;]/ : /[?#]/ }
+  const { routerOptions, ...config } = app.initialConfig
+  const { useSemicolonDelimiter: isDelimiter } = (routerOptions ?? config) as { useSemicolonDelimiter?: boolean }
+  const names: KnownNames = { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter === true ? /[?#;]/ : /[?#]/ }
   learnNames(names, options)
   return names
 }

@@ -63,7 +63,7 @@ export function findParam (url: string, paths: readonly RoutePath[], queryStart:
 function fits (texts: readonly string[], { segments, isOpen }: RoutePath): boolean {
   if (isOpen ? texts.length < segments.length : texts.length !== segments.length) return false
   return segments.every((expected, i) => {
-    if (expected instanceof RegExp) return expected.test(texts[i] ?? '')
+    if (expected instanceof RegExp) return expected.test(String(texts[i]))
     return expected === null || expected === texts[i]
   })
 }

@@ -217,10 +217,6 @@ function endSoon (socket: Duplex): void {
 
 /** The answer of Fastify's own error handler, for a request that no hook holds. */
 function writeUnavailable (socket: Duplex): void {
-  if (!socket.writable) {
-    socket.destroy()
-    return
-  }
   const { statusCode, message } = wsAuthErrors.WS_AUTH_UNAVAILABLE
   const error = STATUS_CODES[statusCode]
   const body = JSON.stringify({ statusCode, code: 'WS_AUTH_UNAVAILABLE', error, message })
