@@ -1,0 +1,79 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Claims, Connection, TokenSource, WsAuth, WsAuthErrorCode, WsAuthStats } from 'fastify-ws-auth'
+import { expect, test } from 'tstyche'
+
+declare const app: FastifyInstance
+declare const request: FastifyRequest
+declare const connection: Connection
+
+test('request.wsAuth may be null', () => {
+  expect(request.wsAuth).type.toBe<Connection | null>()
+  // @ts-expect-error 'request.wsAuth' is possibly 'null'.
+  request.wsAuth.close()
+})
+
+test('a connection is known by its fields', () => {
+  expect(connection.id).type.toBe<string>()
+  expect(connection.sub).type.toBe<string | null>()
+  expect(connection.user).type.toBe<FastifyRequest['user'] | null>()
+  expect(connection.claims).type.toBe<Claims | null>()
+  expect(connection.source).type.toBe<TokenSource | null>()
+  expect(connection.openedAt).type.toBe<number>()
+  expect(connection.expiresAt).type.toBe<number | null>()
+  expect(connection.close).type.toBe<(code?: number, reason?: string) => void>()
+  expect<keyof Connection>().type.toBe<'id' | 'sub' | 'user' | 'claims' | 'source' | 'openedAt' | 'expiresAt' | 'close'>()
+})
+
+test('a connection is read-only', () => {
+  // @ts-expect-error Cannot assign to 'id' because it is a read-only property.
+  connection.id = 'id'
+  // @ts-expect-error Cannot assign to 'sub' because it is a read-only property.
+  connection.sub = null
+  // @ts-expect-error Cannot assign to 'user' because it is a read-only property.
+  connection.user = null
+  // @ts-expect-error Cannot assign to 'claims' because it is a read-only property.
+  connection.claims = null
+  // @ts-expect-error Cannot assign to 'source' because it is a read-only property.
+  connection.source = null
+  // @ts-expect-error Cannot assign to 'openedAt' because it is a read-only property.
+  connection.openedAt = 0
+  // @ts-expect-error Cannot assign to 'expiresAt' because it is a read-only property.
+  connection.expiresAt = null
+})
+
+test('claims are read-only', () => {
+  const claims = {} as Claims
+  expect(claims.sub).type.toBe<string | undefined>()
+  expect(claims.aud).type.toBe<string | readonly string[] | undefined>()
+  expect(claims.exp).type.toBe<number | undefined>()
+  expect(claims.anything).type.toBe<unknown>()
+  // @ts-expect-error Cannot assign to 'sub' because it is a read-only property.
+  claims.sub = 'mallory'
+  // @ts-expect-error Index signature in type 'Claims' only permits reading.
+  claims.role = 'admin'
+})
+
+test('app.wsAuth finds connections by an id and by a sub, which are strings', () => {
+  expect(app.wsAuth).type.toBe<WsAuth>()
+  expect(app.wsAuth.connections.size).type.toBe<number>()
+  expect(app.wsAuth.connections.get('id')).type.toBe<Connection | undefined>()
+  expect(app.wsAuth.connections.bySub('sub')).type.toBe<Connection[]>()
+  expect([...app.wsAuth.connections]).type.toBe<Connection[]>()
+  expect(app.wsAuth.connections.get).type.not.toBeCallableWith(1)
+  expect(app.wsAuth.connections.bySub).type.not.toBeCallableWith(1)
+  expect(app.wsAuth.connections.bySub).type.not.toBeCallableWith()
+  expect(app.wsAuth.connections).type.not.toHaveProperty('add')
+  expect(app.wsAuth.connections).type.not.toHaveProperty('remove')
+  // @ts-expect-error Cannot assign to 'connections' because it is a read-only property.
+  app.wsAuth.connections = [connection]
+})
+
+test('app.wsAuth counts', () => {
+  const stats = app.wsAuth.stats()
+  expect(stats).type.toBe<WsAuthStats>()
+  expect(stats.connections).type.toBe<number>()
+  expect(stats.pending).type.toBe<number>()
+  expect(stats.accepted).type.toBe<number>()
+  expect(stats.refused).type.toBe<Readonly<Partial<Record<WsAuthErrorCode, number>>>>()
+  expect(stats.closed).type.toBe<Readonly<Record<string, number>>>()
+})
