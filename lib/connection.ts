@@ -1,7 +1,7 @@
 /*
  * One authenticated socket: who is behind it, since when, and until when.
  */
-import { randomUUID } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { Claims } from './claims'
 import type { TokenSource } from './credentials'
@@ -41,7 +41,7 @@ export interface Connection extends Identity {
 
 /** The connection of a socket. */
 export class SocketConnection implements Connection {
-  readonly id: string = randomUUID()
+  readonly id: string = createId()
   readonly openedAt: number = Date.now()
   readonly user: FastifyRequest['user'] | null
   readonly claims: Claims | null
@@ -64,4 +64,18 @@ export class SocketConnection implements Connection {
   close (code = 1000, reason = ''): void {
     this.#socket.close(code, reason)
   }
+}
+
+const ID_BYTES = 16
+const random = Buffer.allocUnsafeSlow(ID_BYTES * 128)
+let used = random.length
+
+/** `randomUUID` costs 0.5 us more, and 450 bytes: its string is kept in the 15 pieces that it was made of. */
+function createId (): string {
+  if (used === random.length) {
+    randomFillSync(random)
+    used = 0
+  }
+  used += ID_BYTES
+  return random.toString('base64url', used - ID_BYTES, used)
 }
