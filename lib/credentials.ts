@@ -147,15 +147,15 @@ export function takeHeaders (request: FastifyRequest, sources: TokenSources): Ta
  * @throws WsAuthError `WS_AUTH_TOKEN_AMBIGUOUS` where there is more than one, `WS_AUTH_TOKEN_INVALID` for a cookie
  *   whose signature is wrong
  */
-export function readCredential (request: FastifyRequest, sources: TokenSources, taken: TakenCredentials & TakenHeaders): Credential | null {
+export function readCredential (request: FastifyRequest, sources: TokenSources, taken: TakenCredentials, headers: TakenHeaders): Credential | null {
   const credential = oneOf(
-    onlyOne('header', taken.header),
+    onlyOne('header', headers.header),
     onlyOne('query', taken.query, sources.query),
     onlyOne('subprotocol', taken.subprotocol, sources.subprotocol),
     taken.param === null ? null : onlyOne('param', [taken.param], sources.param)
   )
   // A cookie comes by itself: it counts only where nothing was sent on purpose.
-  return credential ?? unsigned(request, sources.cookie, onlyOne('cookie', taken.cookie))
+  return credential ?? unsigned(request, sources.cookie, onlyOne('cookie', headers.cookie))
 }
 
 function oneOf (...found: Array<Credential | null>): Credential | null {

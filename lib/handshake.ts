@@ -28,7 +28,8 @@ export interface HandshakeServices {
 export class Handshake implements Identity {
   readonly request: FastifyRequest
   readonly route: CompleteRouteOptions
-  readonly taken: TakenCredentials & TakenHeaders
+  readonly taken: TakenCredentials
+  readonly headers: TakenHeaders
   readonly isDryRun: boolean
   credential: Credential | null = null
   claims: Claims | null = null
@@ -41,7 +42,8 @@ export class Handshake implements Identity {
   constructor (request: FastifyRequest, route: CompleteRouteOptions, taken: TakenCredentials, isDryRun: boolean) {
     this.request = request
     this.route = route
-    this.taken = { ...taken, ...takeHeaders(request, route.token) }
+    this.taken = taken
+    this.headers = takeHeaders(request, route.token)
     this.isDryRun = isDryRun
   }
 
@@ -95,7 +97,8 @@ function checkOpening ({ request, taken, isDryRun }: Handshake): void {
 }
 
 function readToken (handshake: Handshake): void {
-  handshake.credential = readCredential(handshake.request, handshake.route.token, handshake.taken)
+  const { request, route, taken, headers } = handshake
+  handshake.credential = readCredential(request, route.token, taken, headers)
 }
 
 function checkOrigin ({ request, route, credential }: Handshake): void | PromiseLike<void> {
