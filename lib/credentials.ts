@@ -3,7 +3,7 @@
  * request, since the URL goes into the log and the first subprotocol into the answer; header and cookie are taken out
  * when they have been read. What is taken depends on the names in use anywhere in the app, what counts on the route's.
  */
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from './errors'
 import { countHeader } from './opening-handshake'
@@ -184,10 +184,11 @@ function takeFromHeader ({ raw }: FastifyRequest, header: TokenSources['header']
   if (value === undefined) return NONE
   const token = header.bearer ? BEARER.exec(String(value))?.[1] : String(value)
   // Node keeps the first of two Authorization headers, and joins two of most others.
-  const found = new Array<FoundToken>(Math.max(1, countHeader(raw.rawHeaders, header.name))).fill({ name: '', token: token?.trim() ?? '' })
-  if (token === undefined && found.length === 1) return NONE
+  const count = Math.max(1, countHeader(raw.rawHeaders, header.name))
+  if (token === undefined && count === 1) return NONE
   setHeader(raw, header.name, '')
-  return found
+  const found = { name: '', token: token?.trim() ?? '' }
+  return count === 1 ? [found] : new Array(count).fill(found)
 }
 
 function takeFromCookie (request: FastifyRequest, cookie: TokenSources['cookie']): readonly FoundToken[] {
@@ -217,7 +218,7 @@ function unsigned (request: FastifyRequest, cookie: TokenSources['cookie'], foun
 
 /** Sets a header, or takes it out where the value is empty. What was sent keeps its length: Node has counted it. */
 function setHeader (request: IncomingMessage, name: string, value: string): void {
-  if (value === '') delete request.headers[name]
+  if (value === '') request.headers = without(request.headers, name)
   else request.headers[name] = value
   // Made of what was sent and kept, once somebody has asked for it: from now on it is made anew.
   request.headersDistinct = undefined as never
@@ -229,6 +230,16 @@ function setHeader (request: IncomingMessage, name: string, value: string): void
     rawHeaders[i + 1] = next
     next = ''
   }
+}
+
+/**
+ * A copy: an object that a property was deleted from is a dictionary, and would keep 400 bytes more for as long as the
+ * connection lives. Whoever has the object itself has the header no more either.
+ */
+function without (headers: IncomingHttpHeaders, name: string): IncomingHttpHeaders {
+  const { [name]: taken, ...rest } = headers
+  headers[name] = undefined
+  return rest
 }
 
 /**
