@@ -31,8 +31,21 @@ export function assertFormat (token: string): void {
  * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` where they are not a JSON object in valid UTF-8 (RFC 7519, 7.2)
  */
 export function readClaims (token: string): Claims {
+  return readSegment(payloadOf(token), 'payload')
+}
+
+/**
+ * Refuses a token whose claims are not valid UTF-8 (RFC 7519, 7.2): the verifier reads them all the same.
+ *
+ * @throws WsAuthError `WS_AUTH_TOKEN_INVALID`
+ */
+export function assertUtf8 (token: string): void {
+  if (!isUtf8(Buffer.from(payloadOf(token), 'base64url'))) throw refusal('its payload is not valid UTF-8')
+}
+
+function payloadOf (token: string): string {
   const start = token.indexOf('.') + 1
-  return readSegment(token.slice(start, token.indexOf('.', start)), 'payload')
+  return token.slice(start, token.indexOf('.', start))
 }
 
 function assertHeader (header: Record<string, unknown>): void {
