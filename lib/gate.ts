@@ -16,6 +16,7 @@ import { challengeOf, closeOf } from './refusal'
 import type { Refuser } from './refusal'
 import { seenRouteOf } from './routes'
 import type { Stats } from './stats'
+import { isThenable } from './thenable'
 import { DRY_RUN, upgradeOf } from './upgrade'
 import type { Upgrade, UpgradeEnd } from './upgrade'
 
@@ -116,13 +117,18 @@ export class Gate {
   }
 
   #run (call: Call, handshake: Handshake): void {
+    const outcome = runHandshake(handshake, this.#parts.services)
+    if (isThenable(outcome)) this.#wait(call, handshake, outcome)
+    else this.#settle(call, handshake, outcome)
+  }
+
+  #wait (call: Call, handshake: Handshake, outcome: PromiseLike<WsAuthError | null>): void {
     let isSettled = false
     const settle = (refusal: WsAuthError | null): void => {
       if (isSettled) return
       isSettled = true
       stopWaiting()
-      if (refusal === null) this.#accept(call, handshake)
-      else this.#refuse(call, refusal, handshake.route)
+      this.#settle(call, handshake, refusal)
     }
     const end = (why: UpgradeEnd): void => {
       handshake.abort()
@@ -130,7 +136,12 @@ export class Gate {
       else settle(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new DeadlineError(why) }))
     }
     const stopWaiting = call.upgrade === null ? this.#waitForDryRun(end) : waitForUpgrade(call.upgrade, end)
-    runHandshake(handshake, this.#parts.services, settle)
+    void outcome.then(settle)
+  }
+
+  #settle (call: Call, handshake: Handshake, refusal: WsAuthError | null): void {
+    if (refusal === null) this.#accept(call, handshake)
+    else this.#refuse(call, refusal, handshake.route)
   }
 
   /** A dry run has the deadline of an upgrade, which has one already. */

@@ -71,24 +71,21 @@ type Step = (handshake: Handshake, services: HandshakeServices) => void | Promis
 const STEPS: readonly Step[] = [checkOpening, readToken, checkOrigin, verifyToken, checkClaims, readUser, authorize]
 
 /**
- * Makes all checks and calls back with the first refusal, or with `null`: before it returns if no step has to wait, and
- * never if nobody waits for the answer any more.
+ * Makes all checks and answers with the first refusal, or with `null`. There is a promise only if a step has to wait, and
+ * no step is made any more once nobody waits for the answer.
  */
-export function runHandshake (handshake: Handshake, services: HandshakeServices, done: (refusal: WsAuthError | null) => void, from = 0): void {
-  let refusal: WsAuthError | null = null
+export function runHandshake (handshake: Handshake, services: HandshakeServices, from = 0): WsAuthError | null | Promise<WsAuthError | null> {
   try {
     for (let i = from; i < STEPS.length && !handshake.isOver; i++) {
       const waiting = STEPS[i]?.(handshake, services)
-      if (waiting === undefined) continue
-      waiting.then(
-        () => runHandshake(handshake, services, done, i + 1),
-        (error: unknown) => done(refusalOf(error, handshake)))
-      return
+      if (waiting !== undefined) {
+        return Promise.resolve(waiting).then(() => runHandshake(handshake, services, i + 1), (error: unknown) => refusalOf(error, handshake))
+      }
     }
+    return null
   } catch (error) {
-    refusal = refusalOf(error, handshake)
+    return refusalOf(error, handshake)
   }
-  done(refusal)
 }
 
 /** Nothing is read, verified or spent for a request that cannot become a connection. */
