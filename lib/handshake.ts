@@ -82,7 +82,8 @@ export function runHandshake (handshake: Handshake, services: HandshakeServices,
         return Promise.resolve(waiting).then(() => runHandshake(handshake, services, i + 1), (error: unknown) => refusalOf(error, handshake))
       }
     }
-    return null
+    // Nobody reads it then, but what was not checked to the end must not look like it.
+    return handshake.isOver ? new WsAuthError('WS_AUTH_UNAVAILABLE') : null
   } catch (error) {
     return refusalOf(error, handshake)
   }

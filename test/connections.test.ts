@@ -71,7 +71,7 @@ t.test('the handler has the connection, the registry has it as long as it is ope
   const client = await connect(t, app, '/chat', mint({ sub: 'ann', exp }))
   const open = seen as unknown as Connection
   t.equal(before, null, 'there is no connection before it is open')
-  t.match(open.id, /^[0-9a-f]{8}-[0-9a-f-]{27}$/)
+  t.match(open.id, /^[\w-]{22}$/)
   t.strictSame(open.user, { sub: 'ann', exp })
   t.strictSame(open.claims, { sub: 'ann', exp })
   t.equal(open.sub, 'ann')
