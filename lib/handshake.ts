@@ -174,9 +174,9 @@ function answer<T> (value: T | PromiseLike<T>, read: (value: T) => void): void |
 function refusalOf (error: unknown, { credential }: Handshake): WsAuthError {
   const token = credential?.token ?? ''
   if (!(error instanceof WsAuthError)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
-  const { code, cause } = error
-  if (cause === undefined && Object.keys(error).length === OWN_KEYS) return error
-  return new WsAuthError(code, { cause: causeWithoutToken(cause, token) })
+  const cause = causeWithoutToken(error.cause, token)
+  if (cause === error.cause && Object.keys(error).length === OWN_KEYS) return error
+  return new WsAuthError(error.code, { cause })
 }
 
 function causeWithoutToken (cause: unknown, token: string): unknown {
