@@ -265,7 +265,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
       t.equal(await card.locator('[data-field=source]').textContent(), way)
       t.equal(await card.locator('[data-field=user]').textContent(), 'ann (member)')
       t.equal(await card.locator('[data-field=protocol]').textContent(), protocol)
-      t.match(await card.locator('[data-field=id]').textContent(), /^[0-9a-f]{8}$/)
+      t.match(await card.locator('[data-field=id]').textContent(), /^[\w-]{8}$/)
     }
     await page.locator('#connections li').nth(3).waitFor()
     t.equal(await page.locator('#connections li').count(), 4)
