@@ -1,0 +1,104 @@
+// @ts-check
+/*
+ * A server in a process of its own, told by its parent what to be and when to look at itself: it measures its own CPU
+ * time and memory, and nothing of whoever loads it.
+ */
+import { once } from 'node:events'
+import { Session } from 'node:inspector/promises'
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import Fastify from 'fastify'
+import { setUp } from './contenders.mjs'
+
+/** Answers without reading: what the load generator itself can do. */
+const FIXED_ANSWER = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+  'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n'
+
+/** @type {import('node:net').Server} */
+let server
+/** @type {NodeJS.CpuUsage} */
+let usageBefore
+/** @type {Session} */
+let profiler
+
+const commands = {
+  async listen (spec) {
+    server = spec === null ? await listenRaw() : await listenFastify(spec)
+    return /** @type {import('node:net').AddressInfo} */ (server.address()).port
+  },
+
+  begin () {
+    usageBefore = process.cpuUsage()
+  },
+
+  /** CPU time since `begin` in microseconds, once every connection has been closed on this side too. */
+  async end () {
+    await allClosed()
+    const { user, system } = process.cpuUsage(usageBefore)
+    return { user, system }
+  },
+
+  /** What is in use when all garbage is gone, in bytes. */
+  async memory () {
+    for (let i = 0; i < 3; i++) {
+      globalThis.gc?.()
+      await sleep(50)
+    }
+    const { heapUsed, external, rss } = process.memoryUsage()
+    return { heapUsed, external, rss, connections: await countConnections() }
+  },
+
+  async beginProfile () {
+    profiler = new Session()
+    profiler.connect()
+    await profiler.post('Profiler.enable')
+    await profiler.post('Profiler.setSamplingInterval', { interval: 100 })
+    await profiler.post('Profiler.start')
+  },
+
+  async endProfile () {
+    const { profile } = await profiler.post('Profiler.stop')
+    profiler.disconnect()
+    return profile
+  }
+}
+
+process.on('message', async (/** @type {{ command: keyof typeof commands, argument: any }} */ { command, argument }) => {
+  try {
+    process.send?.({ answer: await commands[command](argument) })
+  } catch (error) {
+    process.send?.({ error: String(/** @type {Error} */ (error).stack) })
+  }
+})
+process.on('disconnect', () => process.exit())
+
+async function listenRaw () {
+  const raw = createServer((socket) => {
+    socket.once('data', () => socket.end(FIXED_ANSWER))
+    socket.on('error', () => socket.destroy())
+  })
+  await once(raw.listen(0, '127.0.0.1'), 'listening')
+  return raw
+}
+
+async function listenFastify (spec) {
+  const app = Fastify({ logger: false })
+  await setUp(app, spec)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  return app.server
+}
+
+async function allClosed () {
+  const deadline = Date.now() + 10_000
+  while (await countConnections() > 0) {
+    if (Date.now() > deadline) throw new Error('connections were not closed within 10 s')
+    await sleep(1)
+  }
+}
+
+/** @returns {Promise<number>} */
+function countConnections () {
+  return new Promise((resolve, reject) => {
+    server.getConnections((error, count) => error === null ? resolve(count) : reject(error))
+  })
+}
