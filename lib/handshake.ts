@@ -143,19 +143,26 @@ function assertValid (result: unknown): void {
 
 function readUser (handshake: Handshake, { options }: HandshakeServices): void | PromiseLike<void> {
   const { claims, request } = handshake
-  if (options.user === undefined || claims === null) return
+  if (claims === null) return
+  if (options.user === undefined) return assertUser(handshake.user)
   return answer(options.user(claims, request) as unknown, (user) => {
-    if (user == null) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such user' })
+    assertUser(user)
     handshake.user = freezeData(copyData(user)) as FastifyRequest['user']
   })
 }
 
+/** Claims without a user are nobody's: neither `user` nor `formatUser` may let them pass for anonymous. */
+function assertUser (user: unknown): void {
+  if (user == null) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such user' })
+}
+
 function authorize ({ request, route, claims, user }: Handshake, { options }: HandshakeServices): void | PromiseLike<void> {
-  if (claims === null || user === null) return
+  // Anonymous, on an optional route, which asks for nothing else.
+  if (claims === null) return
   if (route.roles !== null && !hasRole(route, listOf('roles', options.roles(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
   if (route.scopes !== null && !hasScopes(route, listOf('scopes', options.scopes(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
   if (route.authorize === undefined) return
-  return answer(route.authorize(user, request), (isAuthorized) => {
+  return answer(route.authorize(user as FastifyRequest['user'], request), (isAuthorized) => {
     if (isAuthorized !== true) throw new WsAuthError('WS_AUTH_FORBIDDEN')
   })
 }

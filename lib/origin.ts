@@ -3,7 +3,7 @@
  * the Origin is the only thing in it that the page cannot choose. Compared exactly: what is close is somebody else's.
  */
 
-const DEFAULT_PORTS: Readonly<Record<string, string>> = { 'http:': ':80', 'https:': ':443' }
+const DEFAULT_PORTS: ReadonlyMap<string, string> = new Map([['http:', ':80'], ['https:', ':443']])
 
 /**
  * Whether an Origin names the host that the request was sent to.
@@ -14,7 +14,7 @@ const DEFAULT_PORTS: Readonly<Record<string, string>> = { 'http:': ':80', 'https
  */
 export function isSameHost (origin: string, host: string): boolean {
   const scheme = origin.slice(0, origin.indexOf('/'))
-  const port = DEFAULT_PORTS[scheme]
+  const port = DEFAULT_PORTS.get(scheme)
   if (port === undefined || host === '' || !origin.startsWith('//', scheme.length)) return false
   return withPort(origin.slice(scheme.length + 2), port) === withPort(host.toLowerCase(), port)
 }

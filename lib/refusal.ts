@@ -54,9 +54,14 @@ export class Refuser {
 
   refuse (request: IncomingMessage, upgrade: Upgrade, code: number, reason: string): void {
     upgrade.destroyIn(CLOSE_TIMEOUT)
-    this.#server.handleUpgrade(request, upgrade.socket, upgrade.head, (socket) => {
-      socket.on('error', () => socket.terminate())
-      socket.close(code, reason)
-    })
+    try {
+      this.#server.handleUpgrade(request, upgrade.socket, upgrade.head, (socket) => {
+        socket.on('error', () => socket.terminate())
+        socket.close(code, reason)
+      })
+    } catch {
+      // The app's own `handleProtocols` may throw. Nobody above could answer any more, and nobody catches it there.
+      upgrade.socket.destroy()
+    }
   }
 }

@@ -75,7 +75,8 @@ function byPrecedence (one: RoutePath, other: RoutePath): number {
     const difference = rank(other.segments[i]) - rank(one.segments[i])
     if (difference !== 0) return difference
   }
-  return 0
+  // Alike but for their constraints (host, version), which are not asked here: better the token is taken out for both.
+  return Number(other.token !== null) - Number(one.token !== null)
 }
 
 function rank (segment: Segment | undefined): number {

@@ -39,7 +39,20 @@ export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): Seen
     throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none`)
   }
   route.config = { ...route.config, [kRoute]: seen }
+  fixWsAuth(route)
   return seen
+}
+
+/** A hook that comes later would be believed to guard the route, and would not. */
+function fixWsAuth (route: DeclaredRoute): void {
+  const { wsAuth } = route
+  Object.defineProperty(route, 'wsAuth', {
+    enumerable: true,
+    get: () => wsAuth,
+    set: () => {
+      throw new TypeError(`"wsAuth" option must be given where ${route.url} is declared: an onRoute hook of a scope comes too late`)
+    }
+  })
 }
 
 function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {

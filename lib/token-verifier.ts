@@ -94,7 +94,8 @@ export function createCustomVerifier (verifyOption: NonNullable<CompleteOptions[
     if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) {
       throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'verify returned no object' })
     }
-    const claims = freezeData(copyData(answer as Claims))
+    // Claims are data, whatever they were an instance of: a class would be shared by all who have the token.
+    const claims = freezeData(copyData({ ...answer } as Claims))
     assertClaims(claims, NO_RULES, Date.now())
     return { claims, user: claims }
   })

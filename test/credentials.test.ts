@@ -70,6 +70,7 @@ t.test('a route\'s path is read as the router reads it', async (t) => {
   t.equal(find('/rooms/7', ['/rooms/:token', 'token'], ['/rooms/:id(^\\d+$)', null]), undefined, 'a pattern before a parameter')
   t.equal(find('/rooms/secret', ['/rooms/:token', 'token'], ['/rooms/:id(^\\d+$)', null]), 'secret')
   t.equal(find('/rooms/a.json', ['/rooms/:token', 'token'], ['/rooms/:name.json', null]), undefined)
+  t.equal(find('/rooms/secret', ['/rooms/:id', null], ['/rooms/:token', 'token']), 'secret', 'of two alike the one with a token')
   t.equal(find('/rooms/7', ['/rooms/:token', 'token'], ['/rooms/:id([)', null]), '7', 'a pattern that is none is a parameter; of two alike the first counts')
 })
 

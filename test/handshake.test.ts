@@ -175,6 +175,42 @@ t.test('a user option that finds nobody is 401, one that throws is 503', async (
   t.strictSame(await ask(await build(t, { user: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_FORBIDDEN') } })), forbidden, 'a refusal is taken as it is')
 })
 
+t.test('a formatUser that finds nobody lets nobody in, least of all past the roles', async (t) => {
+  for (const user of [null, undefined]) {
+    for (const secretOf of [secret, async () => secret]) {
+      const jwt = { secret: secretOf, formatUser: () => user } as never
+      t.strictSame(await ask(await build(t, { jwt })), invalid)
+      t.strictSame(await ask(await build(t, { jwt }, { roles: ['admin'], authorize: () => false })), invalid)
+    }
+  }
+})
+
+t.test('claims are data, whatever they were an instance of', async (t) => {
+  class Row { role = 'member' }
+  const row = new Row()
+  for (const tokenCache of [false, { max: 10, ttl: 60_000 }] as const) {
+    const app = await build(t, { jwt: undefined, verify: () => row, tokenCache }, { roles: ['admin'] })
+    t.strictSame(await ask(app), forbidden)
+    const open = await build(t, { jwt: undefined, verify: () => row, tokenCache })
+    let user: unknown
+    open.addHook('preHandler', async (request) => { user = request.user })
+    t.strictSame(await ask(open), accepted)
+    t.ok(Object.isFrozen(user) && user !== row)
+  }
+})
+
+t.test('an onRoute hook that comes too late to guard a route is told so', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(fastifyWsAuth, { jwt: { secret } })
+  await t.rejects(async () => {
+    await app.register(async (scope) => {
+      scope.addHook('onRoute', (route) => { route.wsAuth = { roles: ['admin'] } })
+      scope.get('/admin', { websocket: true }, noop)
+    })
+  }, { name: 'TypeError', message: '"wsAuth" option must be given where /admin is declared: an onRoute hook of a scope comes too late' })
+})
+
 t.test('claims are matched with a schema on a copy', async (t) => {
   const claims = {
     type: 'object',

@@ -75,6 +75,16 @@ t.test('auto closes for an Origin, and answers without', async (t) => {
   t.strictSame(await connect(t, port, { ...headers, origin: 'https://chat.example' }), { code: 3000, reason: 'token_expired' })
 })
 
+t.test('a handleProtocols that throws ends the socket and not the process', async (t) => {
+  for (const authorize of [() => false, async () => false]) {
+    const { app, port } = await listen(t, { verify: () => ({ sub: 'ann' }), rejectWith: 'close', websocket: { options: { handleProtocols: () => { throw new Error('inner') } } } }, { authorize })
+    const client = new WebSocket(`ws://127.0.0.1:${port}/chat?token=a`, ['chat'])
+    const [error] = await once(client, 'error')
+    t.match(error.message, 'socket hang up')
+    t.equal(app.wsAuth.stats().refused.WS_AUTH_FORBIDDEN, 1)
+  }
+})
+
 t.test('a refused upgrade closes its socket, also where the client would keep it', async (t) => {
   const { port } = await listen(t, {})
   const request = httpRequest({ port, host: '127.0.0.1', path: '/chat', headers: { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' } })
