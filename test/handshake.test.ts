@@ -199,6 +199,17 @@ t.test('claims are data, whatever they were an instance of', async (t) => {
   }
 })
 
+t.test('an onRoute hook that comes later may look', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(fastifyWsAuth, { jwt: { secret } })
+  const seen: unknown[] = []
+  app.addHook('onRoute', ({ method, wsAuth }) => { if (method === 'GET') seen.push(wsAuth) })
+  app.get('/a', { websocket: true, wsAuth: { roles: ['admin'] } }, noop)
+  app.get('/b', { websocket: true }, noop)
+  t.strictSame(seen, [{ roles: ['admin'] }, undefined])
+})
+
 t.test('an onRoute hook that comes too late to guard a route is told so', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
