@@ -7,6 +7,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from './errors'
 import { countHeader } from './opening-handshake'
+import { HTTP_TOKEN } from './options'
 import type { TokenSources } from './options'
 import { findParam } from './route-path'
 import type { RoutePath } from './route-path'
@@ -56,8 +57,6 @@ export interface TakenHeaders {
 /** What stands in the path in place of a token. */
 export const PARAM_PLACEHOLDER = '-'
 
-/** RFC 9110, 5.6.2. */
-const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** RFC 6750, 2.1; the scheme is compared without case (RFC 9110, 11.1). */
 const BEARER = /^bearer(?:[ \t]+(.*))?$/i
 /** The one-entry form of a subprotocol: `base64url.<marker>.<token in base64url>`. */

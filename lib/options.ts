@@ -150,7 +150,7 @@ const MAX_TIMER = 2 ** 31 - 1
 const MAX_CACHE_TTL = 60_000
 
 /** RFC 9110, 5.6.2: what a header's name and a subprotocol are made of. */
-const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+export const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** RFC 6749, 3.3: what a scope is made of; it is quoted in a challenge. */
 const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
 /** An origin of a scheme that the WHATWG URL parser gives no origin to, such as `capacitor://localhost`. */

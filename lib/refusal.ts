@@ -41,7 +41,7 @@ export function closeOf ({ code }: WsAuthError, { rejectWith, closeCodes }: Hand
 }
 
 /**
- * Accepts handshakes and closes them, so that the page behind learns why. No hook and no handler ever sees such a
+ * Accepts handshakes and closes them, so that the page behind learns why. No later hook and no handler sees such a
  * connection, nor the clients of the app's own server; it does not outlive a client that ignores the close frame, and
  * nothing of what the client sends is collected.
  */

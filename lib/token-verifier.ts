@@ -1,5 +1,5 @@
 /*
- * From a token to claims that can be trusted. The only file that knows @fastify/jwt: its settings are read here and its
+ * From a token to claims that can be trusted. The only file that asks @fastify/jwt: its settings are read here and its
  * errors become ours here. It has three ways of being asked, which differ tenfold in cost; see `createJwtVerifier`.
  */
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'

@@ -488,7 +488,6 @@ t.test('the headers of Node that are made of what was sent', async (t) => {
           }
         })
         const client = await RawClient.open(t, port)
-        // Node counted the headers when they came: `headersDistinct` would throw where some are gone.
         // Node counts the headers when they come, and keeps what it made of them once it was asked.
         t.equal((await client.upgrade({ path: '/chat', headers }).response()).status, 101)
         t.equal(seen.length, 1)
