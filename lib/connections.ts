@@ -2,7 +2,7 @@
  * The open connections of this instance, found by what one asks for them: an id, a user. Each look-up is a map, so that
  * a user with three connections costs three, not all.
  */
-import type { Connection } from './connection'
+import type { Connection, SocketConnection } from './connection'
 
 /** What the outside sees of the registry. */
 export interface ConnectionList extends Iterable<Connection> {
@@ -16,29 +16,41 @@ export interface ConnectionList extends Iterable<Connection> {
 
 /** The registry of open connections. */
 export class Connections implements ConnectionList {
-  readonly #byId = new Map<string, Connection>()
+  readonly #byId = new Map<string, SocketConnection>()
   /** One connection stands by itself: most users have one, and a set costs 200 bytes. */
-  readonly #bySub = new Map<string, Connection | Set<Connection>>()
+  readonly #bySub = new Map<string, SocketConnection | Set<SocketConnection>>()
 
   get size (): number {
     return this.#byId.size
   }
 
-  get (id: string): Connection | undefined {
+  get (id: string): SocketConnection | undefined {
     return this.#byId.get(id)
   }
 
-  bySub (sub: string): Connection[] {
+  bySub (sub: string): SocketConnection[] {
     const found = this.#bySub.get(sub)
     if (found === undefined) return []
     return found instanceof Set ? [...found] : [found]
   }
 
-  [Symbol.iterator] (): Iterator<Connection> {
+  countBySub (sub: string): number {
+    const found = this.#bySub.get(sub)
+    if (found === undefined) return 0
+    return found instanceof Set ? found.size : 1
+  }
+
+  /** The one that has been open for longest. */
+  oldestOf (sub: string): SocketConnection | undefined {
+    const found = this.#bySub.get(sub)
+    return found instanceof Set ? found.values().next().value : found
+  }
+
+  [Symbol.iterator] (): Iterator<SocketConnection> {
     return this.#byId.values()
   }
 
-  add (connection: Connection): void {
+  add (connection: SocketConnection): void {
     this.#byId.set(connection.id, connection)
     const { sub } = connection
     if (sub === null) return
@@ -48,7 +60,7 @@ export class Connections implements ConnectionList {
     else this.#bySub.set(sub, new Set([found, connection]))
   }
 
-  remove (connection: Connection): void {
+  remove (connection: SocketConnection): void {
     if (!this.#byId.delete(connection.id)) return
     const { sub } = connection
     if (sub === null) return

@@ -13,7 +13,7 @@ import { findParam } from './route-path'
 import type { RoutePath } from './route-path'
 
 /** The name of the `token` option that a token was found by. */
-export type TokenSource = 'header' | 'subprotocol' | 'query' | 'cookie' | 'param'
+export type TokenSource = 'header' | 'subprotocol' | 'query' | 'cookie' | 'param' | 'message'
 
 /** A token, and where it was. */
 export interface Credential {

@@ -2,20 +2,21 @@
  * Where Fastify's hooks meet the handshake: which requests it is run for, and what becomes of its answer.
  */
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
-import type { WebSocket } from 'ws'
-import { SocketConnection } from './connection'
-import type { Connections } from './connections'
+import type { WebSocket, WebSocketServer } from 'ws'
+import type { Audit } from './audit'
 import { hideParsed, takeCredentials, takeHeaders } from './credentials'
 import type { KnownNames } from './credentials'
 import { WsAuthError } from './errors'
+import type { FirstMessages, Waiting } from './first-message'
 import { Handshake, runHandshake } from './handshake'
 import type { HandshakeServices } from './handshake'
+import type { Life } from './life'
 import { assertOpening, OTHER_VERSION } from './opening-handshake'
 import type { CompleteRouteOptions } from './options'
 import { challengeOf, closeOf } from './refusal'
 import type { Refuser } from './refusal'
+import type { SetUser } from './request-user'
 import { seenRouteOf } from './routes'
-import type { Stats } from './stats'
 import { isThenable } from './thenable'
 import { DRY_RUN, upgradeOf } from './upgrade'
 import type { Upgrade, UpgradeEnd } from './upgrade'
@@ -33,31 +34,22 @@ export interface GateParts {
   readonly refuser: Refuser
   readonly services: HandshakeServices
   readonly names: KnownNames
-  readonly connections: Connections
-  readonly stats: Stats
-  /** The request decorator that @fastify/jwt sets, where it is not `user`. */
-  readonly userDecorator: string | null
+  readonly audit: Audit
+  readonly life: Life
+  readonly firstMessages: FirstMessages
+  readonly setUser: SetUser
+  /** The server of the sockets, once there is one. */
+  readonly server: () => WebSocketServer
 }
-
-const kConnection = Symbol('fastify-ws-auth.connection')
-
-type GuardedSocket = WebSocket & { [kConnection]?: SocketConnection }
 
 /** The hooks of an app. */
 export class Gate {
   readonly #parts: GateParts
   /** How to end each dry run that has to wait. */
   readonly #dryRuns = new Set<(why: UpgradeEnd) => void>()
-  /** One for all sockets: a closure for each would keep 110 bytes more. */
-  readonly #onClose: (this: GuardedSocket, code: number) => void
 
   constructor (parts: GateParts) {
     this.#parts = parts
-    this.#onClose = function (code) {
-      const connection = this[kConnection]
-      if (connection !== undefined) parts.connections.remove(connection)
-      parts.stats.countClosed(String(code))
-    }
   }
 
   /** The `preValidation` hook of all routes. Any request that is no handshake pays one look at a property. */
@@ -81,7 +73,7 @@ export class Gate {
     if (seen?.kind === 'websocket') return this.#admit(call, upgrade, seen.options)
     for (const sources of this.#parts.names.sources) takeHeaders(request, sources)
     if (request.is404) return done()
-    this.#refuse(call, new WsAuthError(seen === undefined ? 'WS_AUTH_ROUTE_UNPROTECTED' : 'WS_AUTH_ROUTE_NOT_WEBSOCKET'), null)
+    this.#refuse(call, new WsAuthError(seen === undefined ? 'WS_AUTH_ROUTE_UNPROTECTED' : 'WS_AUTH_ROUTE_NOT_WEBSOCKET'), null, null)
   }
 
   #onDryRun (call: Call): void {
@@ -93,21 +85,42 @@ export class Gate {
     this.#run(call, new Handshake(request, seen.options, taken, true))
   }
 
-  /** Called with each open socket of a websocket route, before the route's handler is. */
-  readonly open = (socket: WebSocket, request: FastifyRequest): void => {
+  /**
+   * Called with each open socket of a websocket route in place of the route's handler.
+   *
+   * @param run calls the handler
+   */
+  readonly open = (socket: WebSocket, request: FastifyRequest, run: () => unknown): unknown => {
     const upgrade = upgradeOf(request.raw)
-    if (upgrade === undefined || upgrade === DRY_RUN) return
+    if (upgrade === undefined || upgrade === DRY_RUN) return run()
+    const { accepted, startedAt } = upgrade
     upgrade.adopt()
-    const { identity } = upgrade
-    if (identity === null) return
-    const { connections, stats } = this.#parts
-    const connection = new SocketConnection(socket, identity)
-    connections.add(connection)
-    stats.accepted++
-    const guarded: GuardedSocket = socket
-    guarded[kConnection] = connection
-    guarded.on('close', this.#onClose)
-    request.wsAuth = connection
+    if (accepted === null) return run()
+    const { message: source } = accepted.route.token
+    if (accepted.awaitsMessage && source !== null) return this.#await({ socket, request, route: accepted.route, source, startedAt }, run)
+    const connection = this.#parts.life.open(socket, request, accepted, accepted.route, startedAt)
+    return connection.isEnded ? undefined : run()
+  }
+
+  /** Whoever has not authenticated is not among the clients of the server, where broadcasts find them. */
+  #await (waiting: Omit<Waiting, 'onOpen'>, run: () => unknown): Promise<unknown> {
+    const { socket, request } = waiting
+    const { server: serverOf, firstMessages } = this.#parts
+    const server = serverOf()
+    server.clients.delete(socket)
+    // As @fastify/websocket would have it of the handler: whatever that throws is its to handle.
+    return new Promise((resolve, reject) => {
+      const onOpen = (): void => {
+        server.clients.add(socket)
+        server.emit('connection', socket, request.raw)
+        try {
+          resolve(run())
+        } catch (error) {
+          reject(error)
+        }
+      }
+      firstMessages.wait({ ...waiting, onOpen })
+    })
   }
 
   /** Refuses the dry runs that are waited for. */
@@ -120,8 +133,9 @@ export class Gate {
     const { request, done } = call
     try {
       assertOpening(request.raw, taken.hasValidProtocols)
+      this.#parts.services.limits.assertPending(0)
     } catch (error) {
-      return this.#refuse(call, error as WsAuthError, route)
+      return this.#refuse(call, error as WsAuthError, route, null)
     }
     done()
   }
@@ -150,8 +164,20 @@ export class Gate {
   }
 
   #settle (call: Call, handshake: Handshake, refusal: WsAuthError | null): void {
-    if (refusal === null) this.#accept(call, handshake)
-    else this.#refuse(call, refusal, handshake.route)
+    if (refusal !== null) return this.#refuse(call, refusal, handshake.route, handshake)
+    try {
+      this.#takeSlot(call, handshake)
+    } catch (error) {
+      return this.#refuse(call, error as WsAuthError, handshake.route, handshake)
+    }
+    this.#accept(call, handshake)
+  }
+
+  /** The last of the checks, and in one turn with what makes it sure that the slot is given back. */
+  #takeSlot ({ upgrade }: Call, { sub }: Handshake): void {
+    const { limits } = this.#parts.services
+    if (upgrade === null) limits.assertSlot(sub)
+    else upgrade.giveBack = limits.takeSlot(sub)
   }
 
   /** A dry run has the deadline of an upgrade, which has one already. */
@@ -165,16 +191,16 @@ export class Gate {
   }
 
   #accept ({ request, upgrade, done }: Call, handshake: Handshake): void {
-    this.#setUser(request, handshake.user)
-    if (upgrade !== null) upgrade.identity = handshake
+    this.#parts.setUser(request, handshake.user)
+    if (upgrade !== null) upgrade.accepted = handshake
     done()
   }
 
-  #refuse (call: Call, refusal: WsAuthError, route: CompleteRouteOptions | null): void {
+  #refuse (call: Call, refusal: WsAuthError, route: CompleteRouteOptions | null, handshake: Handshake | null): void {
     const { request, reply, upgrade, done } = call
-    this.#setUser(request, null)
-    logRefusal(request, refusal)
-    if (upgrade !== null) this.#parts.stats.countRefused(refusal.code)
+    this.#parts.setUser(request, null)
+    const duration = upgrade === null ? reply.elapsedTime : Math.max(Date.now() - upgrade.startedAt, 0)
+    this.#parts.audit.refused(request, refusal, handshake, duration, upgrade === null)
 
     const close = route === null || refusal.cause instanceof DeadlineError ? null : closeOf(refusal, route, request.raw)
     if (upgrade !== null && close !== null) {
@@ -186,12 +212,7 @@ export class Gate {
     if (refusal.cause === OTHER_VERSION) reply.header('sec-websocket-version', '13')
     if (upgrade !== null || refusal.cause instanceof DeadlineError) reply.header('connection', 'close')
     done(refusal)
-  }
-
-  #setUser (request: FastifyRequest, user: FastifyRequest['user'] | null): void {
-    const { userDecorator } = this.#parts
-    request.user = user as FastifyRequest['user']
-    if (userDecorator !== null && userDecorator !== 'user') (request as unknown as Record<string, unknown>)[userDecorator] = user
+    upgrade?.onAnswer()
   }
 }
 
@@ -206,14 +227,4 @@ class DeadlineError extends Error {
 function waitForUpgrade (upgrade: Upgrade, end: (why: UpgradeEnd) => void): () => void {
   upgrade.onEnd = end
   return () => { upgrade.onEnd = null }
-}
-
-/** The client learns that, the log learns why. */
-function logRefusal (request: FastifyRequest, { code, statusCode, cause }: WsAuthError): void {
-  if (statusCode >= 500) {
-    const fix = code === 'WS_AUTH_ROUTE_UNPROTECTED' ? `${request.routeOptions.url} was declared before fastify-ws-auth was registered: ` : ''
-    request.log.error({ code, err: cause }, fix === '' ? 'websocket handshake refused' : `${fix}await app.register(fastifyWsAuth) first`)
-  } else {
-    request.log.info({ code, why: cause instanceof Error ? cause.message : cause }, 'websocket handshake refused')
-  }
 }

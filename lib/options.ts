@@ -9,6 +9,9 @@ import type { FastifyRequest } from 'fastify'
 import type { Claims } from './claims'
 import { DEFAULT_CLOSE_CODES } from './errors'
 import type { CloseKind } from './errors'
+import {
+  checkKeys, invalid, isObject, optional, readBoolean, readCount, readFunction, readInteger, readName, readObject, readStrings
+} from './option-checks'
 
 /** Where a token may be. A name, `true` for the default name, `false` for off. */
 export interface TokenOptions {
@@ -22,6 +25,11 @@ export interface TokenOptions {
   cookie?: boolean | string | { name: string, signed?: boolean }
   /** The route parameter (a whole path segment, `/:token`); `true` is `'token'`. Default `false`. */
   param?: boolean | string
+  /**
+   * The first message, `{"type":"auth","token":"..."}`, where the handshake carries no token: at most `maxBytes` bytes,
+   * within `timeout` milliseconds from the open socket. `true` is `{ timeout: 10000, maxBytes: 8192 }`. Default `false`.
+   */
+  message?: boolean | { timeout?: number, maxBytes?: number }
 }
 
 /** Which origins may connect; see {@link WsAuthOptions.origin}. */
@@ -30,6 +38,9 @@ export type OriginOption = 'same-host' | 'any' | readonly string[] |
 
 /** How a handshake is refused; see {@link WsAuthOptions.rejectWith}. */
 export type RejectWith = 'http' | 'close' | 'auto'
+
+/** What happens past `limits.perUser`: the new connection is refused, or the oldest is closed. */
+export type OnLimit = 'reject' | 'close-oldest'
 
 /** The options of the plugin. A wrong or unknown one is a `TypeError` at registration. */
 export interface WsAuthOptions {
@@ -74,6 +85,22 @@ export interface WsAuthOptions {
    * storms with slow algorithms. A hit skips the `trusted` of @fastify/jwt. Default `false`.
    */
   tokenCache?: false | { max: number, ttl: number }
+  /**
+   * Whether clients may renew with a message, `{"type":"auth","token":"..."}`, and are told when to. `request.wsAuth.renew`
+   * is there anyway. Default: where `token.message` is on.
+   */
+  renewal?: boolean
+  /** Milliseconds that a connection lives on after its token has expired. Default 0. */
+  expiryGrace?: number
+  /** The longest life of a connection in milliseconds, whatever its tokens say; or `Infinity`. Default 86 400 000 (24 h). */
+  maxLifetime?: number
+  /**
+   * At most `perUser` open connections for each `sub` on this instance (default `Infinity`), and `onLimit` past it
+   * (default `'reject'`); at most `pending` handshakes and waits for a first message at once (default 1000).
+   */
+  limits?: { perUser?: number, onLimit?: OnLimit, pending?: number }
+  /** Pings each connection every `interval` milliseconds, and ends those from which nothing came since the last. Default `false`. */
+  heartbeat?: false | { interval: number }
   /** Milliseconds from the upgrade request to the open connection; past it 503. Default 10 000. */
   handshakeTimeout?: number
   /** The longest token, in bytes; checked before anything is decoded. Default 8 192. */
@@ -96,6 +123,8 @@ export interface RouteWsAuthOptions<Role extends string = string> {
   rejectWith?: RejectWith
   /** Merged over the plugin's. */
   closeCodes?: Partial<Record<CloseKind, number>>
+  /** Replaces the plugin's. */
+  maxLifetime?: number
 }
 
 /**
@@ -112,6 +141,13 @@ export interface TokenSources {
   /** `undefined` until it is known whether @fastify/jwt has a cookie of its own. */
   readonly cookie: { readonly name: string, readonly signed: boolean } | null | undefined
   readonly param: string | null
+  readonly message: MessageSource | null
+}
+
+/** The first message as a source of a token; see {@link TokenOptions.message}. */
+export interface MessageSource {
+  readonly timeout: number
+  readonly maxBytes: number
 }
 
 /** What a route can override, complete. */
@@ -120,6 +156,7 @@ export interface HandshakeOptions {
   readonly origin: OriginOption
   readonly rejectWith: RejectWith
   readonly closeCodes: Readonly<Record<CloseKind, number>>
+  readonly maxLifetime: number
 }
 
 /** {@link WsAuthOptions}, complete. */
@@ -134,6 +171,11 @@ export interface CompleteOptions extends HandshakeOptions {
   readonly roles: (claims: Claims) => readonly string[]
   readonly scopes: (claims: Claims) => readonly string[]
   readonly tokenCache: { readonly max: number, readonly ttl: number } | null
+  /** `undefined` where it follows the route's `token.message`. */
+  readonly renewal: boolean | undefined
+  readonly expiryGrace: number
+  readonly limits: { readonly perUser: number, readonly onLimit: OnLimit, readonly pending: number }
+  readonly heartbeat: { readonly interval: number } | null
   readonly handshakeTimeout: number
   readonly maxTokenBytes: number
 }
@@ -148,6 +190,9 @@ export interface CompleteRouteOptions extends HandshakeOptions {
 
 const MAX_TIMER = 2 ** 31 - 1
 const MAX_CACHE_TTL = 60_000
+const DAY = 86_400_000
+/** How long the other side of a closing connection may take, in milliseconds: what `closeTimeout` of ws may not exceed. */
+export const CLOSE_TIMEOUT = 5000
 
 /** RFC 9110, 5.6.2: what a header's name and a subprotocol are made of. */
 export const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
@@ -156,17 +201,16 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
 /** An origin of a scheme that the WHATWG URL parser gives no origin to, such as `capacitor://localhost`. */
 const OTHER_ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#,A-Z]+$/
 
-/** Options of the design that this version does not have yet. */
-const LATER_OPTIONS = new Set(['renewal', 'expiryGrace', 'maxLifetime', 'limits', 'heartbeat', 'tickets',
-  'revocationTtl', 'backplane', 'token.message', 'wsAuth.maxLifetime', 'wsAuth.tickets', 'wsAuth.token.message'])
-
 const DEFAULT_TOKEN_SOURCES: TokenSources = {
   header: { name: 'authorization', bearer: true },
   subprotocol: 'bearer',
   query: 'token',
   cookie: undefined,
-  param: null
+  param: null,
+  message: null
 }
+
+const DEFAULT_MESSAGE: MessageSource = { timeout: 10_000, maxBytes: 8192 }
 
 /**
  * Checks the plugin's options and completes them.
@@ -176,24 +220,29 @@ const DEFAULT_TOKEN_SOURCES: TokenSources = {
 export function readOptions (given: unknown): CompleteOptions {
   const options = readObject('options', given ?? {}, '')
   checkKeys(options, '', ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles',
-    'scopes', 'origin', 'rejectWith', 'closeCodes', 'tokenCache', 'handshakeTimeout', 'maxTokenBytes'])
+    'scopes', 'origin', 'rejectWith', 'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes',
+    'limits', 'heartbeat'])
   if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
     invalid('jwtNamespace', 'left out beside "jwt": it names an @fastify/jwt that the app registered')
   }
   return {
     ...readHandshakeOptions(options, '', {
-      token: DEFAULT_TOKEN_SOURCES, origin: 'same-host', rejectWith: 'http', closeCodes: DEFAULT_CLOSE_CODES
+      token: DEFAULT_TOKEN_SOURCES, origin: 'same-host', rejectWith: 'http', closeCodes: DEFAULT_CLOSE_CODES, maxLifetime: DAY
     }),
     jwt: optional(options.jwt, (value) => readObject('jwt', value) as unknown as FastifyJWTOptions),
     jwtNamespace: optional(options.jwtNamespace, (value) => readName('jwtNamespace', value)),
     cookie: optional(options.cookie, (value) => readObject('cookie', value)),
-    websocket: optional(options.websocket, (value) => readObject('websocket', value)) ?? {},
+    websocket: readWebsocket(options.websocket),
     verify: readFunction('verify', options.verify),
     claims: optional(options.claims, (value) => readObject('claims', value)),
     user: readFunction('user', options.user),
     roles: readFunction('roles', options.roles) ?? rolesOf,
     scopes: readFunction('scopes', options.scopes) ?? scopesOf,
     tokenCache: readTokenCache(options.tokenCache),
+    renewal: optional(options.renewal, (value) => readBoolean('renewal', value)),
+    expiryGrace: readInteger('expiryGrace', options.expiryGrace, 0, Number.MAX_SAFE_INTEGER, 0),
+    limits: readLimits(options.limits),
+    heartbeat: readHeartbeat(options.heartbeat),
     handshakeTimeout: readInteger('handshakeTimeout', options.handshakeTimeout, 1, MAX_TIMER, 10_000),
     maxTokenBytes: readInteger('maxTokenBytes', options.maxTokenBytes, 1, Number.MAX_SAFE_INTEGER, 8192)
   }
@@ -209,7 +258,7 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
   if (given === false) return routeOptions('public', plugin)
   if (given === 'optional') return routeOptions('optional', plugin)
   if (!isObject(given)) invalid('wsAuth', 'a boolean, \'optional\' or an object')
-  checkKeys(given, 'wsAuth.', ['roles', 'scopes', 'authorize', 'token', 'origin', 'rejectWith', 'closeCodes'])
+  checkKeys(given, 'wsAuth.', ['roles', 'scopes', 'authorize', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime'])
   return {
     ...readHandshakeOptions(given, 'wsAuth.', plugin),
     access: 'required',
@@ -220,8 +269,8 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
 }
 
 function routeOptions (access: CompleteRouteOptions['access'], plugin: HandshakeOptions): CompleteRouteOptions {
-  const { token, origin, rejectWith, closeCodes } = plugin
-  return { access, token, origin, rejectWith, closeCodes, roles: null, scopes: null, authorize: undefined }
+  const { token, origin, rejectWith, closeCodes, maxLifetime } = plugin
+  return { access, token, origin, rejectWith, closeCodes, maxLifetime, roles: null, scopes: null, authorize: undefined }
 }
 
 function readHandshakeOptions (given: Record<string, unknown>, prefix: string, base: HandshakeOptions): HandshakeOptions {
@@ -229,13 +278,14 @@ function readHandshakeOptions (given: Record<string, unknown>, prefix: string, b
     token: optional(given.token, (value) => readTokenSources(`${prefix}token`, value, base.token)) ?? base.token,
     origin: optional(given.origin, (value) => readOrigin(`${prefix}origin`, value)) ?? base.origin,
     rejectWith: optional(given.rejectWith, (value) => readRejectWith(`${prefix}rejectWith`, value)) ?? base.rejectWith,
-    closeCodes: optional(given.closeCodes, (value) => readCloseCodes(`${prefix}closeCodes`, value, base.closeCodes)) ?? base.closeCodes
+    closeCodes: optional(given.closeCodes, (value) => readCloseCodes(`${prefix}closeCodes`, value, base.closeCodes)) ?? base.closeCodes,
+    maxLifetime: readCount(`${prefix}maxLifetime`, given.maxLifetime, base.maxLifetime)
   }
 }
 
 function readTokenSources (option: string, given: unknown, base: TokenSources): TokenSources {
   const token = readObject(option, given)
-  checkKeys(token, `${option}.`, ['header', 'subprotocol', 'query', 'cookie', 'param'])
+  checkKeys(token, `${option}.`, ['header', 'subprotocol', 'query', 'cookie', 'param', 'message'])
   const name = (key: string, fallback: string | null, byDefault: string, pattern: RegExp, what: string): string | null =>
     token[key] === undefined ? fallback : readSourceName(`${option}.${key}`, token[key], byDefault, pattern, what)
   const header = name('header', null, '', HTTP_TOKEN, 'the name of a header')
@@ -244,7 +294,8 @@ function readTokenSources (option: string, given: unknown, base: TokenSources): 
     subprotocol: name('subprotocol', base.subprotocol, 'bearer', HTTP_TOKEN, 'the name of a subprotocol'),
     query: name('query', base.query, 'token', /^[^]+$/, 'a string'),
     cookie: token.cookie === undefined ? base.cookie : readCookie(`${option}.cookie`, token.cookie),
-    param: name('param', base.param, 'token', /^\w+$/, 'the name of a route parameter')
+    param: name('param', base.param, 'token', /^\w+$/, 'the name of a route parameter'),
+    message: token.message === undefined ? base.message : readMessage(`${option}.message`, token.message)
   }
 }
 
@@ -270,6 +321,17 @@ function readCookie (option: string, value: unknown): TokenSources['cookie'] {
   if (typeof value.name !== 'string' || !HTTP_TOKEN.test(value.name)) invalid(option, what)
   if (value.signed !== undefined && typeof value.signed !== 'boolean') invalid(`${option}.signed`, 'a boolean')
   return { name: value.name, signed: value.signed ?? false }
+}
+
+function readMessage (option: string, value: unknown): TokenSources['message'] {
+  if (value === false) return null
+  if (value === true) return DEFAULT_MESSAGE
+  const message = readObject(option, value, 'a boolean, or { timeout, maxBytes }')
+  checkKeys(message, `${option}.`, ['timeout', 'maxBytes'])
+  return {
+    timeout: readInteger(`${option}.timeout`, message.timeout, 1, MAX_TIMER, DEFAULT_MESSAGE.timeout),
+    maxBytes: readInteger(`${option}.maxBytes`, message.maxBytes, 1, 2 ** 30, DEFAULT_MESSAGE.maxBytes)
+  }
 }
 
 function readOrigin (option: string, value: unknown): OriginOption {
@@ -315,6 +377,36 @@ function readTokenCache (value: unknown): CompleteOptions['tokenCache'] {
   }
 }
 
+function readLimits (value: unknown): CompleteOptions['limits'] {
+  const limits = readObject('limits', value ?? {}, '{ perUser, onLimit, pending }')
+  checkKeys(limits, 'limits.', ['perUser', 'onLimit', 'pending'])
+  const { onLimit = 'reject' } = limits
+  if (onLimit !== 'reject' && onLimit !== 'close-oldest') invalid('limits.onLimit', '\'reject\' or \'close-oldest\'')
+  return {
+    perUser: readCount('limits.perUser', limits.perUser, Infinity),
+    onLimit,
+    pending: readCount('limits.pending', limits.pending, 1000)
+  }
+}
+
+function readHeartbeat (value: unknown): CompleteOptions['heartbeat'] {
+  if (value === undefined || value === false) return null
+  const heartbeat = readObject('heartbeat', value, 'false or { interval }')
+  checkKeys(heartbeat, 'heartbeat.', ['interval'])
+  return { interval: readInteger('heartbeat.interval', heartbeat.interval, 1, MAX_TIMER) }
+}
+
+/** What of ws would undo a promise of ours is refused; see {@link CLOSE_TIMEOUT} and `app.close()`. */
+function readWebsocket (value: unknown): WebsocketPluginOptions {
+  const websocket: WebsocketPluginOptions = readObject('websocket', value ?? {})
+  const { closeTimeout, clientTracking } = (websocket.options ?? {}) as Record<string, unknown>
+  readInteger('websocket.options.closeTimeout', closeTimeout, 1, CLOSE_TIMEOUT, CLOSE_TIMEOUT)
+  if (clientTracking !== undefined && clientTracking !== true) {
+    invalid('websocket.options.clientTracking', 'left out: app.close() has to know all sockets')
+  }
+  return websocket
+}
+
 /** The default of `roles`: `claims.roles`, else `claims.role`; one string counts as one role. */
 function rolesOf (claims: Claims): readonly string[] {
   return stringsOf(Object.hasOwn(claims, 'roles') ? claims.roles : claims.role)
@@ -330,53 +422,4 @@ function scopesOf (claims: Claims): readonly string[] {
 function stringsOf (value: unknown): readonly string[] {
   if (typeof value === 'string') return [value]
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
-}
-
-function invalid (option: string, what: string): never {
-  throw new TypeError(`"${option}" option must be ${what}`)
-}
-
-function isObject (value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function optional<T> (value: unknown, read: (value: unknown) => T): T | undefined {
-  return value === undefined ? undefined : read(value)
-}
-
-function readObject (option: string, value: unknown, what = 'an object'): Record<string, unknown> {
-  if (!isObject(value)) invalid(option, what || 'an object')
-  return value
-}
-
-function checkKeys (object: Record<string, unknown>, prefix: string, known: readonly string[]): void {
-  for (const key of Object.keys(object)) {
-    if (known.includes(key)) continue
-    const name = `${prefix}${key}`
-    invalid(name, LATER_OPTIONS.has(name) ? 'left out: this version does not support it yet' : 'left out: there is no such option')
-  }
-}
-
-function readFunction<T extends Function> (option: string, value: unknown): T | undefined {
-  if (value !== undefined && typeof value !== 'function') invalid(option, 'a function')
-  return value as T | undefined
-}
-
-function readName (option: string, value: unknown): string {
-  if (typeof value !== 'string' || value === '') invalid(option, 'a non-empty string')
-  return value
-}
-
-function readStrings (option: string, value: unknown, pattern: RegExp, what: string): readonly string[] {
-  const isList = Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string' && pattern.test(item))
-  if (!isList) invalid(option, `a non-empty array of ${what}`)
-  return Object.freeze([...value])
-}
-
-function readInteger (option: string, value: unknown, min: number, max: number, byDefault?: number): number {
-  if (value === undefined && byDefault !== undefined) return byDefault
-  if (!Number.isInteger(value) || Number(value) < min || Number(value) > max) {
-    invalid(option, `an integer from ${min} to ${max}`)
-  }
-  return Number(value)
 }

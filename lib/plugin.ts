@@ -1,27 +1,37 @@
 /*
  * The plugin: registers what it stands on, decorates, adds its hooks. What the checks are is in `handshake.ts`.
  */
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import fastifyCookie from '@fastify/cookie'
 import fastifyJwt from '@fastify/jwt'
 import type { JWT } from '@fastify/jwt'
 import fastifyWebsocket from '@fastify/websocket'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
+import type { WebSocketServer } from 'ws'
+import { Audit } from './audit'
 import { Connections } from './connections'
 import { chooseProtocol } from './credentials'
 import type { KnownNames } from './credentials'
+import { FirstMessages } from './first-message'
 import { Gate } from './gate'
-import { readOptions } from './options'
+import { startHeartbeat } from './heartbeat'
+import { Life } from './life'
+import { Limits } from './limits'
+import { CLOSE_TIMEOUT, readOptions } from './options'
 import type { CompleteOptions, TokenSources, WsAuthOptions } from './options'
 import { Refuser } from './refusal'
+import { Renewals } from './renewal'
+import { userSetter } from './request-user'
 import { addDryRun, learnNames, learnPath, markRoute, seenRouteOf, wrapWebsocketHandler } from './routes'
 import type { DeclaredRoute } from './routes'
+import { shutDown } from './shutdown'
+import { guardedSocketClass } from './socket'
 import { Stats } from './stats'
 import { cachingVerifier } from './token-cache'
 import { createCustomVerifier, createJwtVerifier, warnOfShortSecret, withSafeSecret } from './token-verifier'
 import type { Verifier } from './token-verifier'
-import { Upgrades } from './upgrade'
+import { DRY_RUN, Upgrades, upgradeOf } from './upgrade'
 
 /** The servers that have it: a second one would answer each upgrade a second time. */
 const guarded = new WeakSet<object>()
@@ -49,18 +59,23 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const upgrades = new Upgrades()
   const connections = new Connections()
   const stats = new Stats()
-  const services = { options, verifier: createVerifier(app, options, jwt) }
+  const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size)
+  const services = { options, verifier: createVerifier(app, options, jwt), limits }
+  const audit = new Audit(stats)
+  const setUser = userSetter(jwt?.userDecorator ?? null)
+  const renewals = new Renewals(services, audit, setUser)
+  const life = new Life({ options, clockTolerance: services.verifier.rules.clockTolerance, connections, limits, audit, renewals })
+  const firstMessages: FirstMessages = new FirstMessages({ services, limits, audit, life, setUser })
   const websocket = websocketOptions(options, names)
   const refuser = new Refuser(websocket.options?.handleProtocols)
-  const gate = new Gate({ services, names, connections, stats, refuser, userDecorator: jwt?.userDecorator ?? null })
+  const gate = new Gate({ services, names, audit, life, firstMessages, setUser, refuser, server: () => app.websocketServer })
 
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
-  app.decorate('wsAuth', { connections, stats: () => stats.snapshot(connections.size, upgrades.size) })
+  app.decorate('wsAuth', { connections, stats: () => stats.snapshot(connections.size, upgrades.size + firstMessages.size) })
 
   const server = (options.websocket.options?.server ?? app.server) as Server
   upgrades.listenFirst(server, names, options.handshakeTimeout)
-  app.addHook('preClose', (done) => { upgrades.close(); gate.close(); done() })
   app.addHook('preValidation', gate.onRequest)
   app.addHook('onReady', (done) => { done(compileClaims(app, options)) })
   // @fastify/websocket wraps the handler that it finds: ours has to be there before, and the dry run after.
@@ -72,7 +87,14 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     learnNames(names, seen.options)
     wrapWebsocketHandler(route, gate.open)
   })
+  // Before that of @fastify/websocket, which would close the sockets without a code.
+  app.addHook('preClose', (done) => {
+    shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
+    done()
+  })
   await app.register(fastifyWebsocket, websocket)
+  holdWaiting(app.websocketServer)
+  if (options.heartbeat !== null) app.addHook('preClose', stopping(startHeartbeat(connections, options.heartbeat.interval)))
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)
     if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route)
@@ -158,15 +180,39 @@ function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames
   return names
 }
 
+/** Of ws's options, of which its types do not know this one. */
+const BY_DEFAULT = { closeTimeout: CLOSE_TIMEOUT }
+
 function websocketOptions ({ websocket }: CompleteOptions, names: KnownNames): WebsocketPluginOptions {
   const { handleProtocols } = websocket.options ?? {}
   return {
     ...websocket,
     options: {
+      ...BY_DEFAULT,
       ...websocket.options,
+      WebSocket: guardedSocketClass(websocket.options?.WebSocket),
       handleProtocols: (offered, request) => chooseProtocol(offered, names.subprotocol, handleProtocols?.(offered, request))
     }
   }
+}
+
+/** Who waits for a first message is no connection yet. The event is emitted when it has become one. */
+function holdWaiting (server: WebSocketServer): void {
+  const { emit } = server
+  server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
+    if (event === 'connection' && isWaiting(args[1] as IncomingMessage)) return false
+    return Reflect.apply(emit, this, [event, ...args])
+  }
+}
+
+function isWaiting (request: IncomingMessage): boolean {
+  const upgrade = upgradeOf(request)
+  return upgrade !== undefined && upgrade !== DRY_RUN && upgrade.accepted?.awaitsMessage === true
+}
+
+/** A hook that stops something. */
+function stopping (stop: () => void): (done: () => void) => void {
+  return (done) => { stop(); done() }
 }
 
 /** As early as it can be: where no route of the app has a schema there is no validator yet, and the first handshake compiles it. */

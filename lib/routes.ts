@@ -88,13 +88,12 @@ export function learnPath (names: KnownNames, { url, method }: DeclaredRoute, se
   names.hasParam ||= path.token !== null
 }
 
-/** Has `open` called with each socket of a route before its handler is. */
-export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: Parameters<WebsocketHandler>) => void): void {
+/** Has `open` called with each socket of a route, and with what calls its handler. */
+export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: [...Parameters<WebsocketHandler>, run: () => unknown]) => unknown): void {
   const handler = (route.websocket === true ? route.handler : route.wsHandler) as WebsocketHandler
   if (typeof handler !== 'function') return
   const wrapped: WebsocketHandler = function (socket, request) {
-    open.call(this, socket, request)
-    return handler.call(this, socket, request)
+    return open(socket, request, () => handler.call(this, socket, request)) as ReturnType<WebsocketHandler>
   }
   if (route.websocket === true) route.handler = wrapped as unknown as RouteOptions['handler']
   else route.wsHandler = wrapped

@@ -1,33 +1,37 @@
 /*
  * What happened since the start, in numbers: for dashboards, and for noticing that somebody tries tokens.
  */
+import type { CloseReason } from './connection'
 import type { WsAuthErrorCode } from './errors'
 
 /** A snapshot of {@link Stats}. */
 export interface StatsSnapshot {
   /** Connections that are open now, on this instance. */
   readonly connections: number
-  /** Handshakes under way now. */
+  /** Handshakes under way and first messages waited for now. */
   readonly pending: number
-  /** Handshakes that became connections, dry runs not counted. */
+  /** Connections that were opened. */
   readonly accepted: number
-  /** Refusals by code, dry runs not counted. */
+  /** Renewals that were accepted. */
+  readonly renewed: number
+  /** Refused handshakes, first messages and renewals by code, dry runs not counted. */
   readonly refused: Readonly<Partial<Record<WsAuthErrorCode, number>>>
-  /** Connections that ended, by close code. */
-  readonly closed: Readonly<Record<string, number>>
+  /** Connections that ended, by reason. */
+  readonly closed: Readonly<Partial<Record<CloseReason, number>>>
 }
 
 /** Counts; see {@link StatsSnapshot}. */
 export class Stats {
   accepted = 0
+  renewed = 0
   readonly #refused = new Map<WsAuthErrorCode, number>()
-  readonly #closed = new Map<string, number>()
+  readonly #closed = new Map<CloseReason, number>()
 
   countRefused (code: WsAuthErrorCode): void {
     this.#refused.set(code, (this.#refused.get(code) ?? 0) + 1)
   }
 
-  countClosed (reason: string): void {
+  countClosed (reason: CloseReason): void {
     this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1)
   }
 
@@ -36,6 +40,7 @@ export class Stats {
       connections,
       pending,
       accepted: this.accepted,
+      renewed: this.renewed,
       refused: Object.fromEntries(this.#refused),
       closed: Object.fromEntries(this.#closed)
     }

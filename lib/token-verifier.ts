@@ -148,9 +148,14 @@ type JwtVerify = (options: object | undefined, callback: (error: unknown, user: 
  * it where it looks by itself: in the Authorization header, for as long as it takes to look.
  */
 function askByRequest (app: FastifyInstance, jwt: JWT, method: string): Ask {
+  const { decoratorName } = jwt.options as unknown as { decoratorName: string }
   const { extractToken, onlyCookie } = jwt.options.verify as { extractToken?: unknown, onlyCookie?: boolean }
   const call = (request: FastifyRequest, options: object | undefined): unknown => answerOf((callback) => {
-    (request as unknown as Record<string, JwtVerify>)[method]?.(options, callback)
+    (request as unknown as Record<string, JwtVerify>)[method]?.(options, (error, user) => {
+      // It has set the user, of whom nobody knows yet whether they may connect, or renew.
+      (request as unknown as Record<string, unknown>)[decoratorName] = request.wsAuth?.user ?? null
+      callback(error, user)
+    })
   })
   if (extractToken !== undefined || onlyCookie === true) {
     app.log.warn('@fastify/jwt is registered with extractToken or onlyCookie: it will build a verifier for every handshake')

@@ -8,9 +8,17 @@ import type { IncomingMessage, Server } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Identity } from './connection'
+import type { CompleteRouteOptions } from './options'
 import { takeCredentials } from './credentials'
 import type { KnownNames, TakenCredentials } from './credentials'
 import { wsAuthErrors } from './errors'
+
+/** A handshake that was accepted, on a guarded route. */
+export interface Accepted extends Identity {
+  readonly route: CompleteRouteOptions
+  /** Whether nobody is known yet: the token is to come with the first message. */
+  readonly awaitsMessage: boolean
+}
 
 /** Why nobody will be answered any more, or has to be at once. */
 export type UpgradeEnd = 'timeout' | 'shutdown' | 'gone'
@@ -44,8 +52,11 @@ export class Upgrade {
   readonly head: Buffer
   /** Whether Fastify's hooks have it: they free the socket with their answer. */
   isRouted = false
-  /** Who is behind it, once that is known; stays `null` on a public route. */
-  identity: Identity | null = null
+  readonly startedAt = Date.now()
+  /** What was accepted, once it was; stays `null` on a public route. */
+  accepted: Accepted | null = null
+  /** Gives back what was taken for the connection that it may become. */
+  giveBack: (() => void) | null = null
   /** Whether nobody waits for an answer any more: the client has gone, or was answered at the deadline. */
   isOver = false
   /** Called once when it ends early, for whoever is working on the answer. */
@@ -106,6 +117,11 @@ export class Upgrade {
     this.#timer = setTimeout(destroy, timeout, this.socket).unref()
   }
 
+  /** It has an answer. A socket that is none (`injectWS`) is not ended by whoever writes it. */
+  onAnswer (): void {
+    if (!(this.socket instanceof Socket)) this.destroyIn(FLUSH_TIMEOUT)
+  }
+
   /**
    * Notices a client that leaves while somebody takes time over the answer. A server's sockets stay half open, and nobody
    * reads this one, so without it a FIN is seen by nobody. Frames that the client sent too early are left for ws.
@@ -129,6 +145,8 @@ export class Upgrade {
     clearTimeout(this.#timer)
     this.#open.pending.delete(this)
     this.#open.ending.delete(this)
+    this.giveBack?.()
+    this.giveBack = null
     if (!this.#isWatched) return
     this.#isWatched = false
     this.socket.removeListener('readable', readEnd)

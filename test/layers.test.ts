@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import t from 'tap'
 
 const layers = [
-  'errors', 'thenable', 'frozen', 'redaction', 'origin', 'route-path', 'authorization',
-  'claims', 'jwt-format', 'options', 'opening-handshake', 'credentials',
-  'connection', 'connections', 'stats', 'types',
-  'token-verifier', 'token-cache',
-  'upgrade', 'handshake', 'refusal', 'routes', 'gate', 'plugin', 'index'
+  'errors', 'thenable', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
+  'claims', 'jwt-format', 'option-checks', 'options', 'opening-handshake', 'credentials', 'request-user',
+  'connection', 'connections', 'limits', 'stats', 'audit', 'heartbeat', 'types',
+  'token-verifier', 'token-cache', 'authentication',
+  'upgrade', 'handshake', 'renewal', 'life', 'first-message', 'refusal', 'routes', 'gate', 'shutdown', 'plugin', 'index'
 ]
 
 /** What only one file may know. */

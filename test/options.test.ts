@@ -26,7 +26,24 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ token: { cookie: { name: 'a', signed: 'yes' } } }, '"token.cookie.signed" option must be a boolean'],
   [{ token: { cookie: { name: 'a', secure: true } } }, '"token.cookie.secure" option must be left out: there is no such option'],
   [{ token: { param: '/:a' } }, '"token.param" option must be a boolean or the name of a route parameter'],
-  [{ token: { message: true } }, '"token.message" option must be left out: this version does not support it yet'],
+  [{ token: { message: 'auth' } }, '"token.message" option must be a boolean, or { timeout, maxBytes }'],
+  [{ token: { message: { timeout: 0 } } }, '"token.message.timeout" option must be an integer from 1 to 2147483647'],
+  [{ token: { message: { maxBytes: 1.5 } } }, '"token.message.maxBytes" option must be an integer from 1 to 1073741824'],
+  [{ token: { message: { type: 'auth' } } }, '"token.message.type" option must be left out: there is no such option'],
+  [{ websocket: { options: { closeTimeout: 5001 } } }, '"websocket.options.closeTimeout" option must be an integer from 1 to 5000'],
+  [{ websocket: { options: { clientTracking: false } } }, '"websocket.options.clientTracking" option must be left out: app.close() has to know all sockets'],
+  [{ renewal: 'yes' }, '"renewal" option must be a boolean'],
+  [{ expiryGrace: -1 }, `"expiryGrace" option must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`],
+  [{ expiryGrace: Infinity }, `"expiryGrace" option must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`],
+  ...[0, -1, 1.5, NaN, '24h', null].map((maxLifetime): [unknown, string] => [{ maxLifetime }, '"maxLifetime" option must be a positive integer, or Infinity']),
+  [{ limits: 5 }, '"limits" option must be { perUser, onLimit, pending }'],
+  [{ limits: { perSub: 5 } }, '"limits.perSub" option must be left out: there is no such option'],
+  [{ limits: { perUser: 0 } }, '"limits.perUser" option must be a positive integer, or Infinity'],
+  [{ limits: { pending: '10' } }, '"limits.pending" option must be a positive integer, or Infinity'],
+  [{ limits: { onLimit: 'close-newest' } }, '"limits.onLimit" option must be \'reject\' or \'close-oldest\''],
+  [{ heartbeat: true }, '"heartbeat" option must be false or { interval }'],
+  [{ heartbeat: {} }, '"heartbeat.interval" option must be an integer from 1 to 2147483647'],
+  [{ heartbeat: { interval: 1, timeout: 1 } }, '"heartbeat.timeout" option must be left out: there is no such option'],
   [{ verify: true }, '"verify" option must be a function'],
   [{ claims: true }, '"claims" option must be an object'],
   [{ user: 'sub' }, '"user" option must be a function'],
@@ -47,7 +64,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ handshakeTimeout: 0 }, '"handshakeTimeout" option must be an integer from 1 to 2147483647'],
   [{ handshakeTimeout: 2 ** 31 }, '"handshakeTimeout" option must be an integer from 1 to 2147483647'],
   [{ maxTokenBytes: '8k' }, `"maxTokenBytes" option must be an integer from 1 to ${Number.MAX_SAFE_INTEGER}`],
-  ...['renewal', 'expiryGrace', 'maxLifetime', 'limits', 'heartbeat', 'tickets', 'revocationTtl', 'backplane']
+  ...['tickets', 'revocationTtl', 'backplane']
     .map((later): [unknown, string] => [{ [later]: true }, `"${later}" option must be left out: this version does not support it yet`])
 ]
 
@@ -62,11 +79,11 @@ const wrongOnRoute: Array<[options: unknown, message: string]> = [
   [{ scopes: ['a"b'] }, '"wsAuth.scopes" option must be a non-empty array of scope tokens (RFC 6749, 3.3)'],
   [{ authorize: true }, '"wsAuth.authorize" option must be a function'],
   [{ token: { query: 1 } }, '"wsAuth.token.query" option must be a boolean or a string'],
-  [{ token: { message: true } }, '"wsAuth.token.message" option must be left out: this version does not support it yet'],
+  [{ token: { message: { timeout: 'long' } } }, '"wsAuth.token.message.timeout" option must be an integer from 1 to 2147483647'],
   [{ origin: 'none' }, '"wsAuth.origin" option must be \'same-host\', \'any\', an array of origins, or a function'],
   [{ rejectWith: true }, '"wsAuth.rejectWith" option must be \'http\', \'close\' or \'auto\''],
   [{ closeCodes: { limit: 1 } }, '"wsAuth.closeCodes.limit" option must be an integer from 3000 to 4999, or 1008'],
-  [{ maxLifetime: 1 }, '"wsAuth.maxLifetime" option must be left out: this version does not support it yet'],
+  [{ maxLifetime: 0 }, '"wsAuth.maxLifetime" option must be a positive integer, or Infinity'],
   [{ tickets: {} }, '"wsAuth.tickets" option must be left out: this version does not support it yet']
 ]
 
@@ -113,7 +130,7 @@ t.test('token.param of a route must be a whole segment of its path', async (t) =
 t.test('defaults are those of the README', async (t) => {
   const { roles, scopes, ...rest } = readOptions({})
   t.strictSame(rest, {
-    token: { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: undefined, param: null },
+    token: { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: undefined, param: null, message: null },
     origin: 'same-host',
     rejectWith: 'http',
     closeCodes: { unauthorized: 3000, forbidden: 3003, timeout: 3008, limit: 4429, unavailable: 4503 },
@@ -125,6 +142,11 @@ t.test('defaults are those of the README', async (t) => {
     claims: undefined,
     user: undefined,
     tokenCache: null,
+    renewal: undefined,
+    expiryGrace: 0,
+    maxLifetime: 86_400_000,
+    limits: { perUser: Infinity, onLimit: 'reject', pending: 1000 },
+    heartbeat: null,
     handshakeTimeout: 10_000,
     maxTokenBytes: 8192
   })
@@ -141,18 +163,20 @@ t.test('defaults are those of the README', async (t) => {
 })
 
 t.test('true is the default name, false is off, a name is a name', async (t) => {
-  t.strictSame(readOptions({ token: { header: true, subprotocol: true, query: true, cookie: true, param: true } }).token,
-    { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: { name: 'token', signed: false }, param: 'token' })
-  t.strictSame(readOptions({ token: { header: false, subprotocol: false, query: false, cookie: false, param: false } }).token,
-    { header: null, subprotocol: null, query: null, cookie: null, param: null })
-  t.strictSame(readOptions({ token: { header: 'X-Token', subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key' } }).token,
-    { header: { name: 'x-token', bearer: false }, subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key' })
+  t.strictSame(readOptions({ token: { header: true, subprotocol: true, query: true, cookie: true, param: true, message: true } }).token,
+    { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: { name: 'token', signed: false }, param: 'token', message: { timeout: 10_000, maxBytes: 8192 } })
+  t.strictSame(readOptions({ token: { header: false, subprotocol: false, query: false, cookie: false, param: false, message: false } }).token,
+    { header: null, subprotocol: null, query: null, cookie: null, param: null, message: null })
+  t.strictSame(readOptions({ token: { header: 'X-Token', subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5 } } }).token,
+    { header: { name: 'x-token', bearer: false }, subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5, maxBytes: 8192 } })
 })
 
 t.test('what a route gives is merged over what the plugin was given', async (t) => {
-  const plugin = readOptions({ token: { query: 'key', cookie: false }, closeCodes: { forbidden: 4403 }, origin: 'any', rejectWith: 'auto' })
+  const plugin = readOptions({ token: { query: 'key', cookie: false, message: { timeout: 7 } }, maxLifetime: 1000, closeCodes: { forbidden: 4403 }, origin: 'any', rejectWith: 'auto' })
   const route = readRouteOptions({ token: { header: false }, closeCodes: { unauthorized: 1008 }, origin: ['capacitor://localhost'] }, plugin)
-  t.strictSame(route.token, { header: null, subprotocol: 'bearer', query: 'key', cookie: null, param: null })
+  t.strictSame(route.token, { header: null, subprotocol: 'bearer', query: 'key', cookie: null, param: null, message: { timeout: 7, maxBytes: 8192 } })
+  t.equal(route.maxLifetime, 1000)
+  t.equal(readRouteOptions({ maxLifetime: Infinity }, plugin).maxLifetime, Infinity)
   t.match(route.closeCodes, { unauthorized: 1008, forbidden: 4403, limit: 4429 })
   t.strictSame(route.origin, ['capacitor://localhost'])
   t.equal(route.rejectWith, 'auto')

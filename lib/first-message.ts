@@ -1,0 +1,213 @@
+/*
+ * Authentication by the first message: the socket is open, and nobody sees it until that message has come and its token
+ * was accepted. One text frame, an absolute deadline, a small limit. What the client sends behind it is kept in order and
+ * handed to the handler.
+ */
+import type { FastifyRequest } from 'fastify'
+import type { RawData } from 'ws'
+import type { Audit } from './audit'
+import { Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
+import type { AuthenticationServices, Step } from './authentication'
+import { WsAuthError, wsAuthErrors } from './errors'
+import { authOk, readAuthFrame } from './frames'
+import { GOING_AWAY } from './life'
+import type { Life } from './life'
+import type { Limits } from './limits'
+import type { CompleteRouteOptions, MessageSource } from './options'
+import type { SetUser } from './request-user'
+import { guard, limitMessages } from './socket'
+import type { Closer, GuardedSocket, SocketGuard } from './socket'
+import { isThenable } from './thenable'
+
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [verifyToken, checkClaims, readUser, authorize]
+
+/** How many messages are kept behind the first, while its token is verified. Nothing more is read from the socket then. */
+const MAX_KEPT = 1024
+
+/** What first messages are waited for with. */
+export interface FirstMessageParts {
+  readonly services: AuthenticationServices
+  readonly limits: Limits
+  readonly audit: Audit
+  readonly life: Life
+  readonly setUser: SetUser
+}
+
+/** A socket that waits for its first message, and what is to be done once it has authenticated. */
+export interface Waiting {
+  readonly socket: GuardedSocket
+  readonly request: FastifyRequest
+  readonly route: CompleteRouteOptions
+  readonly source: MessageSource
+  /** When its upgrade was asked for. */
+  readonly startedAt: number
+  /** The connection is open: it may be seen, and its handler run. */
+  readonly onOpen: () => void
+}
+
+/** The sockets of an app that wait for their first message. */
+export class FirstMessages {
+  readonly #parts: FirstMessageParts
+  /** Those that are waited for, and those that were refused and are not gone yet. */
+  readonly #open = new Set<FirstMessage>()
+  /** How many are waited for. */
+  size = 0
+
+  constructor (parts: FirstMessageParts) {
+    this.#parts = parts
+  }
+
+  wait (waiting: Waiting): void {
+    this.size++
+    const message = new FirstMessage(waiting, this.#parts, () => { this.size-- }, () => this.#open.delete(message))
+    this.#open.add(message)
+  }
+
+  /** Closes those that are waited for: the server is closing. */
+  close (): void {
+    for (const message of this.#open) message.shutDown()
+  }
+
+  terminate (): void {
+    for (const message of this.#open) message.terminate()
+  }
+}
+
+/** Guards a socket until its first message has been accepted. */
+class FirstMessage implements SocketGuard {
+  readonly #waiting: Waiting
+  readonly #parts: FirstMessageParts
+  readonly #onSettled: () => void
+  readonly #onGone: () => void
+  readonly #maxPayload: number
+  readonly #timer: NodeJS.Timeout
+  #state: 'waiting' | 'verifying' | 'settled' = 'waiting'
+  #attempt: Authentication | null = null
+  #kept: Array<[data: RawData, isBinary: boolean]> = []
+
+  constructor (waiting: Waiting, parts: FirstMessageParts, onSettled: () => void, onGone: () => void) {
+    this.#waiting = waiting
+    this.#parts = parts
+    this.#onSettled = onSettled
+    this.#onGone = onGone
+    const { socket, source } = waiting
+    this.#maxPayload = limitMessages(socket, source.maxBytes)
+    if (this.#maxPayload > 0 && this.#maxPayload < source.maxBytes) limitMessages(socket, this.#maxPayload)
+    this.#timer = setTimeout(() => this.#onDeadline(), source.timeout).unref()
+    guard(socket, this)
+  }
+
+  admitMessage (data: RawData, isBinary: boolean): boolean {
+    if (this.#state === 'waiting') this.#read(data, isBinary)
+    else if (this.#state === 'verifying') this.#keep(data, isBinary)
+    return false
+  }
+
+  admitControl (): boolean {
+    return false
+  }
+
+  /** ws closes the socket over it; nobody else has seen the socket yet. */
+  admitError (error: Error): boolean {
+    this.#settle(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: error }))
+    return false
+  }
+
+  /** An error is told of after it has closed the socket. */
+  onClosing (by: Closer): void {
+    if (by !== 'error') this.#leave()
+  }
+
+  onClosed (): void {
+    this.#leave()
+    this.#onGone()
+  }
+
+  shutDown (): void {
+    this.#leave()
+    this.#waiting.socket.close(GOING_AWAY, 'shutdown')
+  }
+
+  terminate (): void {
+    this.#waiting.socket.terminate()
+  }
+
+  #read (data: RawData, isBinary: boolean): void {
+    const { socket, request, route } = this.#waiting
+    this.#state = 'verifying'
+    const token = isBinary ? null : readAuthFrame(data as Buffer)
+    if (token === null) return this.#settle(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the first message is no auth frame' }))
+    limitMessages(socket, this.#maxPayload)
+    this.#attempt = new Authentication(request, route, { token, source: 'message' })
+    const outcome = runSteps(this.#attempt, this.#parts.services, STEPS)
+    if (!isThenable(outcome)) return this.#settle(outcome)
+    socket.pause()
+    void outcome.then((refusal) => this.#settle(refusal))
+  }
+
+  #keep (data: RawData, isBinary: boolean): void {
+    if (this.#kept.length < MAX_KEPT) this.#kept.push([data, isBinary])
+    else this.#settle(new WsAuthError('WS_AUTH_LIMIT', { cause: 'messages behind the first' }))
+  }
+
+  #onDeadline (): void {
+    this.#settle(this.#state === 'waiting'
+      ? new WsAuthError('WS_AUTH_TIMEOUT')
+      : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the verification took longer than token.message.timeout') }))
+  }
+
+  #settle (refusal: WsAuthError | null): void {
+    if (this.#state === 'settled') return
+    const verdict = refusal ?? this.#refusalOfLimit()
+    const attempt = this.#attempt
+    this.#leave()
+    if (verdict !== null) this.#refuse(verdict, attempt)
+    else this.#accept(attempt as Authentication)
+  }
+
+  #refusalOfLimit (): WsAuthError | null {
+    try {
+      this.#parts.limits.assertSlot((this.#attempt as Authentication).sub)
+      return null
+    } catch (error) {
+      return error as WsAuthError
+    }
+  }
+
+  /** Nothing is waited for any more. */
+  #leave (): void {
+    if (this.#state === 'settled') return
+    this.#state = 'settled'
+    clearTimeout(this.#timer)
+    this.#attempt?.abort()
+    this.#attempt = null
+    this.#onSettled()
+  }
+
+  #refuse (refusal: WsAuthError, attempt: Authentication | null): void {
+    const { socket, request, route, startedAt } = this.#waiting
+    const { close } = wsAuthErrors[refusal.code]
+    this.#kept = []
+    this.#parts.audit.refused(request, refusal, attempt, Math.max(Date.now() - startedAt, 0), false)
+    this.#parts.setUser(request, null)
+    // A refusal of `verify` that has no close code is none that a client could be told.
+    const { kind, reason } = close ?? UNAVAILABLE
+    socket.resume()
+    socket.close(route.closeCodes[kind], reason)
+  }
+
+  /** The handler is called within this turn: what the client sends next is not read before. */
+  #accept (attempt: Authentication): void {
+    const { socket, request, route, startedAt, onOpen } = this.#waiting
+    this.#onGone()
+    this.#parts.setUser(request, attempt.user)
+    const connection = this.#parts.life.open(socket, request, attempt, route, startedAt)
+    if (connection.isEnded) return
+    socket.send(authOk(attempt.expiresAt))
+    socket.resume()
+    onOpen()
+    for (const [data, isBinary] of this.#kept) socket.emit('message', data, isBinary)
+  }
+}
+
+const UNAVAILABLE = { kind: 'unavailable', reason: 'auth_unavailable' } as const

@@ -1,0 +1,16 @@
+/*
+ * Pings, since a connection whose other side has lost power or its network looks open for hours. Any byte that arrives is
+ * a sign of life: a slow upload may hold up the pong behind it.
+ */
+import type { Connections } from './connections'
+import { inSlices } from './slices'
+
+/**
+ * Pings all connections every `interval` milliseconds, and ends those from which nothing came since the last time.
+ *
+ * @returns how to stop it
+ */
+export function startHeartbeat (connections: Connections, interval: number): () => void {
+  const timer = setInterval(() => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), () => {}), interval).unref()
+  return () => clearInterval(timer)
+}

@@ -1,0 +1,102 @@
+/*
+ * The connections of an app, from the moment in which each is authenticated: where they are opened, and what follows from
+ * their end. How long each lives is its own to know (`connection.ts`).
+ */
+import type { FastifyRequest } from 'fastify'
+import type { Audit } from './audit'
+import { SocketConnection } from './connection'
+import type { CloseReason, ConnectionKeeper, Identity } from './connection'
+import type { Connections } from './connections'
+import { Sweep } from './expiry'
+import type { Limits } from './limits'
+import type { CompleteOptions, CompleteRouteOptions } from './options'
+import type { Renewals } from './renewal'
+import type { GuardedSocket } from './socket'
+
+/** What connections are opened with. */
+export interface LifeParts {
+  readonly options: CompleteOptions
+  /** How long a token is accepted after its expiry, because clocks differ, in milliseconds. */
+  readonly clockTolerance: number
+  readonly connections: Connections
+  readonly limits: Limits
+  readonly audit: Audit
+  readonly renewals: Renewals
+}
+
+/** Opens the connections of an app. */
+export class Life {
+  readonly #parts: LifeParts
+  readonly #sweep = new Sweep()
+  readonly #keepers = new Map<CompleteRouteOptions, ConnectionKeeper>()
+
+  constructor (parts: LifeParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Opens the connection of a socket. It may have ended already: the token may have expired meanwhile.
+   *
+   * @param startedAt when its upgrade was asked for
+   */
+  open (socket: GuardedSocket, request: FastifyRequest, identity: Identity, route: CompleteRouteOptions, startedAt: number): SocketConnection {
+    const { connections, limits, audit } = this.#parts
+    const connection = new SocketConnection(socket, request, identity, this.#keeperOf(route))
+    connections.add(connection)
+    audit.accepted(request, connection, Math.max(connection.openedAt - startedAt, 0))
+    request.wsAuth = connection
+    connection.start()
+    for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
+      oldest.closeFor('connection_replaced', 'forbidden')
+    }
+    return connection
+  }
+
+  /** Closes them all: the server is closing. */
+  close (): void {
+    for (const connection of this.#parts.connections) connection.closeFor('shutdown', GOING_AWAY)
+    this.#sweep.stop()
+  }
+
+  #keeperOf (route: CompleteRouteOptions): ConnectionKeeper {
+    let keeper = this.#keepers.get(route)
+    if (keeper === undefined) this.#keepers.set(route, keeper = new RouteKeeper(this.#parts, this.#sweep, route))
+    return keeper
+  }
+}
+
+/** RFC 6455, 7.4.1: the server goes down. */
+export const GOING_AWAY = 1001
+
+/** What the connections of a route have in common. */
+class RouteKeeper implements ConnectionKeeper {
+  readonly route: CompleteRouteOptions
+  readonly sweep: Sweep
+  readonly grace: number
+  readonly hasFrames: boolean
+  readonly #parts: LifeParts
+
+  constructor (parts: LifeParts, sweep: Sweep, route: CompleteRouteOptions) {
+    const { options, clockTolerance } = parts
+    this.route = route
+    this.sweep = sweep
+    this.grace = options.expiryGrace + clockTolerance
+    this.hasFrames = options.renewal ?? route.token.message !== null
+    this.#parts = parts
+  }
+
+  onEnd (connection: SocketConnection, request: FastifyRequest, reason: CloseReason): void {
+    const { connections, renewals, audit } = this.#parts
+    connections.remove(connection)
+    renewals.abort(connection)
+    audit.ended(request, connection, reason)
+  }
+
+  onAuthFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, frame: Buffer): void {
+    this.#parts.renewals.onFrame(connection, socket, request, this.route, frame)
+  }
+
+  async renew (connection: SocketConnection, request: FastifyRequest | null, token: string): Promise<FastifyRequest['user']> {
+    return await this.#parts.renewals.renew(connection, request, this.route, token)
+  }
+}

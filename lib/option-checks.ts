@@ -1,0 +1,70 @@
+/*
+ * The checks that options are made of. Each names the option and says what it must be.
+ */
+
+/** @throws TypeError `"<option>" option must be <what>` */
+export function invalid (option: string, what: string): never {
+  throw new TypeError(`"${option}" option must be ${what}`)
+}
+
+/** Options of the design that this version does not have yet. */
+const LATER_OPTIONS = new Set(['tickets', 'revocationTtl', 'backplane', 'wsAuth.tickets'])
+
+export function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function optional<T> (value: unknown, read: (value: unknown) => T): T | undefined {
+  return value === undefined ? undefined : read(value)
+}
+
+export function readObject (option: string, value: unknown, what = 'an object'): Record<string, unknown> {
+  if (!isObject(value)) invalid(option, what || 'an object')
+  return value
+}
+
+export function checkKeys (object: Record<string, unknown>, prefix: string, known: readonly string[]): void {
+  for (const key of Object.keys(object)) {
+    if (known.includes(key)) continue
+    const name = `${prefix}${key}`
+    invalid(name, LATER_OPTIONS.has(name) ? 'left out: this version does not support it yet' : 'left out: there is no such option')
+  }
+}
+
+export function readFunction<T extends Function> (option: string, value: unknown): T | undefined {
+  if (value !== undefined && typeof value !== 'function') invalid(option, 'a function')
+  return value as T | undefined
+}
+
+export function readName (option: string, value: unknown): string {
+  if (typeof value !== 'string' || value === '') invalid(option, 'a non-empty string')
+  return value
+}
+
+export function readStrings (option: string, value: unknown, pattern: RegExp, what: string): readonly string[] {
+  const isList = Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string' && pattern.test(item))
+  if (!isList) invalid(option, `a non-empty array of ${what}`)
+  return Object.freeze([...value])
+}
+
+export function readInteger (option: string, value: unknown, min: number, max: number, byDefault?: number): number {
+  if (value === undefined && byDefault !== undefined) return byDefault
+  if (!isInteger(value, min, max)) invalid(option, `an integer from ${min} to ${max}`)
+  return value
+}
+
+/** As {@link readInteger}, or `Infinity`. */
+export function readCount (option: string, value: unknown, byDefault: number): number {
+  if (value === undefined) return byDefault
+  if (value !== Infinity && !isInteger(value, 1, Number.MAX_SAFE_INTEGER)) invalid(option, 'a positive integer, or Infinity')
+  return value as number
+}
+
+export function readBoolean (option: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') invalid(option, 'a boolean')
+  return value
+}
+
+function isInteger (value: unknown, min: number, max: number): value is number {
+  return Number.isInteger(value) && Number(value) >= min && Number(value) <= max
+}

@@ -1,0 +1,162 @@
+/*
+ * Renewal: an open connection goes on with another token of the same user. Whatever is wrong with it, nothing changes and
+ * the old deadline stands.
+ */
+import type { FastifyRequest } from 'fastify'
+import type { Audit } from './audit'
+import { Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
+import type { AuthenticationServices, Step } from './authentication'
+import type { Claims } from './claims'
+import type { SocketConnection } from './connection'
+import { WsAuthError } from './errors'
+import { authError, authOk, readAuthFrame } from './frames'
+import type { CompleteRouteOptions } from './options'
+import type { SetUser } from './request-user'
+import type { GuardedSocket } from './socket'
+import { isThenable } from './thenable'
+
+/** How many renewals of one connection may be under way at once, and how many answers to it may be unsent. */
+const MAX_UNDER_WAY = 8
+const MAX_UNSENT = 64
+/** What an auth frame may have beside its token, in bytes. */
+const FRAME_OVERHEAD = 1024
+
+/** One attempt to renew a connection. */
+class Renewal extends Authentication {
+  readonly connection: SocketConnection
+  readonly startedAt = Date.now()
+  /** Called once when nobody waits for it any more. */
+  onAbort: (() => void) | null = null
+
+  constructor (connection: SocketConnection, request: FastifyRequest, route: CompleteRouteOptions, token: string) {
+    super(request, route, { token, source: 'message' })
+    this.connection = connection
+  }
+
+  override abort (): void {
+    super.abort()
+    this.onAbort?.()
+  }
+}
+
+const STEPS: ReadonlyArray<Step<Renewal, AuthenticationServices>> = [verifyToken, checkClaims, checkSame, readUser, authorize]
+
+/** The renewals of an app. */
+export class Renewals {
+  readonly #services: AuthenticationServices
+  readonly #audit: Audit
+  readonly #setUser: SetUser
+  /** Those that have to wait. */
+  readonly #underWay = new Map<SocketConnection, Set<Renewal>>()
+  /** How many answers have not left yet, of connections that have any. */
+  readonly #unsent = new Map<SocketConnection, number>()
+
+  constructor (services: AuthenticationServices, audit: Audit, setUser: SetUser) {
+    this.#services = services
+    this.#audit = audit
+    this.#setUser = setUser
+  }
+
+  /** @throws WsAuthError where it is refused */
+  async renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
+    if (request === null || connection.isEnded) throw closed()
+    const renewal = new Renewal(connection, request, route, token)
+    const outcome = runSteps(renewal, this.#services, STEPS)
+    const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
+    const duration = Math.max(Date.now() - renewal.startedAt, 0)
+    if (refusal !== null) {
+      this.#audit.renewalRefused(request, connection, refusal, duration)
+      throw refusal
+    }
+    this.#audit.renewed(request, connection, duration)
+    return connection.user as FastifyRequest['user']
+  }
+
+  /** Answers an auth frame. */
+  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: Buffer): void {
+    const isLong = frame.length > this.#services.options.maxTokenBytes + FRAME_OVERHEAD
+    const token = isLong ? null : readAuthFrame(frame)
+    if (token === null) return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is no auth frame' }))
+    if ((this.#underWay.get(connection)?.size ?? 0) >= MAX_UNDER_WAY) {
+      return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' }))
+    }
+    this.renew(connection, request, route, token).then(
+      () => this.#send(connection, socket, authOk(connection.expiresAt)),
+      ({ code }: WsAuthError) => this.#send(connection, socket, authError(code))
+    )
+  }
+
+  /** Ends what is under way: the connection has ended. */
+  abort (connection: SocketConnection): void {
+    for (const renewal of this.#underWay.get(connection) ?? []) renewal.abort()
+  }
+
+  /** As long as a handshake may take, and no longer than the connection. */
+  async #wait (renewal: Renewal, outcome: Promise<WsAuthError | null>): Promise<WsAuthError | null> {
+    const others = this.#underWay.get(renewal.connection) ?? new Set()
+    this.#underWay.set(renewal.connection, others.add(renewal))
+    const { handshakeTimeout } = this.#services.options
+    const timer = setTimeout(() => renewal.abort(), handshakeTimeout).unref()
+    const aborted = new Promise<WsAuthError>((resolve) => {
+      renewal.onAbort = () => resolve(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the renewal took longer than handshakeTimeout') }))
+    })
+    const refusal = await Promise.race([outcome, aborted])
+    clearTimeout(timer)
+    others.delete(renewal)
+    if (others.size === 0) this.#underWay.delete(renewal.connection)
+    return refusal
+  }
+
+  /** All at once, where nothing was refused, and nothing came in between. */
+  #apply (renewal: Renewal, request: FastifyRequest, refusal: WsAuthError | null): WsAuthError | null {
+    const { connection } = renewal
+    if (connection.hasLapsed()) return closed()
+    if (refusal !== null) return refusal
+    const older = refusalOfClaims(connection.claims, renewal.claims)
+    if (older !== null) return older
+    connection.assume(renewal)
+    this.#setUser(request, renewal.user)
+    return null
+  }
+
+  #refuseFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, refusal: WsAuthError): void {
+    this.#audit.renewalRefused(request, connection, refusal, 0)
+    this.#send(connection, socket, authError(refusal.code))
+  }
+
+  /** One that asks and does not read would have its answers kept for it without end. */
+  #send (connection: SocketConnection, socket: GuardedSocket, text: string): void {
+    if (connection.isEnded) return
+    const unsent = (this.#unsent.get(connection) ?? 0) + 1
+    if (unsent > MAX_UNSENT) return connection.terminateFor('error')
+    this.#unsent.set(connection, unsent)
+    socket.send(text, () => {
+      const left = (this.#unsent.get(connection) as number) - 1
+      if (left === 0) this.#unsent.delete(connection)
+      else this.#unsent.set(connection, left)
+    })
+  }
+}
+
+function closed (): WsAuthError {
+  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the connection is closed' })
+}
+
+function checkSame ({ connection, claims }: Renewal): void {
+  const refusal = refusalOfClaims(connection.claims, claims)
+  if (refusal !== null) throw refusal
+}
+
+/** A connection stays its user's, and never goes back to an older token: one of those could have been stolen. */
+function refusalOfClaims (present: Claims | null, next: Claims | null): WsAuthError | null {
+  if (present === null || next === null) return invalid('the connection is anonymous')
+  if (present.sub !== next.sub) return invalid('it is about another sub')
+  if (present.iss !== next.iss) return invalid('it is of another iss')
+  if ((next.iat ?? -Infinity) < (present.iat ?? -Infinity)) return invalid('it was issued before the present one')
+  if ((next.exp ?? Infinity) < (present.exp ?? Infinity)) return invalid('it expires before the present one')
+  return null
+}
+
+function invalid (cause: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause })
+}

@@ -1,0 +1,36 @@
+/*
+ * `app.close()` resolves within 5 s, whatever the other sides do: nothing new is accepted, everything open is told, and
+ * who has not gone by then is not waited for.
+ */
+import type { WebSocketServer } from 'ws'
+import type { FirstMessages } from './first-message'
+import type { Gate } from './gate'
+import { GOING_AWAY } from './life'
+import type { Life } from './life'
+import type { Upgrades } from './upgrade'
+
+/** How long the other sides may take over the closing handshake, in milliseconds. */
+const GOODBYE_TIMEOUT = 3000
+
+/** What has to come to its end. */
+export interface ShutdownParts {
+  readonly upgrades: Upgrades
+  readonly gate: Gate
+  readonly firstMessages: FirstMessages
+  readonly life: Life
+  readonly server: WebSocketServer
+}
+
+/** Ends them. */
+export function shutDown ({ upgrades, gate, firstMessages, life, server }: ShutdownParts): void {
+  setTimeout(() => {
+    for (const socket of server.clients) socket.terminate()
+    firstMessages.terminate()
+  }, GOODBYE_TIMEOUT).unref()
+  upgrades.close()
+  gate.close()
+  firstMessages.close()
+  life.close()
+  // Those of public routes.
+  for (const socket of server.clients) socket.close(GOING_AWAY, 'shutdown')
+}

@@ -1,0 +1,103 @@
+/*
+ * The socket that a handler gets: a WebSocket of ws that asks its guard before it hands on what the other side sent. It
+ * has to be asked in `emit`, where all listeners are served (`on`, `once`, `onmessage`, streams): after a close frame was
+ * sent, a client that ignores it can still deliver what it likes, and a timer that is to end a connection runs after the
+ * messages that came in the same turn of the event loop.
+ *
+ * The only file that knows what ws keeps to itself.
+ */
+import { WebSocket } from 'ws'
+import type { RawData } from 'ws'
+
+/** Who began to close a socket: the app, the other side with a close frame, or ws, over what the other side sent. */
+export type Closer = 'app' | 'client' | 'error'
+
+/** What decides over the events of a socket. */
+export interface SocketGuard {
+  /** Whether a message may reach the app. */
+  admitMessage (data: RawData, isBinary: boolean): boolean
+  /** Whether a ping or pong may. */
+  admitControl (): boolean
+  /** Whether an error may. */
+  admitError (error: Error): boolean
+  /** The closing handshake has begun. */
+  onClosing (by: Closer): void
+  /** The socket is gone. */
+  onClosed (): void
+}
+
+const kGuard = Symbol('fastify-ws-auth.guard')
+
+interface Internals {
+  readonly _closeFrameReceived: boolean
+  readonly _receiver: { _maxPayload: number, readonly _errored: boolean }
+}
+
+/** A socket, and who decides over it: nobody, until it is guarded. */
+export interface GuardedSocket extends WebSocket {
+  [kGuard]?: SocketGuard | null
+}
+
+/** Puts a guard before a socket, or another in its place. */
+export function guard (socket: GuardedSocket, by: SocketGuard): void {
+  socket[kGuard] = by
+}
+
+/**
+ * The class of the sockets of a server.
+ *
+ * @param Base the class that the app would have, if it has one of its own
+ */
+export function guardedSocketClass (Base: typeof WebSocket = WebSocket): typeof WebSocket {
+  return class extends Base {
+    [kGuard]: SocketGuard | null = null
+
+    override emit (event: string | symbol, ...args: unknown[]): boolean {
+      const by = this[kGuard]
+      if (by !== null && !admits(by, event, args)) return false
+      return super.emit(event, ...args)
+    }
+
+    override close (code?: number, reason?: string | Buffer): void {
+      const isOpen = this.readyState === WebSocket.OPEN
+      super.close(code, reason)
+      if (isOpen) this[kGuard]?.onClosing(closerOf(this))
+    }
+
+    override terminate (): void {
+      if (this.readyState === WebSocket.OPEN) this[kGuard]?.onClosing('app')
+      super.terminate()
+    }
+  }
+}
+
+function admits (by: SocketGuard, event: string | symbol, args: readonly unknown[]): boolean {
+  switch (event) {
+    case 'message': return by.admitMessage(args[0] as RawData, args[1] === true)
+    case 'ping':
+    case 'pong': return by.admitControl()
+    case 'error': return by.admitError(args[0] as Error)
+    case 'close': by.onClosed()
+  }
+  return true
+}
+
+/** ws calls `close` itself, to answer a close frame or what is no frame. */
+function closerOf (socket: WebSocket): Closer {
+  const { _closeFrameReceived: isAnswer, _receiver: receiver } = socket as unknown as Internals
+  if (isAnswer) return 'client'
+  return receiver._errored ? 'error' : 'app'
+}
+
+/**
+ * Limits the messages that are read from a socket from now on.
+ *
+ * @param bytes the longest; 0 is without limit
+ * @returns the limit until now
+ */
+export function limitMessages (socket: WebSocket, bytes: number): number {
+  const { _receiver: receiver } = socket as unknown as Internals
+  const { _maxPayload: before } = receiver
+  receiver._maxPayload = bytes
+  return before
+}
