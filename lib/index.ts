@@ -3,8 +3,9 @@
  */
 import fastifyPlugin from 'fastify-plugin'
 import type { FastifyPluginAsync, RawServerBase, RawServerDefault } from 'fastify'
+import type { WsAuthEvent as Event } from './audit'
 import type { Claims as TokenClaims } from './claims'
-import type { Connection as OpenConnection } from './connection'
+import type { CloseReason as Reason, Connection as OpenConnection } from './connection'
 import type { TokenSource as Source } from './credentials'
 import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './errors'
 import type { WsAuthErrorCode as ErrorCode } from './errors'
@@ -33,6 +34,8 @@ declare namespace fastifyWsAuth {
   export type TokenSource = Source
   export type WsAuth = Decorator
   export type WsAuthStats = StatsSnapshot
+  export type WsAuthEvent = Event
+  export type CloseReason = Reason
   export type WsAuthErrorCode = ErrorCode
   export type WsAuthError = WsAuthErrorClass
 }
