@@ -7,7 +7,9 @@ import { createInterface } from 'node:readline'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { DEFAULT_CLOSE_CODES, wsAuthErrors } from '../lib/errors'
+import { AUTH_RENEW, authOk, readAuthFrame } from '../lib/frames'
 import { readOptions, readRouteOptions } from '../lib/options'
+import { prepare, sign } from './helpers/app'
 
 const root = join(__dirname, '..')
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
@@ -34,14 +36,42 @@ t.test('the table of options has every option and no other, with its default', a
   const rows = Object.fromEntries(table('## Options').map(([name = '', byDefault]) => [name, byDefault]))
   const options = readOptions({})
   t.strictSame(Object.keys(rows).sort(), Object.keys(options).sort())
-  const literals = Object.entries(rows).filter(([name]) => ['origin', 'rejectWith', 'tokenCache', 'handshakeTimeout', 'maxTokenBytes', 'websocket'].includes(name))
+  const literals = Object.entries(rows).filter(([name]) => ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket'].includes(name))
   for (const [name, text] of literals) {
     const value = options[name as keyof typeof options] ?? false
     t.equal(text, typeof value === 'string' ? `'${value}'` : JSON.stringify(value), name)
   }
-  const object = (text = ''): unknown => JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"'))
+  const object = (text = ''): unknown => JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"').replace('Infinity', 'null'))
   t.strictSame(object(rows.closeCodes), DEFAULT_CLOSE_CODES)
+  t.strictSame(object(rows.limits), JSON.parse(JSON.stringify(options.limits)), 'limits')
   t.strictSame(readOptions({ token: object(rows.token) as object }).token, { ...options.token, cookie: { name: 'token', signed: false } })
+})
+
+t.test('the table of frames is what is sent and read', async (t) => {
+  const frames = table('### Renewal').map(([frame = '', direction]) => [frame, direction])
+  t.strictSame(frames.map(([, direction]) => direction), ['from the client', 'to the client', 'to the client', 'to the client'])
+  const [auth, ok, error, renew] = frames.map(([frame = '']) => frame) as [string, string, string, string]
+  t.equal(readAuthFrame(Buffer.from(auth)), '...')
+  t.equal(ok, authOk(1893456000000))
+  t.strictSame(JSON.parse(error), { type: 'auth.error', code: 'WS_AUTH_...' })
+  t.equal(renew, AUTH_RENEW)
+})
+
+t.test('the metrics are such that Prometheus reads them', async (t) => {
+  const { app } = await prepare(t, {
+    routes: (app) => {
+      app.get('/chat', { websocket: true }, (socket) => { socket.close() })
+      new Function('app', block('For Prometheus', 'js'))(app)
+    }
+  })
+  await app.injectWS('/chat', { headers: { authorization: `Bearer ${sign()}` } })
+  await t.rejects(app.injectWS('/chat'))
+  const { headers, body } = await app.inject('/metrics')
+  t.equal(headers['content-type'], 'text/plain; version=0.0.4')
+  t.strictSame(body.trim().split('\n').map((line) => line.replace('pending 1', 'pending 0')), [
+    'ws_auth_connections 0', 'ws_auth_pending 0', 'ws_auth_accepted 1', 'ws_auth_renewed 0',
+    'ws_auth_refused_total{code="WS_AUTH_TOKEN_MISSING"} 1', 'ws_auth_closed_total{reason="app"} 1'
+  ])
 })
 
 t.test('the table of a route\'s options has every option', async (t) => {

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Claims, Connection, TokenSource, WsAuth, WsAuthErrorCode, WsAuthStats } from 'fastify-ws-auth'
+import type { Claims, CloseReason, Connection, TokenSource, WsAuth, WsAuthErrorCode, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -21,7 +21,8 @@ test('a connection is known by its fields', () => {
   expect(connection.openedAt).type.toBe<number>()
   expect(connection.expiresAt).type.toBe<number | null>()
   expect(connection.close).type.toBe<(code?: number, reason?: string) => void>()
-  expect<keyof Connection>().type.toBe<'id' | 'sub' | 'user' | 'claims' | 'source' | 'openedAt' | 'expiresAt' | 'close'>()
+  expect<keyof Connection>().type.toBe<'id' | 'sub' | 'user' | 'claims' | 'source' | 'openedAt' | 'expiresAt' | 'renew' | 'close'>()
+  expect(connection.renew).type.toBe<(token: string) => Promise<FastifyRequest['user']>>()
 })
 
 test('a connection is read-only', () => {
@@ -75,5 +76,16 @@ test('app.wsAuth counts', () => {
   expect(stats.pending).type.toBe<number>()
   expect(stats.accepted).type.toBe<number>()
   expect(stats.refused).type.toBe<Readonly<Partial<Record<WsAuthErrorCode, number>>>>()
-  expect(stats.closed).type.toBe<Readonly<Record<string, number>>>()
+  expect(stats.renewed).type.toBe<number>()
+  expect(stats.closed).type.toBe<Readonly<Partial<Record<CloseReason, number>>>>()
+})
+
+test('an event says what was decided', () => {
+  const event = {} as WsAuthEvent
+  expect(event.event).type.toBe<'accepted' | 'refused' | 'renewed' | 'renewal_refused' | 'expired' | 'closed'>()
+  expect(event.code).type.toBe<WsAuthErrorCode | null>()
+  expect(event.reason).type.toBe<CloseReason | null>()
+  expect(event.source).type.toBe<TokenSource | null>()
+  expect(event.duration).type.toBe<number>()
+  expect(event).type.not.toHaveProperty('token')
 })

@@ -11,7 +11,7 @@ test('every option is typed', () => {
     jwt: { secret: 'secret' },
     cookie: { secret: 'secret' },
     websocket: { options: { maxPayload: 1 }, errorHandler (error, socket) { socket.close(1011, error.message) } },
-    token: { header: 'x-token', subprotocol: true, query: false, cookie: { name: 'token', signed: true }, param: 'token' },
+    token: { header: 'x-token', subprotocol: true, query: false, cookie: { name: 'token', signed: true }, param: 'token', message: { timeout: 1, maxBytes: 1 } },
     verify (token, request, { signal }) {
       expect(token).type.toBe<string>()
       expect(request).type.toBe<FastifyRequest>()
@@ -30,6 +30,11 @@ test('every option is typed', () => {
     rejectWith: 'auto',
     closeCodes: { unauthorized: 4401 },
     tokenCache: { max: 1000, ttl: 5000 },
+    renewal: true,
+    expiryGrace: 0,
+    maxLifetime: Infinity,
+    limits: { perUser: 3, onLimit: 'close-oldest', pending: 10 },
+    heartbeat: { interval: 30_000 },
     handshakeTimeout: 1,
     maxTokenBytes: 1
   }
@@ -52,6 +57,12 @@ test('a wrong key of the plugin is an error', () => {
   readOptions({ closeCodes: { unauthorised: 4401 } })
   // @ts-expect-error Object literal may only specify known properties
   readOptions({ tokenCache: { max: 1, ttl: 1, size: 1 } })
+  // @ts-expect-error Object literal may only specify known properties
+  readOptions({ token: { message: { timeOut: 1 } } })
+  // @ts-expect-error Object literal may only specify known properties
+  readOptions({ limits: { perSub: 1 } })
+  // @ts-expect-error Type '"close-newest"' is not assignable to type 'OnLimit | undefined'.
+  readOptions({ limits: { onLimit: 'close-newest' } })
 })
 
 test('a wrong key is an error where the plugin is registered', () => {
