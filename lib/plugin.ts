@@ -89,7 +89,8 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   })
   // Before that of @fastify/websocket, which would close the sockets without a code.
   app.addHook('preClose', (done) => {
-    shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
+    // An app whose registration failed has none, and is closed all the same.
+    if (app.hasDecorator('websocketServer')) shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
     done()
   })
   await app.register(fastifyWebsocket, websocket)

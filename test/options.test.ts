@@ -225,6 +225,12 @@ t.test('@fastify/websocket is registered here and nowhere else', async (t) => {
     { message: '@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"' })
 })
 
+t.test('an app whose registration failed can be closed', async (t) => {
+  const app = Fastify()
+  await t.rejects(async () => { await app.register(fastifyWsAuth, { jwt: { secret }, websocket: { errorHandler: 1 as never } }) }, { message: 'invalid errorHandler function' })
+  await t.resolves(app.close())
+})
+
 t.test('it is registered once, also where the first was in another scope', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
