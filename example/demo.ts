@@ -11,16 +11,21 @@ interface Login { name: string, cookie: string, token: string }
 /** How a client connects: what it offers as subprotocols, and its headers. */
 interface Way { protocols?: string[], headers?: Record<string, string> }
 
-interface Frame { type: string, text?: string, name?: string, connection?: ConnectionView, names?: string[] }
+interface Frame { type: string, text?: string, name?: string, code?: string, expiresAt?: number, connection?: ConnectionView }
 
 interface ConnectionView { id: string, name: string, source: string, openedAt: number, expiresAt: number }
 
-const IS_COLOURED = process.stdout.isTTY && !process.env.NO_COLOR
-const TIMEOUT = 10_000
-const WIDTHS = [26, 30]
+interface Stats { accepted: number, renewed: number, refused: Record<string, number>, closed: Record<string, number> }
 
-/** Drives the server at `url`. Rejects where it answers other than it should. */
-export async function runDemo (url: string): Promise<void> {
+const IS_COLOURED = process.stdout.isTTY && !process.env.NO_COLOR
+const TIMEOUT = 15_000
+const WIDTHS = [26, 35]
+/** How long the tokens live whose end is to be seen, in seconds. */
+const BRIEFLY = 4
+const LIMIT = 10
+
+/** Drives the server at `url`, and has it stopped. Rejects where it answers other than it should. */
+export async function runDemo (url: string, stop: () => Promise<void>): Promise<void> {
   title('Two users log in')
   const ann = await logIn(url, 'ann', 'tea-for-two')
   const bea = await logIn(url, 'bea', 'keys-to-all')
@@ -45,7 +50,20 @@ export async function runDemo (url: string): Promise<void> {
 
   title('Ann logs out, and what her login has opened is closed')
   await logOut(url, ann, clients.slice(0, 3))
-  for (const client of clients) client.terminate()
+
+  title(`The life of a connection, with tokens that live ${BRIEFLY} seconds`)
+  const again = await logIn(url, 'ann', 'tea-for-two')
+  // All at once, since each has to wait.
+  const [renewed] = await Promise.all([renewWhenTold(url, again), letExpire(url, again), saySilent(url)])
+
+  title(`${LIMIT} connections for a user: with another, the oldest gives way`)
+  await passLimit(url, again, renewed)
+
+  title('What the server has counted')
+  await showStats(url, bea)
+
+  title('The server stops')
+  await shutDown(stop, clients[3])
 }
 
 async function logIn (url: string, name: string, password: string): Promise<Login> {
@@ -107,14 +125,12 @@ async function refuse (url: string, what: string, path: string, { headers }: Way
   const { code } = await response.json() as { code: string }
   expect(`${response.status} ${code}`, status)
   const socket = connect(url, path, { headers: { origin: url, ...headers } })
-  const [closeCode, reason] = await once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) })
-  expect(`${closeCode} ${reason}`, close)
+  await nextClose(socket, close)
   row(what, red(status), red(close))
 }
 
 async function showConnections (url: string, admin: Login, count: number): Promise<void> {
-  const response = await fetch(url + '/connections', { headers: { cookie: admin.cookie } })
-  const connections = await response.json() as ConnectionView[]
+  const { connections } = await fetchConnections(url, admin)
   expect(connections.length, count)
   for (const { id, name, source, openedAt, expiresAt } of connections) {
     row(`${name} by ${source}`, `${timeOf(openedAt)} to ${timeOf(expiresAt)}`, dim(id))
@@ -122,29 +138,111 @@ async function showConnections (url: string, admin: Login, count: number): Promi
 }
 
 async function logOut (url: string, { cookie }: Login, sockets: WebSocket[]): Promise<void> {
-  const closes = sockets.map((socket) => once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) }))
+  const closes = sockets.map((socket) => nextClose(socket, '3000 logged_out'))
   const response = await fetch(url + '/logout', { method: 'POST', headers: { cookie } })
   expect(response.status, 204)
-  for (const [code, reason] of await Promise.all(closes)) {
-    expect(`${code} ${reason}`, '3000 logged_out')
-    row('ann', `${red('closed')} ${code} ${reason}`)
-  }
+  await Promise.all(closes)
+  row('ann', `${red('closed')} 3000 logged_out`, dim(`${closes.length} connections`))
 }
 
-function post (url: string, path: string, body: object): Promise<Response> {
-  return fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+/** Logs in with the first message, and answers the server's hint with a new token. */
+async function renewWhenTold (url: string, login: Login): Promise<WebSocket> {
+  const { socket, expiresAt } = await enterByMessage(url, login, BRIEFLY)
+  row('first message', `${green('open')} /members/first-message as ${login.name}`, dim(`until ${timeOf(expiresAt)}`))
+  await nextFrame(socket, 'auth.renew')
+  const renewal = await authenticate(socket, await fetchToken(url, login))
+  row('told to renew', green('auth.renew, auth.ok'), dim(`until ${timeOf(renewal.expiresAt)}`))
+  const older = await authenticate(socket, await fetchToken(url, login, BRIEFLY))
+  expect(older.code, 'WS_AUTH_TOKEN_INVALID')
+  row('renewed with less', red(`auth.error ${older.code}`), dim('and the connection stays'))
+  return socket
+}
+
+async function letExpire (url: string, login: Login): Promise<void> {
+  const { socket, expiresAt } = await enterByMessage(url, login, BRIEFLY)
+  await nextClose(socket, '3000 token_expired')
+  row('not renewed', `${red('closed')} 3000 token_expired`, dim(`expired at ${timeOf(expiresAt)}`))
+}
+
+async function saySilent (url: string): Promise<void> {
+  await nextClose(connect(url, '/members/first-message', {}), '3008 auth_timeout')
+  row('no first message', `${red('closed')} 3008 auth_timeout`)
+}
+
+async function passLimit (url: string, login: Login, oldest: WebSocket): Promise<void> {
+  expect(oldest.readyState, WebSocket.OPEN)
+  const closed = nextClose(oldest, '3003 connection_replaced')
+  for (let i = 0; i < LIMIT; i++) {
+    const socket = connect(url, '/members', { headers: { cookie: login.cookie } })
+    await nextFrame(socket, 'welcome')
+  }
+  await closed
+  row('the oldest', `${red('closed')} 3003 connection_replaced`)
+}
+
+async function showStats (url: string, admin: Login): Promise<void> {
+  const { stats } = await fetchConnections(url, admin)
+  expect(stats.renewed, 1)
+  row('accepted', String(stats.accepted))
+  row('renewed', String(stats.renewed))
+  for (const [code, count] of Object.entries(stats.refused)) row('refused', code, String(count))
+  for (const [reason, count] of Object.entries(stats.closed)) row('closed', reason, String(count))
+}
+
+async function shutDown (stop: () => Promise<void>, socket: WebSocket | undefined): Promise<void> {
+  if (socket === undefined) throw new Error('there is nobody to tell')
+  await Promise.all([nextClose(socket, '1001 shutdown'), stop()])
+  row('bea', `${red('closed')} 1001 shutdown`)
+}
+
+async function enterByMessage (url: string, login: Login, lifetime: number): Promise<{ socket: WebSocket, expiresAt: number | undefined }> {
+  const token = await fetchToken(url, login, lifetime)
+  const socket = connect(url, '/members/first-message', {})
+  await once(socket, 'open', { signal: AbortSignal.timeout(TIMEOUT) })
+  const { type, expiresAt } = await authenticate(socket, token)
+  expect(type, 'auth.ok')
+  return { socket, expiresAt }
+}
+
+/** The same frame logs in and renews. It is answered with `auth.ok`, or with `auth.error` by an open connection. */
+async function authenticate (socket: WebSocket, token: string): Promise<Frame> {
+  const answer = nextFrame(socket, 'auth.ok', 'auth.error')
+  socket.send(JSON.stringify({ type: 'auth', token }))
+  return answer
+}
+
+async function fetchToken (url: string, { cookie }: Login, lifetime?: number): Promise<string> {
+  const response = await post(url, '/token', { lifetime }, { cookie })
+  expect(response.status, 200)
+  const { token } = await response.json() as { token: string }
+  return token
+}
+
+async function fetchConnections (url: string, { cookie }: Login): Promise<{ connections: ConnectionView[], stats: Stats }> {
+  const response = await fetch(url + '/connections', { headers: { cookie } })
+  expect(response.status, 200)
+  return await response.json() as { connections: ConnectionView[], stats: Stats }
+}
+
+function post (url: string, path: string, body: object, headers = {}): Promise<Response> {
+  return fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
 }
 
 function connect (url: string, path: string, { protocols = [], headers = {} }: Way): WebSocket {
   return new WebSocket(url.replace('http', 'ws') + path, protocols, { headers })
 }
 
-async function nextFrame (socket: WebSocket, type: string): Promise<Frame> {
+async function nextFrame (socket: WebSocket, ...types: string[]): Promise<Frame> {
   for await (const [data] of on(socket, 'message', { signal: AbortSignal.timeout(TIMEOUT) })) {
     const frame = JSON.parse(String(data)) as Frame
-    if (frame.type === type) return frame
+    if (types.includes(frame.type)) return frame
   }
-  throw new Error(`no "${type}" came`)
+  throw new Error(`no "${types.join(', ')}" came`)
+}
+
+async function nextClose (socket: WebSocket, expected: string): Promise<void> {
+  const [code, reason] = await once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) })
+  expect(`${code} ${reason}`, expected)
 }
 
 function expect (actual: unknown, expected: unknown): void {

@@ -8,6 +8,7 @@
  *   HTTPS=1 npm start                  behind a proxy that speaks TLS
  */
 import { createHash, randomBytes, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
@@ -20,9 +21,9 @@ import { runDemo } from './demo'
 
 /**
  * What a token says of its holder. `sid` names one login: logging out ends what that login has opened. The login is kept
- * in the cookie; what scripts can read is a token for the next handshake, and good for nothing else.
+ * in the cookie; what scripts can read is a token for a connection, and good for nothing else.
  */
-interface User { sub: string, roles: Role[], sid: string, use: 'login' | 'handshake' }
+interface User { sub: string, roles: Role[], sid: string, use: 'login' | 'connection' }
 
 // `request.user` is a User everywhere, and a route that asks for the role 'admn' does not compile.
 declare module '@fastify/jwt' { interface FastifyJWT { user: User } }
@@ -48,7 +49,8 @@ const IS_HTTPS = process.env.HTTPS === '1'
 const COOKIE = IS_HTTPS ? '__Host-chat_token' : 'chat_token'
 const COOKIE_OPTIONS = { httpOnly: true, sameSite: 'strict', path: '/', secure: IS_HTTPS } as const
 const LOGIN_SECONDS = 8 * 60 * 60
-const HANDSHAKE_SECONDS = 5 * 60
+/** The longest life of a token that scripts can read. Who asks for less sees sooner what becomes of a connection. */
+const TOKEN_SECONDS = 5 * 60
 
 const MAX_TEXT = 500
 const MAX_HISTORY = 50
@@ -69,6 +71,12 @@ async function createApp (): Promise<FastifyInstance> {
     },
     // A page cannot see the status of a refused handshake: it gets a close code. Anyone else gets the status.
     rejectWith: 'auto',
+    // A connection ends with its token, unless the client goes on with a new one. One that is on its way may still arrive.
+    renewal: true,
+    expiryGrace: 2000,
+    // For a tab too many the oldest connection gives way. Its page must not come back by itself: the two would take turns.
+    limits: { perUser: 10, onLimit: 'close-oldest' },
+    heartbeat: { interval: 30_000 },
     websocket: { options: { maxPayload: 16 * 1024 } }
   })
   addPage(app)
@@ -107,6 +115,12 @@ class HttpError extends Error {
   constructor (readonly statusCode: number, message: string) { super(message) }
 }
 
+interface TokenBody { lifetime: number }
+interface LoginBody extends TokenBody { name: string, password: string }
+
+/** In seconds. */
+const LIFETIME = { type: 'integer', minimum: 1, maximum: TOKEN_SECONDS, default: TOKEN_SECONDS }
+
 const LOGIN_SCHEMA = {
   body: {
     type: 'object',
@@ -114,29 +128,39 @@ const LOGIN_SCHEMA = {
     additionalProperties: false,
     properties: {
       name: { type: 'string', minLength: 1, maxLength: 64 },
-      password: { type: 'string', minLength: 1, maxLength: 128 }
+      password: { type: 'string', minLength: 1, maxLength: 128 },
+      lifetime: LIFETIME
     }
   }
 }
 
+const TOKEN_SCHEMA = { body: { type: 'object', additionalProperties: false, properties: { lifetime: LIFETIME } } }
+
 function addLogin (app: FastifyInstance): void {
   const mayLogin = createLimit(20, 60_000)
 
-  app.post<{ Body: { name: string, password: string } }>('/login', { schema: LOGIN_SCHEMA }, async (request, reply) => {
+  app.post<{ Body: LoginBody }>('/login', { onRequest: checkOrigin, schema: LOGIN_SCHEMA }, async (request, reply) => {
     if (!mayLogin(request.ip)) throw new HttpError(429, 'Too many attempts: wait a minute')
-    const user = await findUser(request.body.name, request.body.password)
+    const { name, password, lifetime } = request.body
+    const user = await findUser(name, password)
     if (user === null) throw new HttpError(401, 'Wrong name or password')
     reply.setCookie(COOKIE, app.jwt.sign(user, { expiresIn: LOGIN_SECONDS }), { ...COOKIE_OPTIONS, maxAge: LOGIN_SECONDS })
-    return profileOf(app, user)
+    return { user: profileOf(user), token: signForConnection(app, user, lifetime) }
   })
 
-  app.get('/me', { onRequest: authenticate }, async ({ user }) => profileOf(app, user))
+  app.get('/me', { onRequest: authenticate }, async ({ user }) => ({ user: profileOf(user) }))
+
+  // To connect with, or for an open connection to go on with: the login is renewed by logging in.
+  app.post<{ Body: TokenBody }>('/token', { onRequest: [checkOrigin, authenticate], schema: TOKEN_SCHEMA }, async ({ user, body }) => {
+    return { token: signForConnection(app, user, body.lifetime) }
+  })
 
   // For the page, to show what becomes of one.
-  app.get('/expired-token', { onRequest: authenticate }, async ({ user }) => ({ token: signForHandshake(app, user, -60) }))
+  app.get('/expired-token', { onRequest: authenticate }, async ({ user }) => ({ token: signForConnection(app, user, -60) }))
 
-  app.post('/logout', { onRequest: authenticate }, async ({ user }, reply) => {
-    // The cookie goes first: a page that loses its connection looks at once whether it is still logged in.
+  app.post('/logout', { onRequest: [checkOrigin, authenticate] }, async ({ user }, reply) => {
+    // The cookie goes first: a page that loses its connection looks at once whether it is still logged in. A token for a
+    // connection that somebody has kept outlives it, by TOKEN_SECONDS at most.
     await reply.clearCookie(COOKIE, COOKIE_OPTIONS).code(204).send()
     for (const connection of app.wsAuth.connections.bySub(user.sub)) {
       if (connection.claims?.sid === user.sid) connection.close(3000, 'logged_out')
@@ -150,19 +174,25 @@ async function findUser (name: string, password: string): Promise<User | null> {
   return isRight ? { sub: name, roles, sid: randomUUID(), use: 'login' } : null
 }
 
-/** For plain requests; the plugin guards the websockets. A token for a handshake must not be good for getting the next. */
+/** Another port of this host is the same site: SameSite lets its pages send the cookie. Programs send no Origin. */
+async function checkOrigin ({ headers: { origin }, host }: FastifyRequest): Promise<void> {
+  const own = `${IS_HTTPS ? 'https' : 'http'}://${host}`
+  if (origin !== undefined && origin !== own) throw new HttpError(403, `Only for pages of ${own}`)
+}
+
+/** For plain requests; the plugin guards the websockets. A token for a connection must not be good for getting the next. */
 async function authenticate (request: FastifyRequest): Promise<void> {
   const user = await request.jwtVerify<User>().catch(() => null)
   if (user?.use !== 'login') throw new HttpError(401, 'Please log in')
 }
 
-function signForHandshake (app: FastifyInstance, { sub, roles, sid }: User, seconds: number): string {
-  const user: User = { sub, roles, sid, use: 'handshake' }
+function signForConnection (app: FastifyInstance, { sub, roles, sid }: User, seconds: number): string {
+  const user: User = { sub, roles, sid, use: 'connection' }
   return app.jwt.sign(user, { expiresIn: seconds })
 }
 
-function profileOf (app: FastifyInstance, user: User): object {
-  return { user: { name: user.sub, roles: user.roles }, token: signForHandshake(app, user, HANDSHAKE_SECONDS) }
+function profileOf ({ sub, roles }: User): object {
+  return { name: sub, roles }
 }
 
 // The rooms
@@ -174,12 +204,21 @@ function addRooms (app: FastifyInstance): void {
   app.get('/admins', { websocket: true, wsAuth: { roles: ['admin'] } }, admins.enter)
   // A browser adds the cookie to every handshake. Here only a token counts that a page has sent by itself.
   app.get('/members/no-cookie', { websocket: true, wsAuth: { roles: ['member'], token: { cookie: false } } }, members.enter)
+  // Whoever sends no token with the handshake may send it in the first message, within 5 s, and is in no room before.
+  const token = { cookie: false, message: { timeout: 5000 } }
+  app.get('/members/first-message', { websocket: true, wsAuth: { roles: ['member'], token } }, members.enter)
 
   app.get('/connections', { onRequest: authenticate }, async ({ user }) => {
-    const { connections } = app.wsAuth
-    const visible = user.roles.includes('admin') ? [...connections] : connections.bySub(user.sub)
-    return visible.map(viewOf)
+    const { connections, stats } = app.wsAuth
+    if (user.roles.includes('admin')) return { connections: [...connections].map(viewOf), stats: stats() }
+    return { connections: connections.bySub(user.sub).map(viewOf), stats: null }
   })
+
+  // What the plugin decides, while it does: no token is part of it. Anybody can have a lot refused, and is not to flood us.
+  const mayTell = createLimit(20, 1000)
+  const tellAdmins = (event: unknown): void => { if (mayTell('')) admins.tell({ type: 'event', event }) }
+  subscribe('fastify-ws-auth', tellAdmins)
+  app.addHook('onClose', async () => { unsubscribe('fastify-ws-auth', tellAdmins) })
 }
 
 /** Whoever is in a room, and what was said there last. */
@@ -205,20 +244,21 @@ class Room {
     this.#sendOnline()
   }
 
+  /** Sends a frame to whoever is in the room. */
+  tell (frame: object): void {
+    const text = JSON.stringify(frame)
+    for (const socket of this.#sockets.keys()) send(socket, text)
+  }
+
   #say (name: string, text: string): void {
     const said = { type: 'said', name, text, at: Date.now() }
     this.#history.push(said)
     if (this.#history.length > MAX_HISTORY) this.#history.shift()
-    this.#broadcast(said)
+    this.tell(said)
   }
 
   #sendOnline (): void {
-    this.#broadcast({ type: 'online', names: [...new Set(this.#sockets.values())].sort() })
-  }
-
-  #broadcast (frame: object): void {
-    const text = JSON.stringify(frame)
-    for (const socket of this.#sockets.keys()) send(socket, text)
+    this.tell({ type: 'online', names: [...new Set(this.#sockets.values())].sort() })
   }
 }
 
@@ -269,7 +309,7 @@ async function main (): Promise<void> {
   const url = await app.listen({ host: '127.0.0.1', port: readPort(port) })
   if (!process.env.JWT_SECRET && !values.demo) console.log('JWT_SECRET is not set: all logins end with this process')
   console.log(`listening on ${url}`)
-  if (values.demo) return runDemo(url).finally(() => app.close())
+  if (values.demo) return runDemo(url, () => app.close()).finally(() => app.close())
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void app.close() })
 }
 

@@ -89,9 +89,18 @@ export class Audit {
   }
 }
 
-/** Whether there is anybody to tell: a logger that is off, or set to less, has one function for all that it leaves out. */
+/** Whether there is anybody to tell: a logger that is off, or set to less, has one function of this name for all that it leaves out. */
 function isHeard ({ log }: FastifyRequest): boolean {
-  return events.hasSubscribers || log.info !== log.trace
+  return events.hasSubscribers || log.info.name !== 'noop'
+}
+
+/** There is none without a socket (`injectWS`), and the app's `trustProxy` may throw at what a client sent. */
+function addressOf (request: FastifyRequest): string | null {
+  try {
+    return request.ip ?? null
+  } catch {
+    return null
+  }
 }
 
 function eventOf (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: Refused, duration: number, more: Partial<WsAuthEvent>): WsAuthEvent {
@@ -102,7 +111,7 @@ function eventOf (event: WsAuthEvent['event'], request: FastifyRequest, { source
     route: request.routeOptions.url ?? null,
     source,
     sub,
-    address: request.ip ?? null,
+    address: addressOf(request),
     connectionId: null,
     duration,
     dryRun: false,
@@ -116,13 +125,14 @@ function publish (request: FastifyRequest, event: WsAuthEvent, refusal?: WsAuthE
   else logRefusal(request, event, refusal)
 }
 
-function logRefusal (request: FastifyRequest, event: WsAuthEvent, { code, statusCode, cause }: WsAuthError): void {
+function logRefusal (request: FastifyRequest, event: WsAuthEvent, refusal: WsAuthError): void {
+  const { code, statusCode, cause } = refusal
   const message = MESSAGES[event.event]
   if (statusCode < 500) {
     return request.log.info({ ...event, why: cause instanceof Error ? cause.message : cause }, message)
   }
   const isEarly = code === 'WS_AUTH_ROUTE_UNPROTECTED'
-  request.log.error({ ...event, err: cause }, isEarly
+  request.log.error({ ...event, err: cause ?? refusal }, isEarly
     ? `${event.route} was declared before fastify-ws-auth was registered: await app.register(fastifyWsAuth) first`
     : message)
 }

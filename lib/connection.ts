@@ -161,10 +161,13 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
     this.#sleep()
   }
 
-  /** Pings it. One from which nothing came since the last time has gone, unless the app itself does not read from it. */
+  /**
+   * Pings it. One from which nothing came since the last time has gone, unless the app itself did not read from it: what
+   * came meanwhile is only known some time after it reads again.
+   */
   beat (): void {
-    const { bytesRead } = this.#request?.raw.socket ?? {}
-    if (bytesRead !== undefined && bytesRead === this.#bytesRead && this.#socket?.isPaused === false) return this.terminateFor('heartbeat')
+    const bytesRead = this.#socket?.isPaused === false ? this.#request?.raw.socket?.bytesRead : undefined
+    if (bytesRead !== undefined && bytesRead === this.#bytesRead) return this.terminateFor('heartbeat')
     this.#bytesRead = bytesRead ?? -1
     this.#socket?.ping()
   }

@@ -4,10 +4,12 @@
  * handed to the handler.
  */
 import type { FastifyRequest } from 'fastify'
+import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Audit } from './audit'
 import { Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
 import type { AuthenticationServices, Step } from './authentication'
+import type { SocketConnection } from './connection'
 import { WsAuthError, wsAuthErrors } from './errors'
 import { authOk, readAuthFrame } from './frames'
 import { GOING_AWAY } from './life'
@@ -23,6 +25,9 @@ const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [veri
 
 /** How many messages are kept behind the first, while its token is verified. Nothing more is read from the socket then. */
 const MAX_KEPT = 1024
+
+/** What `message` is emitted with. */
+type Message = [data: RawData, isBinary: boolean]
 
 /** What first messages are waited for with. */
 export interface FirstMessageParts {
@@ -79,11 +84,13 @@ class FirstMessage implements SocketGuard {
   readonly #parts: FirstMessageParts
   readonly #onSettled: () => void
   readonly #onGone: () => void
+  /** The longest message of the app, and of who has not authenticated; what is behind the first may be the app's. */
   readonly #maxPayload: number
+  readonly #maxBytes: number
   readonly #timer: NodeJS.Timeout
   #state: 'waiting' | 'verifying' | 'settled' = 'waiting'
   #attempt: Authentication | null = null
-  #kept: Array<[data: RawData, isBinary: boolean]> = []
+  #kept: Message[] = []
 
   constructor (waiting: Waiting, parts: FirstMessageParts, onSettled: () => void, onGone: () => void) {
     this.#waiting = waiting
@@ -92,7 +99,8 @@ class FirstMessage implements SocketGuard {
     this.#onGone = onGone
     const { socket, source } = waiting
     this.#maxPayload = limitMessages(socket, source.maxBytes)
-    if (this.#maxPayload > 0 && this.#maxPayload < source.maxBytes) limitMessages(socket, this.#maxPayload)
+    this.#maxBytes = this.#maxPayload === 0 ? source.maxBytes : Math.min(source.maxBytes, this.#maxPayload)
+    limitMessages(socket, this.#maxBytes)
     this.#timer = setTimeout(() => this.#onDeadline(), source.timeout).unref()
     guard(socket, this)
   }
@@ -125,7 +133,7 @@ class FirstMessage implements SocketGuard {
 
   shutDown (): void {
     this.#leave()
-    this.#waiting.socket.close(GOING_AWAY, 'shutdown')
+    this.#close(GOING_AWAY, 'shutdown')
   }
 
   terminate (): void {
@@ -151,6 +159,7 @@ class FirstMessage implements SocketGuard {
   }
 
   #onDeadline (): void {
+    if (this.#isLeaving) return this.terminate()
     this.#settle(this.#state === 'waiting'
       ? new WsAuthError('WS_AUTH_TIMEOUT')
       : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the verification took longer than token.message.timeout') }))
@@ -160,9 +169,17 @@ class FirstMessage implements SocketGuard {
     if (this.#state === 'settled') return
     const verdict = refusal ?? this.#refusalOfLimit()
     const attempt = this.#attempt
+    if (verdict === null && this.#isLeaving) return this.terminate()
+    // Only who was refused is not waited for any more.
+    if (verdict === null) this.#attempt = null
     this.#leave()
     if (verdict !== null) this.#refuse(verdict, attempt)
     else this.#accept(attempt as Authentication)
+  }
+
+  /** Whether the other side has closed its half, and ours is not closed yet: who does not read could keep it for ever. */
+  get #isLeaving (): boolean {
+    return this.#waiting.socket.readyState !== WebSocket.OPEN
   }
 
   #refusalOfLimit (): WsAuthError | null {
@@ -185,15 +202,22 @@ class FirstMessage implements SocketGuard {
   }
 
   #refuse (refusal: WsAuthError, attempt: Authentication | null): void {
-    const { socket, request, route, startedAt } = this.#waiting
+    const { request, route, startedAt } = this.#waiting
     const { close } = wsAuthErrors[refusal.code]
     this.#kept = []
     this.#parts.audit.refused(request, refusal, attempt, Math.max(Date.now() - startedAt, 0), false)
     this.#parts.setUser(request, null)
     // A refusal of `verify` that has no close code is none that a client could be told.
     const { kind, reason } = close ?? UNAVAILABLE
+    this.#close(route.closeCodes[kind], reason)
+  }
+
+  /** The answer to it has to be read, and nothing long before it. */
+  #close (code: number, reason: string): void {
+    const { socket } = this.#waiting
+    limitMessages(socket, this.#maxBytes)
     socket.resume()
-    socket.close(route.closeCodes[kind], reason)
+    socket.close(code, reason)
   }
 
   /** The handler is called within this turn: what the client sends next is not read before. */
@@ -202,11 +226,72 @@ class FirstMessage implements SocketGuard {
     this.#onGone()
     this.#parts.setUser(request, attempt.user)
     const connection = this.#parts.life.open(socket, request, attempt, route, startedAt)
+    socket.resume()
     if (connection.isEnded) return
     socket.send(authOk(attempt.expiresAt))
-    socket.resume()
     onOpen()
-    for (const [data, isBinary] of this.#kept) socket.emit('message', data, isBinary)
+    new Backlog(socket, connection, this.#kept).handOn()
+  }
+}
+
+/**
+ * The messages behind the first. A handler that pauses its socket until it is ready may do so in the middle of what came
+ * in one chunk, where ws would go on: then they are kept in the connection's place until it resumes, with what follows.
+ */
+class Backlog implements SocketGuard {
+  readonly #socket: GuardedSocket
+  readonly #connection: SocketConnection
+  readonly #kept: Message[]
+
+  constructor (socket: GuardedSocket, connection: SocketConnection, kept: Message[]) {
+    this.#socket = socket
+    this.#connection = connection
+    this.#kept = kept
+  }
+
+  /** Emits them while the app reads, and goes on once it reads again. */
+  handOn (): void {
+    const socket = this.#socket
+    guard(socket, this.#connection)
+    for (let next = this.#next(); next !== undefined; next = this.#next()) socket.emit('message', ...next)
+    if (socket.isPaused && !this.#connection.isEnded) this.#hold()
+  }
+
+  admitMessage (...message: Message): boolean {
+    this.#kept.push(message)
+    return false
+  }
+
+  admitControl (): boolean {
+    return this.#connection.admitControl()
+  }
+
+  admitError (): boolean {
+    return this.#connection.admitError()
+  }
+
+  onClosing (by: Closer): void {
+    this.#connection.onClosing(by)
+  }
+
+  onClosed (): void {
+    this.#connection.onClosed()
+  }
+
+  #next (): Message | undefined {
+    return this.#socket.isPaused ? undefined : this.#kept.shift()
+  }
+
+  /** What the app does after it has resumed, in the same turn, is done before. */
+  #hold (): void {
+    const socket = this.#socket
+    guard(socket, this)
+    const { resume } = socket
+    socket.resume = () => {
+      socket.resume = resume
+      socket.resume()
+      process.nextTick(() => this.handOn())
+    }
   }
 }
 

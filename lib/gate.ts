@@ -112,8 +112,8 @@ export class Gate {
     return new Promise((resolve, reject) => {
       const onOpen = (): void => {
         server.clients.add(socket)
-        server.emit('connection', socket, request.raw)
         try {
+          server.emit('connection', socket, request.raw)
           resolve(run())
         } catch (error) {
           reject(error)
@@ -212,7 +212,6 @@ export class Gate {
     if (refusal.cause === OTHER_VERSION) reply.header('sec-websocket-version', '13')
     if (upgrade !== null || refusal.cause instanceof DeadlineError) reply.header('connection', 'close')
     done(refusal)
-    upgrade?.onAnswer()
   }
 }
 

@@ -11,6 +11,8 @@ import { inSlices } from './slices'
  * @returns how to stop it
  */
 export function startHeartbeat (connections: Connections, interval: number): () => void {
-  const timer = setInterval(() => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), () => {}), interval).unref()
+  const beat = (): void => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), () => {})
+  // Where the loop was blocked, what came meanwhile is read before an immediate runs, but after a timer.
+  const timer = setInterval(() => { setImmediate(beat) }, interval).unref()
   return () => clearInterval(timer)
 }

@@ -9,8 +9,8 @@
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 
-/** Who began to close a socket: the app, the other side with a close frame, or ws, over what the other side sent. */
-export type Closer = 'app' | 'client' | 'error'
+/** Who began to close a socket: the app, the other side with a close frame or without, or ws, over what the other side sent. */
+export type Closer = 'app' | 'client' | 'lost' | 'error'
 
 /** What decides over the events of a socket. */
 export interface SocketGuard {
@@ -30,6 +30,8 @@ const kGuard = Symbol('fastify-ws-auth.guard')
 
 interface Internals {
   readonly _closeFrameReceived: boolean
+  readonly _closeTimeout: number
+  _closeTimer: NodeJS.Timeout | null
   readonly _receiver: { _maxPayload: number, readonly _errored: boolean }
 }
 
@@ -62,6 +64,7 @@ export function guardedSocketClass (Base: typeof WebSocket = WebSocket): typeof 
       const isOpen = this.readyState === WebSocket.OPEN
       super.close(code, reason)
       if (isOpen) this[kGuard]?.onClosing(closerOf(this))
+      else if (this[kGuard] !== null) limitFarewell(this, this[kGuard])
     }
 
     override terminate (): void {
@@ -87,6 +90,17 @@ function closerOf (socket: WebSocket): Closer {
   const { _closeFrameReceived: isAnswer, _receiver: receiver } = socket as unknown as Internals
   if (isAnswer) return 'client'
   return receiver._errored ? 'error' : 'app'
+}
+
+/**
+ * The other side has closed its half without a close frame: ws sends what is left to be sent, and has no deadline for one
+ * that does not read it.
+ */
+function limitFarewell (socket: WebSocket, by: SocketGuard): void {
+  const internals = socket as unknown as Internals
+  if (socket.readyState !== WebSocket.CLOSING || internals._closeTimer !== null) return
+  internals._closeTimer = setTimeout(() => socket.terminate(), internals._closeTimeout).unref()
+  by.onClosing('lost')
 }
 
 /**

@@ -151,9 +151,10 @@ function askByRequest (app: FastifyInstance, jwt: JWT, method: string): Ask {
   const { decoratorName } = jwt.options as unknown as { decoratorName: string }
   const { extractToken, onlyCookie } = jwt.options.verify as { extractToken?: unknown, onlyCookie?: boolean }
   const call = (request: FastifyRequest, options: object | undefined): unknown => answerOf((callback) => {
+    const decorated = request as unknown as Record<string, unknown>
+    const restore = restorer(request, decorated[decoratorName]);
     (request as unknown as Record<string, JwtVerify>)[method]?.(options, (error, user) => {
-      // It has set the user, of whom nobody knows yet whether they may connect, or renew.
-      (request as unknown as Record<string, unknown>)[decoratorName] = request.wsAuth?.user ?? null
+      decorated[decoratorName] = restore()
       callback(error, user)
     })
   })
@@ -171,6 +172,18 @@ function askByRequest (app: FastifyInstance, jwt: JWT, method: string): Ask {
       if (authorization === undefined) delete headers.authorization
       else headers.authorization = authorization
     }
+  }
+}
+
+/**
+ * @fastify/jwt sets the user, of whom nobody knows yet whether they may connect, or renew. Answers with who is to be put
+ * back: whoever it was, also where the app had set that, or the user of another renewal that was accepted meanwhile.
+ */
+function restorer (request: FastifyRequest, before: unknown): () => unknown {
+  const present = request.wsAuth?.user
+  return () => {
+    const user = request.wsAuth?.user
+    return user !== undefined && user === present ? before : user ?? null
   }
 }
 

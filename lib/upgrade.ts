@@ -77,6 +77,7 @@ export class Upgrade {
     this.#timer = setTimeout(endAtDeadline, timeout, this).unref()
     request[kUpgrade] = this
     open.pending.add(this)
+    if (!(socket instanceof Socket)) onFirstWrite(socket, () => this.#onAnswer())
   }
 
   /** Whether an answer has been begun. */
@@ -117,11 +118,6 @@ export class Upgrade {
     this.#timer = setTimeout(destroy, timeout, this.socket).unref()
   }
 
-  /** It has an answer. A socket that is none (`injectWS`) is not ended by whoever writes it. */
-  onAnswer (): void {
-    if (!(this.socket instanceof Socket)) this.destroyIn(FLUSH_TIMEOUT)
-  }
-
   /**
    * Notices a client that leaves while somebody takes time over the answer. A server's sockets stay half open, and nobody
    * reads this one, so without it a FIN is seen by nobody. Frames that the client sent too early are left for ws.
@@ -139,6 +135,11 @@ export class Upgrade {
     const { onEnd } = this
     this.onEnd = null
     onEnd?.('gone')
+  }
+
+  /** A socket that is none (`injectWS`) is not ended by whoever answers, be it this package or a hook of the app. */
+  #onAnswer (): void {
+    if (this.#open.pending.has(this)) this.destroyIn(FLUSH_TIMEOUT)
   }
 
   #release (): void {
@@ -231,6 +232,15 @@ function dropBody ({ headers }: IncomingMessage): void {
   delete headers['content-length']
   delete headers['transfer-encoding']
   delete headers['content-type']
+}
+
+function onFirstWrite (socket: Duplex, call: () => void): void {
+  const { write } = socket
+  socket.write = (...args: unknown[]): boolean => {
+    socket.write = write
+    call()
+    return Reflect.apply(write, socket, args)
+  }
 }
 
 /** Zero where the socket is none (`injectWS`). */

@@ -5,20 +5,26 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { WebSocket } from 'ws'
 import { reasonToSkip, startBrowser } from './helpers/browser'
 import { buildExample, runExample, startExample } from './helpers/example'
+import type { RunningExample } from './helpers/example'
 
 const SECRET = 'a secret of the tests, and long enough'
+/** How long a connection outlives its token in the example, and how late it may be closed, in milliseconds. */
+const GRACE = 2000
+const SWEEP = 1000
+const TIMEOUT = 20_000
 const PASSWORDS = { ann: 'tea-for-two', bea: 'keys-to-all' }
 
 interface Profile { user: { name: string, roles: string[] }, token: string }
 
-function post (url: string, body: string): Promise<Response> {
-  return fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+function post (url: string, body: string, headers: Record<string, string> = {}): Promise<Response> {
+  return fetch(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body })
 }
 
 function logIn (url: string, name: string, password: string): Promise<Response> {
@@ -38,9 +44,43 @@ function connect (url: string, cookie: string): WebSocket {
   return new WebSocket(`${url.replace('http', 'ws')}/members`, { headers: { cookie } })
 }
 
-t.before(buildExample)
+async function tokenOf (url: string, cookie: string, lifetime?: number): Promise<string> {
+  return (await (await post(`${url}/token`, JSON.stringify({ lifetime }), { cookie })).json() as Profile).token
+}
 
-t.test('on the terminal', async (t) => {
+/** What can be read in a token by anybody. */
+function claimsOf (token: string): { iat: number, exp: number, sub: string, use: string } {
+  return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as ReturnType<typeof claimsOf>
+}
+
+async function closeOf (socket: WebSocket): Promise<string> {
+  const [code, reason] = await once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) })
+  return `${code} ${reason}`
+}
+
+/** What a socket receives from now on. */
+function framesOf (socket: WebSocket): string[] {
+  const frames: string[] = []
+  socket.on('message', (data) => frames.push(String(data)))
+  return frames
+}
+
+/** Says something, and waits until the server has handed it on: whatever was said before has come by then. */
+async function echoed (socket: WebSocket, frames = framesOf(socket)): Promise<void> {
+  socket.send('{"type":"say","text":"still here"}')
+  await received(socket, frames, 'still here')
+}
+
+/** Resolves when so many frames with a text have come. */
+async function received (socket: WebSocket, frames: string[], text: string, count = 1): Promise<void> {
+  const signal = AbortSignal.timeout(TIMEOUT)
+  while (frames.filter((frame) => frame.includes(text)).length < count) await once(socket, 'message', { signal })
+}
+
+t.before(buildExample)
+t.jobs = 3
+
+t.test('on the terminal', { buffered: true }, async (t) => {
   t.test('--demo shows each way in and each refusal, and exits with 0', async (t) => {
     const { code, stdout, stderr } = await runExample('--demo')
     t.equal(code, 0)
@@ -54,7 +94,18 @@ t.test('on the terminal', async (t) => {
     t.match(stdout, /400 WS_AUTH_TOKEN_AMBIGUOUS +3000 token_ambiguous/)
     t.match(stdout, /403 WS_AUTH_FORBIDDEN +3003 forbidden/)
     t.match(stdout, /403 WS_AUTH_ORIGIN_FORBIDDEN +3003 origin_forbidden/)
-    t.match(stdout, /ann +closed +3000 logged_out/)
+    t.match(stdout, /ann +closed 3000 logged_out +3 connections/)
+    t.match(stdout, /first message +open \/members\/first-message as ann/)
+    t.match(stdout, /told to renew +auth\.renew, auth\.ok +until/)
+    t.match(stdout, /renewed with less +auth\.error WS_AUTH_TOKEN_INVALID/)
+    t.match(stdout, /not renewed +closed 3000 token_expired/)
+    t.match(stdout, /no first message +closed 3008 auth_timeout/)
+    t.match(stdout, /the oldest +closed 3003 connection_replaced/)
+    t.match(stdout, /renewed +1$/m)
+    t.match(stdout, /refused +WS_AUTH_TIMEOUT +1$/m)
+    t.match(stdout, /closed +token_expired +1$/m)
+    t.match(stdout, /bea +closed 1001 shutdown/)
+    t.notMatch(stdout, /eyJ/, 'no token is shown')
     t.notOk(stdout.includes('\u001B'), 'no colours where nobody sees them')
   })
 
@@ -74,16 +125,17 @@ t.test('on the terminal', async (t) => {
     t.match(wrong.stderr, /^the port must be a number from 0 to 65535, not many\n$/)
   })
 
-  t.test('ends with 0 when it is told to, with connections open', async (t) => {
+  t.test('ends with 0 when it is told to, with connections open, which are told so', async (t) => {
     const example = await startExample(t)
     const socket = connect(example.url, await cookieOf(example.url, 'ann'))
     await once(socket, 'message')
-    const [code] = await Promise.all([example.stop(), once(socket, 'close')])
+    const [code, close] = await Promise.all([example.stop(), closeOf(socket)])
     t.equal(code, 0)
+    t.equal(close, '1001 shutdown')
   })
 })
 
-t.test('over HTTP', async (t) => {
+t.test('over HTTP', { buffered: true }, async (t) => {
   const { url } = await startExample(t)
 
   t.test('a login sets a cookie that no script can read, and answers with a token', async (t) => {
@@ -95,11 +147,42 @@ t.test('over HTTP', async (t) => {
     t.match(token, /^[\w-]+\.[\w-]+\.[\w-]+$/)
   })
 
+  t.test('a token lives as long as is asked for, and no longer than five minutes', async (t) => {
+    const cookie = await cookieOf(url, 'ann')
+    for (const [lifetime, expected] of [[undefined, 300], [1, 1], [60, 60], [300, 300]] as const) {
+      const { iat, exp, sub, use } = claimsOf(await tokenOf(url, cookie, lifetime))
+      t.same({ seconds: exp - iat, sub, use }, { seconds: expected, sub: 'ann', use: 'connection' })
+    }
+    const response = await post(`${url}/login`, JSON.stringify({ name: 'ann', password: PASSWORDS.ann, lifetime: 7 }))
+    const { iat, exp } = claimsOf((await response.json() as Profile).token)
+    t.equal(exp - iat, 7)
+    for (const lifetime of [0, -1, 301, 1.5, 'long']) {
+      t.equal((await post(`${url}/token`, JSON.stringify({ lifetime }), { cookie })).status, 400, JSON.stringify(lifetime))
+    }
+  })
+
+  t.test('a page of another origin gets no token, no login and no log out, though the cookie is sent along', async (t) => {
+    const cookie = await cookieOf(url, 'ann')
+    const login = JSON.stringify({ name: 'ann', password: PASSWORDS.ann })
+    for (const origin of ['http://evil.example', 'http://127.0.0.1:1', 'null', `${url}.evil.example`, url.replace('http', 'https')]) {
+      for (const [path, body] of [['/token', '{}'], ['/login', login], ['/logout', '{}']] as const) {
+        const response = await post(url + path, body, { cookie, origin })
+        t.equal(response.status, 403, `${path} from ${origin}`)
+        t.same(response.headers.getSetCookie(), [])
+      }
+    }
+    t.equal((await post(`${url}/token`, '{}', { cookie, origin: url })).status, 200)
+  })
+
   t.test('behind HTTPS the cookie is Secure and has the prefix __Host-', async (t) => {
     const { url } = await startExample(t, { env: { HTTPS: '1' } })
     const response = await logIn(url, 'ann', PASSWORDS.ann)
     t.match(response.headers.getSetCookie(), [/^__Host-chat_token=[^;]+; Max-Age=28800; Path=\/; HttpOnly; Secure; SameSite=Strict$/])
-    t.equal((await fetch(`${url}/me`, { headers: { cookie: await cookieOf(url, 'ann') } })).status, 200)
+    const cookie = await cookieOf(url, 'ann')
+    t.equal((await fetch(`${url}/me`, { headers: { cookie } })).status, 200)
+    const headers = { cookie, 'x-forwarded-host': 'chat.example', 'x-forwarded-proto': 'https' }
+    t.equal((await post(`${url}/token`, '{}', { ...headers, origin: 'https://chat.example' })).status, 200)
+    t.equal((await post(`${url}/token`, '{}', { ...headers, origin: 'http://chat.example' })).status, 403)
   })
 
   t.test('a wrong password and an unknown name get the same plain answer', async (t) => {
@@ -133,12 +216,15 @@ t.test('over HTTP', async (t) => {
         t.equal(await messageOf(response), 'Please log in')
       }
     }
+    t.equal((await post(`${url}/token`, '{}')).status, 401)
   })
 
-  t.test('a token for a handshake is not good for getting the next one', async (t) => {
+  t.test('a token for a connection is not good for getting the next one', async (t) => {
     const { token } = await (await logIn(url, 'ann', PASSWORDS.ann)).json() as Profile
     t.equal((await fetch(`${url}/me`, { headers: { authorization: `Bearer ${token}` } })).status, 401)
     t.equal((await fetch(`${url}/me`, { headers: { cookie: `chat_token=${token}` } })).status, 401)
+    t.equal((await post(`${url}/token`, '{}', { cookie: `chat_token=${token}` })).status, 401)
+    t.equal((await post(`${url}/token`, '{}', { authorization: `Bearer ${token}` })).status, 401)
   })
 
   t.test('a member sees their own connections, an admin all of them', async (t) => {
@@ -146,12 +232,13 @@ t.test('over HTTP', async (t) => {
     const cookies = { ann: await cookieOf(url, 'ann'), bea: await cookieOf(url, 'bea') }
     const sockets = [connect(url, cookies.ann), connect(url, cookies.bea)]
     await Promise.all(sockets.map((socket) => once(socket, 'message')))
-    const namesFor = async (cookie: string): Promise<string[]> => {
-      const connections = await (await fetch(`${url}/connections`, { headers: { cookie } })).json() as Array<{ name: string }>
-      return connections.map(({ name }) => name).sort()
+    const viewOf = async (cookie: string): Promise<{ names: string[], stats: unknown }> => {
+      const { connections, stats } = await (await fetch(`${url}/connections`, { headers: { cookie } })).json() as { connections: Array<{ name: string }>, stats: unknown }
+      return { names: connections.map(({ name }) => name).sort(), stats }
     }
-    t.same(await namesFor(cookies.ann), ['ann'])
-    t.same(await namesFor(cookies.bea), ['ann', 'bea'])
+    t.same(await viewOf(cookies.ann), { names: ['ann'], stats: null })
+    const stats = { connections: 2, pending: 0, accepted: 2, renewed: 0, refused: {}, closed: {} }
+    t.same(await viewOf(cookies.bea), { names: ['ann', 'bea'], stats })
     for (const socket of sockets) socket.terminate()
   })
 
@@ -199,7 +286,7 @@ t.test('over HTTP', async (t) => {
   })
 })
 
-t.test('over a WebSocket', async (t) => {
+t.test('over a WebSocket', { buffered: true }, async (t) => {
   const { url } = await startExample(t)
 
   t.test('a frame that is none of ours is answered with an error, and the connection stays', async (t) => {
@@ -225,10 +312,163 @@ t.test('over a WebSocket', async (t) => {
   })
 })
 
+t.test('the life of a connection', { buffered: true }, async (t) => {
+  t.jobs = 4
+
+  t.test('the page of an admin is told what is decided, and of no token', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const cookies = { ann: await cookieOf(url, 'ann'), bea: await cookieOf(url, 'bea') }
+    const member = connect(url, cookies.ann)
+    const admin = new WebSocket(`${url.replace('http', 'ws')}/admins`, { headers: { cookie: cookies.bea } })
+    const frames = { ann: framesOf(member), bea: framesOf(admin) }
+    await Promise.all([received(member, frames.ann, 'online'), received(admin, frames.bea, 'online')])
+
+    const refused = new WebSocket(`${url.replace('http', 'ws')}/members?token=a.b.c`, { origin: url })
+    t.equal(await closeOf(refused), '3000 token_invalid')
+    const accepted = new WebSocket(`${url.replace('http', 'ws')}/members`, ['bearer', await tokenOf(url, cookies.ann)])
+    const answers = framesOf(accepted)
+    await received(accepted, answers, 'welcome')
+    accepted.send(JSON.stringify({ type: 'auth', token: await tokenOf(url, cookies.ann) }))
+    await received(accepted, answers, 'auth.ok')
+    accepted.close(1000)
+    await received(admin, frames.bea, '"event":"closed"')
+
+    const events = frames.bea.map((frame) => JSON.parse(frame) as { type: string, event: { event: string, code: string | null, sub: string | null, source: string, route: string } })
+      .filter(({ type }) => type === 'event').map(({ event: { event, code, sub, source, route } }) => [event, code, sub, source, route].join(' '))
+      .filter((event) => !event.includes('cookie'))
+    t.same(events, [
+      'refused WS_AUTH_TOKEN_INVALID  query /members',
+      'accepted  ann subprotocol /members',
+      'renewed  ann subprotocol /members',
+      'closed  ann subprotocol /members'
+    ])
+    t.notMatch(frames.bea.join(''), /eyJ|a\.b\.c/)
+    t.notMatch(frames.ann.join(''), /"type":"event"/)
+    member.terminate()
+    admin.terminate()
+  })
+
+  t.test('the eleventh connection of a user closes the first, and nobody else\'s', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const [ann, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
+    const other = connect(url, bea)
+    await once(other, 'message')
+    const sockets: WebSocket[] = []
+    const closes: string[] = []
+    for (let i = 0; i < 11; i++) {
+      const socket = connect(url, ann)
+      socket.once('close', (code, reason) => closes.push(`${i}: ${code} ${reason}`))
+      sockets.push(socket)
+      await once(socket, 'message')
+    }
+    const [first, second, ...rest] = sockets as [WebSocket, WebSocket, ...WebSocket[]]
+    if (first.readyState !== WebSocket.CLOSED) await closeOf(first)
+    await echoed(second)
+    t.same(closes, ['0: 3003 connection_replaced'])
+    t.equal(other.readyState, WebSocket.OPEN)
+    for (const socket of [second, ...rest, other]) socket.terminate()
+  })
+
+  t.test('whoever has a lot refused does not flood the admins', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const admin = new WebSocket(`${url.replace('http', 'ws')}/admins`, { headers: { cookie: await cookieOf(url, 'bea') } })
+    const told = framesOf(admin)
+    const member = connect(url, await cookieOf(url, 'ann'))
+    const answers = framesOf(member)
+    await Promise.all([received(admin, told, 'online'), received(member, answers, 'online')])
+    for (let i = 0; i < 60; i++) member.send('{"type":"auth","token":"a.b.c"}')
+    await received(member, answers, 'auth.error', 60)
+    await echoed(admin, told)
+    const events = told.filter((frame) => frame.includes('renewal_refused'))
+    t.ok(events.length > 0 && events.length < 60, `${events.length} events`)
+    member.terminate()
+    admin.terminate()
+  })
+
+  t.test('a first message from another page is not waited for', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/members/first-message`, { origin: 'http://evil.example' })
+    t.equal(await closeOf(socket), '3003 origin_forbidden')
+  })
+
+  t.test('what is said before the first message has logged in closes the connection, and nobody hears it', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const listener = connect(url, await cookieOf(url, 'bea'))
+    const heard = framesOf(listener)
+    await once(listener, 'message')
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/members/first-message`)
+    await once(socket, 'open')
+    socket.send('{"type":"say","text":"who am I?"}')
+    t.equal(await closeOf(socket), '3000 token_invalid')
+    await echoed(listener, heard)
+    t.notMatch(heard.join(''), 'who am I?')
+    listener.terminate()
+  })
+})
+
 t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
   const browser = await startBrowser(t)
+  t.jobs = 4
 
-  t.test('two tabs talk, a reload stays logged in, and a log out is for both', async (t) => {
+  t.test('it logs in with its first message, and its end is counted down to', { buffered: true }, async (t) => {
+    const { page, example } = await openLife(t, browser, 10)
+    await page.click('#life-open')
+    await hasState(page, 'open')
+    const first = await secondsLeft(page)
+    t.ok(first > 0 && first <= 10, `${first} seconds left`)
+    await page.locator('#life-log', { hasText: 'received auth.ok until' }).waitFor()
+    await page.locator('#connections .badge', { hasText: 'message' }).waitFor()
+    while (await secondsLeft(page) >= first) await delay(100)
+
+    // A token that lives longer moves the end, one that lives less is refused and moves nothing.
+    await page.selectOption('#lifetime', '300')
+    await page.click('#life-renew')
+    await page.locator('#life-left', { hasText: '4:' }).waitFor()
+    await page.selectOption('#lifetime', '10')
+    await page.click('#life-renew')
+    await page.locator('#life-log', { hasText: 'auth.error WS_AUTH_TOKEN_INVALID' }).waitFor()
+    t.ok(await secondsLeft(page) > 200)
+    await page.click('#life-close')
+    await hasState(page, 'closed')
+    t.equal(await page.locator('#life-left').textContent(), '–')
+    await assertNoToken(t, example, '"event":"renewal_refused"')
+  })
+
+  t.test('it is closed when it has expired, and not opened again', { buffered: true }, async (t) => {
+    const { page, example } = await openLife(t, browser, 10)
+    await page.uncheck('#auto-renew')
+    await page.click('#life-open')
+    await hasState(page, 'open')
+    await page.locator('#life-log', { hasText: 'received auth.renew' }).waitFor()
+    await page.locator('#life-state', { hasText: '3000 token_expired' }).waitFor()
+    t.match(await page.locator('#life-log').textContent(), /closed 3000 token_expired/)
+    t.equal(await page.locator('#life-open').isDisabled(), false)
+    t.equal(await page.locator('#status').getAttribute('data-state'), 'open', 'the room lives on')
+    await assertNoToken(t, example, '"event":"expired"')
+  })
+
+  t.test('it is renewed when the server says so, and lives past its first end', { buffered: true }, async (t) => {
+    const { page, example } = await openLife(t, browser, 10)
+    await page.click('#life-open')
+    await hasState(page, 'open')
+    const endsAt = Date.now() + await secondsLeft(page) * 1000 + GRACE + SWEEP
+    await page.locator('#life-log li', { hasText: 'received auth.renew' }).waitFor()
+    await page.locator('#life-log li', { hasText: 'received auth.ok' }).nth(1).waitFor()
+    await delay(Math.max(endsAt - Date.now(), 0))
+    await hasState(page, 'open')
+    t.notMatch(await page.locator('#life-log').textContent(), /closed/)
+    await assertNoToken(t, example, '"event":"renewed"')
+  })
+
+  t.test('one that says nothing is closed', { buffered: true }, async (t) => {
+    const { page, example } = await openLife(t, browser, 10)
+    await page.click('#life-silent')
+    await page.locator('#life-state', { hasText: '3008 auth_timeout' }).waitFor()
+    t.match(await page.locator('#life-log').textContent(), /closed 3008 auth_timeout/)
+    await assertNoToken(t, example, '"code":"WS_AUTH_TIMEOUT"')
+  })
+
+  t.test('two tabs talk, a reload stays logged in, and a log out is for both', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const context = await newContext(t, browser)
     const one = await openPage(context, url)
@@ -255,7 +495,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await one.locator('#login').waitFor()
   })
 
-  t.test('each way in is open, and shows what the server knows of it', async (t) => {
+  t.test('each way in is open, and shows what the server knows of it', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
@@ -271,7 +511,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await page.locator('#connections li').count(), 4)
   })
 
-  t.test('each refusal shows its status and its close code', async (t) => {
+  t.test('each refusal shows its status and its close code', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
@@ -291,7 +531,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await page.locator('#status').getAttribute('data-state'), 'open', 'the room has not noticed')
   })
 
-  t.test('the room of the admins is open to an admin and closed to a member', async (t) => {
+  t.test('the room of the admins is open to an admin and closed to a member', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const ann = await openPage(await newContext(t, browser), url)
     const bea = await openPage(await newContext(t, browser), url)
@@ -310,6 +550,93 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await ann.getByText('for admins only').count(), 0)
   })
 
+  t.test('a page of another origin cannot use the cookie, though it is of the same site', { buffered: true }, async (t) => {
+    const example = await startExample(t, { env: { LOG_LEVEL: 'info' } })
+    const context = await newContext(t, browser)
+    await enter(await openPage(context, example.url), 'ann')
+    // SameSite does not look at the port: the browser sends the cookie along.
+    const evil = await startPage(t)
+    const page = await context.newPage()
+    await page.goto(evil)
+    const closed = await page.evaluate((url) => new Promise<{ code: number, reason: string, frames: number }>((resolve) => {
+      let frames = 0
+      const socket = new globalThis.WebSocket(url)
+      socket.onmessage = () => { frames++ }
+      socket.onclose = ({ code, reason }) => resolve({ code, reason, frames })
+    }), `${example.url.replace('http', 'ws')}/members`)
+    t.same(closed, { code: 3003, reason: 'origin_forbidden', frames: 0 })
+    await logged(example, '"code":"WS_AUTH_ORIGIN_FORBIDDEN"')
+    t.notMatch(example.output(), /eyJ/, 'no token is in the log')
+  })
+
+  t.test('the oldest connection gives way to one too many, and is taken back by hand only', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const page = await openPage(await newContext(t, browser), url)
+    await enter(page, 'ann')
+    await page.locator('[data-way=query] .badge[data-state=open]').waitFor()
+    for (let count = 5; count <= 10; count++) {
+      await page.click('#one-more')
+      await page.locator('#connections li').nth(count - 1).waitFor()
+    }
+    t.equal(await page.locator('#status').getAttribute('data-state'), 'open')
+    await page.click('#one-more')
+    await page.locator('#status[data-state=refused]').waitFor()
+    await page.locator('#lost', { hasText: '3003 connection_replaced' }).waitFor()
+    await page.click('#take-back')
+    await isOnline(page)
+    t.equal(await page.locator('#lost').isVisible(), false)
+    await page.locator('[data-way=cookie] .badge', { hasText: '3003 connection_replaced' }).waitFor()
+    t.equal(await page.locator('#connections li').count(), 10)
+  })
+
+  t.test('a page shows that the server was stopped', { buffered: true }, async (t) => {
+    const example = await startExample(t)
+    const page = await openPage(await newContext(t, browser), example.url)
+    await enter(page, 'ann')
+    t.equal(await example.stop(), 0)
+    await page.locator('#status[data-state=waiting]').waitFor()
+    await page.locator('#lost', { hasText: '1001 shutdown' }).waitFor()
+    t.equal(await page.locator('#take-back').isVisible(), false)
+    await page.locator('[data-way=query] .badge', { hasText: '1001 shutdown' }).waitFor()
+  })
+
+  t.test('an admin sees what the server decides and counts, a member does not', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const bea = await openPage(await newContext(t, browser), url)
+    const ann = await openPage(await newContext(t, browser), url)
+    await enter(bea, 'bea')
+    await bea.locator('#stats .badge', { hasText: 'accepted' }).waitFor()
+    await enter(ann, 'ann')
+    await ann.click('[data-refusal=garbage] button')
+    await bea.locator('#events li', { hasText: 'refused WS_AUTH_TOKEN_INVALID /members by subprotocol' }).waitFor()
+    await bea.locator('#stats .badge', { hasText: 'refused WS_AUTH_TOKEN_INVALID 1' }).waitFor()
+    await ann.click('[data-way=query] [data-do=renew]')
+    await bea.locator('#events li', { hasText: 'renewed /members by query as ann' }).waitFor()
+    await bea.locator('#stats .badge', { hasText: 'renewed 1' }).waitFor()
+    t.equal(await ann.locator('#events li, #stats li').count(), 0)
+  })
+
+  t.test('nothing is wider than a screen of 360 pixels', { buffered: true }, async (t) => {
+    const example = await startExample(t)
+    const context = await newContext(t, browser, { width: 360, height: 740 })
+    const page = await openPage(context, example.url)
+    const isTooWide = (): Promise<boolean> => page.locator('html').evaluate((root) => root.scrollWidth > root.clientWidth)
+    t.equal(await isTooWide(), false)
+    await enter(page, 'bea')
+    await say(page, 'w'.repeat(200))
+    await page.click('#try-all')
+    await page.locator('[data-refusal=ambiguous] .result .badge').nth(1).waitFor()
+    await page.click('#life-open')
+    await hasState(page, 'open')
+    await page.locator('#connections li').first().waitFor()
+    await page.locator('#events li').first().waitFor()
+    t.equal(await isTooWide(), false)
+    await example.stop()
+    await page.locator('#lost').waitFor()
+    t.equal(await isTooWide(), false)
+  })
+
+  // One after the other, and after all others: they stop a server, and start another on the port that it had.
   t.test('a page comes back by itself after a restart of the server', async (t) => {
     const env = { JWT_SECRET: SECRET }
     const first = await startExample(t, { env })
@@ -335,47 +662,17 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await page.locator('#login-error').textContent(), 'You have been logged out. Please log in again.')
     await enter(page, 'ann')
   })
-
-  t.test('a page of another origin cannot use the cookie, though it is of the same site', async (t) => {
-    const example = await startExample(t, { env: { LOG_LEVEL: 'info' } })
-    const context = await newContext(t, browser)
-    await enter(await openPage(context, example.url), 'ann')
-    // SameSite does not look at the port: the browser sends the cookie along.
-    const evil = await startPage(t)
-    const page = await context.newPage()
-    await page.goto(evil)
-    const closed = await page.evaluate((url) => new Promise<{ code: number, reason: string, frames: number }>((resolve) => {
-      let frames = 0
-      const socket = new globalThis.WebSocket(url)
-      socket.onmessage = () => { frames++ }
-      socket.onclose = ({ code, reason }) => resolve({ code, reason, frames })
-    }), `${example.url.replace('http', 'ws')}/members`)
-    t.same(closed, { code: 3003, reason: 'origin_forbidden', frames: 0 })
-    t.match(example.output(), /"code":"WS_AUTH_ORIGIN_FORBIDDEN"/)
-    t.notMatch(example.output(), /eyJ/, 'no token is in the log')
-  })
-
-  t.test('nothing is wider than a screen of 360 pixels', async (t) => {
-    const { url } = await startExample(t)
-    const context = await newContext(t, browser, { width: 360, height: 740 })
-    const page = await openPage(context, url)
-    const isTooWide = (): Promise<boolean> => page.locator('html').evaluate((root) => root.scrollWidth > root.clientWidth)
-    t.equal(await isTooWide(), false)
-    await enter(page, 'bea')
-    await say(page, 'w'.repeat(200))
-    await page.click('#try-all')
-    await page.locator('[data-refusal=ambiguous] .result .badge').nth(1).waitFor()
-    await page.locator('#connections li').first().waitFor()
-    t.equal(await isTooWide(), false)
-  })
 })
+
+/** What a browser says of answers that a page gets: none of it is about the page. */
+const EXPECTED = /^(?:Failed to load resource: |WebSocket connection to \S+ failed: )/
 
 /** A context is a browser of its own: no cookie is shared. A page that throws, or breaks its policy, fails the test. */
 async function newContext (t: Test, browser: Browser, viewport = { width: 1280, height: 800 }): Promise<BrowserContext> {
   const context = await browser.newContext({ viewport })
   context.setDefaultTimeout(20_000)
   context.on('weberror', (error) => t.fail(`the page threw ${error.error()}`))
-  context.on('console', (message) => { if (/Content Security Policy/.test(message.text())) t.fail(message.text()) })
+  context.on('console', (message) => { if (message.type() === 'error' && !EXPECTED.test(message.text())) t.fail(message.text()) })
   t.teardown(() => context.close())
   return context
 }
@@ -404,6 +701,39 @@ async function isOnline (page: Page): Promise<void> {
 async function say (page: Page, text: string): Promise<void> {
   await page.getByLabel('Message', { exact: true }).fill(text)
   await page.click('#composer button')
+}
+
+/** The page of ann on a server of her own that logs everything, with tokens of so many seconds. */
+async function openLife (t: Test, browser: Browser, lifetime: number): Promise<{ page: Page, example: RunningExample }> {
+  const example = await startExample(t, { env: { LOG_LEVEL: 'info' } })
+  const page = await openPage(await newContext(t, browser), example.url)
+  await enter(page, 'ann')
+  await page.selectOption('#lifetime', String(lifetime))
+  return { page, example }
+}
+
+/** What a process prints comes through a pipe, in its own time. */
+async function logged (example: RunningExample, text: string): Promise<void> {
+  const deadline = Date.now() + TIMEOUT
+  while (!example.output().includes(text)) {
+    if (Date.now() > deadline) throw new Error(`not in the log: ${text}`)
+    await delay(50)
+  }
+}
+
+/** @param text what is logged last */
+async function assertNoToken (t: Test, example: RunningExample, text: string): Promise<void> {
+  await logged(example, text)
+  t.notMatch(example.output(), /eyJ/, 'no token is in the log')
+}
+
+async function hasState (page: Page, state: string): Promise<void> {
+  await page.locator(`#life-state[data-state=${state}]`).waitFor()
+}
+
+async function secondsLeft (page: Page): Promise<number> {
+  const [minutes, seconds] = (await page.locator('#life-left').textContent() ?? '').split(':')
+  return Number(minutes) * 60 + parseInt(seconds ?? '')
 }
 
 /** An empty page on another port. */

@@ -1,6 +1,6 @@
 // @ts-check
 /*
- * The servers that are compared. Each is what its user would write: the same two routes, and what guards them.
+ * The servers that are compared. Each is what its user would write: the same routes, and what guards them.
  */
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
@@ -15,6 +15,7 @@ import fastifyWebsocket from '@fastify/websocket'
  * @property {import('./tokens.mjs').Algorithm} algorithm
  * @property {import('./tokens.mjs').Keys} keys
  * @property {string} dist the build of fastify-ws-auth
+ * @property {Record<string, unknown>} options further options of fastify-ws-auth
  */
 
 /** @typedef {import('fastify').FastifyInstance} App */
@@ -29,6 +30,9 @@ const guards = {
     await app.register(fastifyWebsocket)
     app.addHook('preValidation', async (request) => { await request.jwtVerify() })
   },
+
+  /** The same, and what one writes to close connections when their tokens expire: see `closeAtExpiry`. */
+  hookAndTimer: (/** @type {App} */ app, /** @type {ServerSpec} */ spec) => guards.hook(app, spec),
 
   /** The least that a verification by @fastify/jwt can cost: no promise, one way to bring the token, no 401 of its own. */
   verifyOnly: async (/** @type {App} */ app, /** @type {ServerSpec} */ spec) => {
@@ -46,12 +50,12 @@ const guards = {
 
   /** fastify-ws-auth as in its README. */
   plugin: (/** @type {App} */ app, /** @type {ServerSpec} */ spec) =>
-    app.register(loadPlugin(spec.dist), { jwt: jwtOptions(spec) }),
+    app.register(loadPlugin(spec.dist), { ...spec.options, jwt: jwtOptions(spec) }),
 
   /** fastify-ws-auth in an app that registered @fastify/jwt itself. */
   pluginWithAppJwt: async (/** @type {App} */ app, /** @type {ServerSpec} */ spec) => {
     await app.register(fastifyJwt, jwtOptions(spec))
-    await app.register(loadPlugin(spec.dist), {})
+    await app.register(loadPlugin(spec.dist), spec.options)
   }
 }
 
@@ -73,8 +77,23 @@ function loadPlugin (dist) {
  */
 export async function setUp (app, spec) {
   await guards[spec.guard](app, spec)
-  app.get('/chat', { websocket: true }, () => {})
+  app.get('/chat', { websocket: true }, spec.guard === 'hookAndTimer' ? closeAtExpiry : () => {})
   app.get('/who', { websocket: true }, (socket, request) => {
     socket.send(/** @type {{ sub?: string } | undefined} */ (request.user)?.sub ?? 'nobody')
   })
+  app.get('/echo', { websocket: true }, (socket) => {
+    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }))
+  })
+}
+
+/**
+ * A timer for each connection, cleared when it has gone.
+ *
+ * @param {import('@fastify/websocket').WebSocket} socket
+ * @param {import('fastify').FastifyRequest} request
+ */
+function closeAtExpiry (socket, request) {
+  const { exp } = /** @type {{ exp: number }} */ (request.user)
+  const timer = setTimeout(() => socket.close(3000, 'token_expired'), exp * 1000 - Date.now())
+  socket.on('close', () => clearTimeout(timer))
 }

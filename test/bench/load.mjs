@@ -1,7 +1,7 @@
 // @ts-check
 /*
- * The load: opening handshakes written by hand on raw sockets, as little work as possible for each, so that one process
- * can keep a server on another core busy.
+ * The load of handshakes: written by hand on raw sockets, as little work as possible for each, so that one process can keep
+ * a server on another core busy.
  */
 import { createConnection } from 'node:net'
 
@@ -56,8 +56,10 @@ export async function makeHandshakes ({ port, request, status, count, concurrenc
 /**
  * Keeps this process from ever waiting for something to do. One that sleeps is woken by whoever sends to it, which costs
  * the writing server 20 us on a virtual machine; and the slower the server, the more often everybody waits for it.
+ *
+ * @returns {() => void} lets it sleep again
  */
-function stayAwake () {
+export function stayAwake () {
   let turn = setImmediate(again)
   function again () { turn = setImmediate(again) }
   return () => clearImmediate(turn)
@@ -110,35 +112,8 @@ export function inspectHandshake (port, request, expectsText = false) {
   return within(answered, 'an answer')
 }
 
-/**
- * Opens connections that stay open and say nothing.
- *
- * @param {{ port: number, requests: string[], concurrency: number }} what
- * @returns {Promise<() => void>} closes them
- */
-export async function openIdle ({ port, requests, concurrency }) {
-  const sockets = []
-  const queue = requests.values()
-  const work = async () => {
-    for (const request of queue) sockets.push(await openOne(port, request))
-  }
-  await within(Promise.all(Array.from({ length: concurrency }, work)), 'idle connections')
-  return () => sockets.forEach((socket) => socket.destroy())
-}
-
-function openOne (port, request) {
-  return new Promise((resolve, reject) => {
-    const socket = createConnection(port, '127.0.0.1', () => socket.write(request))
-    socket.on('error', reject)
-    socket.once('data', (chunk) => {
-      if (chunk.toString('latin1', 0, 13) === 'HTTP/1.1 101 ') resolve(socket)
-      else reject(new Error(`expected 101, got: ${chunk.toString('latin1', 0, 200)}`))
-    })
-  })
-}
-
 /** @template T @param {Promise<T>} promise @param {string} what @returns {Promise<T>} */
-function within (promise, what) {
+export function within (promise, what) {
   /** @type {NodeJS.Timeout} */
   let timer
   const timeout = new Promise((resolve, reject) => {

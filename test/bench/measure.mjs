@@ -1,110 +1,40 @@
 // @ts-check
 /*
- * The measurements: CPU time per handshake, memory per idle connection, and what the load generator can do at most.
+ * The measurements that compare servers: CPU time per operation, memory per idle connection, and what the load generator
+ * can do at most.
  */
-import { createRequest, inspectHandshake, makeHandshakes, openIdle } from './load.mjs'
+import { createRequest, makeHandshakes } from './load.mjs'
+import { openConnections } from './open-load.mjs'
+import { CONCURRENCY, fail, specOf } from './runner.mjs'
 import { ServerProcess } from './server-process.mjs'
 import { shuffled } from './statistics.mjs'
-import { createToken, withWrongSignature } from './tokens.mjs'
+import { createToken } from './tokens.mjs'
 
-/** @typedef {import('./subjects.mjs').Subject & { isOtherBuild?: boolean }} Subject */
-/** @typedef {{ keys: ReturnType<typeof import('./tokens.mjs').createKeys>, dist: string, otherDist?: string }} Setting */
-
-const CONCURRENCY = 32
-
-/** A server that passed its check, and the request that it will be asked. */
-export class Runner {
-  /** @type {ServerProcess} */
-  #server
-  #request
-  #status
-
-  /**
-   * @param {Subject} subject
-   * @param {Setting} setting
-   */
-  static async start (subject, setting) {
-    const spec = specOf(subject, setting)
-    const server = await ServerProcess.start(spec)
-    const token = createToken(subject.algorithm, spec.keys)
-    await assertGuards(server.port, subject, token)
-    return new Runner(subject, server, subject.token === 'wrong' ? withWrongSignature(token) : token)
-  }
-
-  constructor (subject, server, token) {
-    this.name = subject.name
-    this.#server = server
-    this.#status = subject.status
-    this.#request = createRequest(subject.carrier, token)
-  }
-
-  /** @param {number} count */
-  async makeHandshakes (count) {
-    await makeHandshakes({ port: this.#server.port, request: this.#request, status: this.#status, count, concurrency: CONCURRENCY })
-  }
-
-  /** @param {number} count @returns {Promise<number>} the server's CPU time per handshake and its close, in microseconds */
-  async measure (count) {
-    await this.#server.ask('begin')
-    await this.makeHandshakes(count)
-    const { user, system } = await this.#server.ask('end')
-    return (user + system) / count
-  }
-
-  /** @param {number} count @returns {Promise<import('node:inspector').Profiler.Profile>} */
-  async profile (count) {
-    await this.#server.ask('beginProfile')
-    await this.makeHandshakes(count)
-    return this.#server.ask('endProfile')
-  }
-
-  async stop () {
-    await this.#server.stop()
-  }
-}
-
-/** @param {Subject} subject @param {Setting} setting @returns {import('./contenders.mjs').ServerSpec} */
-function specOf ({ guard, algorithm, isOtherBuild }, { keys, dist, otherDist }) {
-  return { guard, algorithm, keys: keys[algorithm], dist: isOtherBuild === true ? otherDist ?? dist : dist }
-}
-
-/** That a server does what it is measured for: the right user with a right token, 401 without. */
-async function assertGuards (port, { name, guard, carrier }, token) {
-  const by = carrier === 'none' ? 'header' : carrier
-  const right = await inspectHandshake(port, createRequest(by, token, '/who'), true)
-  const sub = guard === 'none' ? 'nobody' : 'user-1'
-  if (right.status !== 101 || right.text !== sub) fail(`${name} answers a right token with ${right.status} for "${right.text}"`)
-  if (guard === 'none') return
-  for (const request of [createRequest(by, withWrongSignature(token)), createRequest('none', '')]) {
-    const { status } = await inspectHandshake(port, request)
-    if (status !== 401) fail(`${name} answers ${status} where it should answer 401`)
-  }
-}
-
-/** @returns {never} */
-function fail (message) {
-  throw new Error(message)
-}
+/** @typedef {import('./runner.mjs').Subject} Subject */
+/** @typedef {import('./runner.mjs').Setting} Setting */
+/** @typedef {import('./runner.mjs').Runner} Runner */
 
 /**
  * Rounds in which each subject is measured once, in random order: whatever slows the machine slows all of them. Several
  * sittings, each with processes of its own, because two processes of the same code differ too.
  *
+ * @param {(subject: Subject, setting: Setting) => Promise<Runner>} start
  * @param {Subject[]} subjects
  * @param {Setting} setting
- * @param {{ sittings: number, rounds: number, handshakes: number, warmUp: number }} plan
+ * @param {{ sittings: number, rounds: number, operations: number, warmUp: number }} plan
  * @param {(line: string) => void} say
  */
-export async function measureCpu (subjects, setting, { sittings, rounds, handshakes, warmUp }, say) {
+export async function measureCpu (start, subjects, setting, { sittings, rounds, operations, warmUp }, say) {
   /** @type {Record<string, number[]>} */
   const results = Object.fromEntries(subjects.map(({ name }) => [name, []]))
   for (let sitting = 1; sitting <= sittings; sitting++) {
+    /** @type {Runner[]} */
     const runners = []
     try {
-      for (const subject of subjects) runners.push(await Runner.start(subject, setting))
-      for (const runner of shuffled(runners)) await runner.makeHandshakes(warmUp)
+      for (const subject of subjects) runners.push(await start(subject, setting))
+      for (const runner of shuffled(runners)) await runner.run(warmUp)
       for (let round = 1; round <= rounds; round++) {
-        for (const runner of shuffled(runners)) results[runner.name]?.push(await runner.measure(handshakes))
+        for (const runner of shuffled(runners)) results[runner.name]?.push(await runner.measure(operations))
       }
     } finally {
       for (const runner of runners) await runner.stop()
@@ -149,14 +79,16 @@ async function measureMemoryOnce (subject, setting, connections) {
   const spec = specOf(subject, setting)
   const server = await ServerProcess.start(spec)
   try {
-    const requests = Array.from({ length: connections }, (_, i) => createRequest(subject.carrier, createToken(subject.algorithm, spec.keys, `user-${i}`)))
+    const tokens = Array.from({ length: connections }, (_, i) => createToken(subject.algorithm, spec.keys, `user-${i}`))
+    const requests = tokens.map((token) => createRequest(subject.carrier, token))
+    const first = subject.sendsToken ? tokens.map((token) => JSON.stringify({ type: 'auth', token })) : undefined
     await server.ask('begin')
     await makeHandshakes({ port: server.port, request: requests[0] ?? '', status: 101, count: 1000, concurrency: CONCURRENCY })
     await server.ask('end')
     const before = await server.ask('memory')
-    const close = await openIdle({ port: server.port, requests, concurrency: CONCURRENCY })
+    const sockets = await openConnections({ port: server.port, requests, concurrency: CONCURRENCY, first })
     const after = await server.ask('memory')
-    close()
+    for (const socket of sockets) socket.destroy()
     if (after.connections !== connections) fail(`${subject.name} has ${after.connections} connections, not ${connections}`)
     const perConnection = (what) => (after[what] - before[what]) / connections
     return { heap: perConnection('heapUsed'), external: perConnection('external'), rss: perConnection('rss') }

@@ -1,36 +1,37 @@
 // @ts-check
 /*
- * Where the CPU time of one subject goes: node test/bench/profile.mjs <accepted|refused> <subject> [--against <dist>] [--out <file>]
+ * Where the CPU time of one subject goes: node test/bench/profile.mjs <accepted|refused|echo> <subject> [--against <dist>] [--out <file>]
  * Without garbage collection and native code folded in: what stands at the top is the function that was running.
  */
 import { writeFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { Runner } from './measure.mjs'
+import { EchoRunner, HandshakeRunner } from './runner.mjs'
 import { pinLoad } from './server-process.mjs'
 import { phases } from './subjects.mjs'
 import { createKeys } from './tokens.mjs'
 
-const HANDSHAKES = 20_000
-const WARM_UP = 10_000
+const OPERATIONS = { accepted: 20_000, refused: 20_000, echo: 200_000 }
 
 const { values: flags, positionals: [phase = 'accepted', name = 'C'] } = parseArgs({
   options: { against: { type: 'string' }, out: { type: 'string' } }, allowPositionals: true
 })
 const subject = phases[phase]?.subjects.find((one) => one.name === name)
-if (subject === undefined) throw new Error(`there is no subject "${name}" in "${phase}"`)
+if (subject === undefined || !Object.hasOwn(OPERATIONS, phase)) throw new Error(`there is no subject "${name}" in "${phase}"`)
 
 pinLoad()
 const dist = resolve(flags.against ?? fileURLToPath(new URL('../../dist', import.meta.url)))
-const runner = await Runner.start(subject, { keys: createKeys(), dist })
-await runner.makeHandshakes(WARM_UP)
-const profile = await runner.profile(HANDSHAKES)
+const operations = OPERATIONS[phase]
+const { start } = phase === 'echo' ? EchoRunner : HandshakeRunner
+const runner = await start(subject, { keys: createKeys(), dist })
+await runner.run(operations / 2)
+const profile = await runner.profile(operations)
 await runner.stop()
 if (flags.out !== undefined) writeFileSync(flags.out, JSON.stringify(profile))
 
 const { self, total } = timesOf(profile)
-console.log(`us per handshake, of ${HANDSHAKES} handshakes of "${name}" (${phase})`)
+console.log(`us per operation, of ${operations} operations of "${name}" (${phase})`)
 console.log('\n  self  function')
 print(self, 45)
 console.log('\n total  function of fastify-ws-auth')
@@ -38,7 +39,7 @@ print(new Map([...total].filter(([where]) => where.includes(' dist/'))), 60)
 
 function print (times, count) {
   for (const [where, time] of [...times].sort((a, b) => b[1] - a[1]).slice(0, count)) {
-    console.log(`${(time / HANDSHAKES).toFixed(2).padStart(6)}  ${where}`)
+    console.log(`${(time / operations).toFixed(2).padStart(6)}  ${where}`)
   }
 }
 

@@ -1,10 +1,12 @@
 // @ts-check
 /*
- * The parent's side of `server.mjs`: one child process, asked one thing at a time.
+ * The parent's side of `server.mjs`: one child process, asked one thing at a time. All that is measured runs on a core of
+ * its own.
  */
-import { execFileSync, fork } from 'node:child_process'
+import { execFile, execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 
 const SERVER = fileURLToPath(new URL('server.mjs', import.meta.url))
 const SERVER_CORE = '0'
@@ -27,6 +29,21 @@ function runs (file, args) {
   }
 }
 
+const NODE = [process.execPath, '--expose-gc']
+const [EXEC_PATH = '', ...EXEC_ARGV] = canPin ? ['taskset', '-c', SERVER_CORE, ...NODE] : NODE
+
+/**
+ * Runs a script to its end, where the servers run.
+ *
+ * @param {string} file
+ * @param {string[]} args
+ * @returns {Promise<string>} what it printed
+ */
+export async function runPinned (file, args) {
+  const { stdout } = await promisify(execFile)(EXEC_PATH, [...EXEC_ARGV, file, ...args])
+  return stdout
+}
+
 /** A server that listens, in its own process. */
 export class ServerProcess {
   /** @type {import('node:child_process').ChildProcess} */
@@ -43,9 +60,7 @@ export class ServerProcess {
   }
 
   constructor () {
-    const node = [process.execPath, '--expose-gc']
-    const [execPath = '', ...execArgv] = canPin ? ['taskset', '-c', SERVER_CORE, ...node] : node
-    this.#child = fork(SERVER, [], { execPath, execArgv })
+    this.#child = fork(SERVER, [], { execPath: EXEC_PATH, execArgv: EXEC_ARGV })
   }
 
   /**

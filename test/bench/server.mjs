@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import { Session } from 'node:inspector/promises'
 import { createServer } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { setUp } from './contenders.mjs'
@@ -14,8 +15,13 @@ import { setUp } from './contenders.mjs'
 const FIXED_ANSWER = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
   'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n'
 
+/** How long connections that expire may take to be gone, in milliseconds. */
+const EXPIRY_TIMEOUT = 20_000
+
 /** @type {import('node:net').Server} */
 let server
+/** @type {Set<unknown>} the open WebSockets */
+let sockets
 /** @type {NodeJS.CpuUsage} */
 let usageBefore
 /** @type {Session} */
@@ -34,8 +40,32 @@ const commands = {
   /** CPU time since `begin` in microseconds, once every connection has been closed on this side too. */
   async end () {
     await allClosed()
+    return commands.usage()
+  },
+
+  /** CPU time since `begin` in microseconds. */
+  usage () {
     const { user, system } = process.cpuUsage(usageBefore)
     return { user, system }
+  },
+
+  /**
+   * Waits until all but a few connections are gone. CPU time in microseconds; in milliseconds when the last one went, by the
+   * clock, and the longest time in which nothing else could run: by the clock, where the server may not have run either, and
+   * of its own CPU time.
+   */
+  async expire ({ left }) {
+    const delay = monitorEventLoopDelay({ resolution: 1 })
+    delay.enable()
+    const turns = startTurns()
+    commands.begin()
+    const deadline = Date.now() + EXPIRY_TIMEOUT
+    while (sockets.size > left) {
+      if (Date.now() > deadline) throw new Error(`${sockets.size - left} connections did not expire`)
+      await sleep(5)
+    }
+    delay.disable()
+    return { ...commands.usage(), lastAt: Date.now(), longestBlock: delay.max / 1e6, longestTurn: turns.stop() }
   },
 
   /** What is in use when all garbage is gone, in bytes. */
@@ -85,7 +115,20 @@ async function listenFastify (spec) {
   const app = Fastify({ logger: false })
   await setUp(app, spec)
   await app.listen({ port: 0, host: '127.0.0.1' })
+  sockets = app.websocketServer.clients
   return app.server
+}
+
+/** Finds the longest turn of the event loop, in milliseconds of CPU time. */
+function startTurns () {
+  let longest = 0
+  let before = process.cpuUsage()
+  const timer = setInterval(() => {
+    const { user, system } = process.cpuUsage(before)
+    longest = Math.max(longest, (user + system) / 1000)
+    before = process.cpuUsage()
+  }, 1)
+  return { stop: () => { clearInterval(timer); return longest } }
 }
 
 async function allClosed () {

@@ -11,19 +11,30 @@
  * @property {import('./load.mjs').Carrier} carrier
  * @property {'right' | 'wrong' | 'none'} token
  * @property {number} status what the server has to answer
+ * @property {Record<string, unknown>} options further options of fastify-ws-auth
+ * @property {import('./open-load.mjs').MessageKind} message what is echoed
+ * @property {boolean} sendsToken whether the first message is an auth frame
+ * @property {boolean} [isTalking] whether others talk meanwhile
  */
 
 /** @typedef {{ of: string, to: string, max?: number }} Comparison  of two subjects; `max` is the target */
 
 /** @returns {Subject} */
 function subject (name, guard, given = {}) {
-  return { name, guard, algorithm: 'HS256', carrier: 'header', token: 'right', status: 101, ...given }
+  return {
+    name, guard, algorithm: 'HS256', carrier: 'header', token: 'right', status: 101, options: {}, message: 'text', sendsToken: false, ...given
+  }
 }
 
 const wrong = { token: 'wrong', status: 401 }
 const none = { token: 'none', carrier: 'none', status: 401 }
+/** Auth frames are ours. */
+const frames = { options: { renewal: true } }
+const json = { message: 'json' }
+/** The token comes with the first message, for which there is time until all has been measured. */
+const message = { carrier: 'none', options: { token: { message: { timeout: 600_000 } }, limits: { pending: 1e6 } } }
 
-/** @type {Record<'accepted' | 'refused' | 'heap', { subjects: Subject[], comparisons: Comparison[] }>} */
+/** @type {Record<'accepted' | 'refused' | 'echo' | 'heap' | 'expiry', { subjects: Subject[], comparisons: Comparison[] }>} */
 export const phases = {
   accepted: {
     subjects: [
@@ -68,6 +79,26 @@ export const phases = {
       { of: 'C no token', to: 'B no token' }
     ]
   },
+  echo: {
+    subjects: [
+      subject('A', 'none'),
+      subject('A again', 'none'),
+      subject('C', 'plugin'),
+      subject('C frames', 'plugin', frames),
+      subject('A json', 'none', json),
+      subject('C json', 'plugin', json),
+      subject('C frames json', 'plugin', { ...frames, ...json })
+    ],
+    comparisons: [
+      { of: 'C', to: 'A', max: 1.02 },
+      { of: 'A again', to: 'A' },
+      { of: 'C frames', to: 'A' },
+      { of: 'C json', to: 'A json', max: 1.02 },
+      { of: 'C frames json', to: 'A json' },
+      { of: 'C frames', to: 'C' },
+      { of: 'C frames json', to: 'C json' }
+    ]
+  },
   heap: {
     subjects: [
       subject('A', 'none'),
@@ -75,11 +106,40 @@ export const phases = {
       subject('B', 'hook'),
       subject('C', 'plugin'),
       subject('C query', 'plugin', { carrier: 'query' }),
-      subject('C app jwt', 'pluginWithAppJwt')
+      subject('C app jwt', 'pluginWithAppJwt'),
+      subject('B timer', 'hookAndTimer'),
+      subject('C frames', 'plugin', frames),
+      subject('C waiting', 'plugin', message),
+      subject('C first message', 'plugin', { ...message, sendsToken: true })
+    ],
+    comparisons: []
+  },
+  expiry: {
+    subjects: [
+      subject('B timer', 'hookAndTimer'),
+      subject('B timer, talking', 'hookAndTimer', { isTalking: true }),
+      subject('C', 'plugin'),
+      subject('C, talking', 'plugin', { isTalking: true })
     ],
     comparisons: []
   }
 }
+
+/** @type {{ name: string, by: 'sweep' | 'timers', when: import('./arming.mjs').When }[]} */
+export const armingSubjects = [
+  { name: 'C spread', by: 'sweep', when: 'spread' },
+  { name: 'C one second', by: 'sweep', when: 'oneSecond' },
+  { name: 'C random', by: 'sweep', when: 'random' },
+  { name: 'timers spread', by: 'timers', when: 'spread' },
+  { name: 'timers one second', by: 'timers', when: 'oneSecond' },
+  { name: 'timers random', by: 'timers', when: 'random' }
+]
+
+/** The most that an armed expiry may cost: 1 MB of heap for 100,000, and nanoseconds. */
+export const MAX_ARMED_BYTES = 10
+export const MAX_ARMING = 500
+/** The latest that a connection may be told that its token has expired, in milliseconds. */
+export const MAX_LATE = 1000
 
 /** The most heap that an idle connection of C may cost more than one of A, in KiB. */
 export const MAX_HEAP_MORE = 0.7
@@ -91,6 +151,12 @@ export function withOtherBuild ({ subjects, comparisons }) {
     subjects: [...subjects, ...ours.map((one) => ({ ...one, name: otherName(one.name), isOtherBuild: true }))],
     comparisons: [...comparisons, ...ours.map(({ name }) => ({ of: otherName(name), to: name }))]
   }
+}
+
+/** The sweep of another build. */
+export function withOtherSweep (subjects) {
+  const ours = subjects.filter(({ by }) => by === 'sweep')
+  return [...subjects, ...ours.map((one) => ({ ...one, name: otherName(one.name), isOtherBuild: true }))]
 }
 
 function otherName (name) {

@@ -7,6 +7,7 @@ import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 /** @typedef {'HS256' | 'RS256' | 'ES256'} Algorithm */
 /** @typedef {{ private: string, public: string }} Keys  PEM; an HMAC secret is both */
 
+/** How long a token is good for by default, in seconds. */
 const HOUR = 3600
 
 /** @returns {Record<Algorithm, Keys>} */
@@ -33,11 +34,12 @@ function pems ({ privateKey, publicKey }) {
  * @param {Algorithm} algorithm
  * @param {Keys} keys
  * @param {string} sub
+ * @param {number} exp in seconds since the epoch
  */
-export function createToken (algorithm, keys, sub = 'user-1') {
+export function createToken (algorithm, keys, sub = 'user-1', exp = Math.floor(Date.now() / 1000) + HOUR) {
   const iat = Math.floor(Date.now() / 1000)
   const input = `${encode({ alg: algorithm, typ: 'JWT' })}.${encode({
-    sub, iss: 'https://id.example', roles: ['member', 'editor'], scope: 'chat:read chat:write', iat, exp: iat + HOUR
+    sub, iss: 'https://id.example', roles: ['member', 'editor'], scope: 'chat:read chat:write', iat, exp
   })}`
   return `${input}.${signature(algorithm, keys.private, input).toString('base64url')}`
 }

@@ -1,0 +1,321 @@
+/*
+ * Some thousand clients that authenticate, renew, stall, lie and leave wherever they like. What they do is drawn from a
+ * seed: CHAOS_SEED=<what a failure printed> draws the same again, though the network does not keep its order.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { connect } from 'node:net'
+import type { Socket } from 'node:net'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import t from 'tap'
+import type fastifyWsAuth from '../lib/index'
+import type { WsAuthEvent } from '../lib/index'
+import { start, until, within } from './helpers/app'
+import { clientFrame, requestText, upgrade } from './helpers/raw-client'
+
+const SEED = Number(process.env.CHAOS_SEED ?? Date.now() % 2 ** 32)
+const CLIENTS = 1200
+const AT_ONCE = 80
+const USERS = 12
+const PER_USER = 3
+
+/** What a token of these tests says; it is no secret. */
+interface Told {
+  readonly sub?: string
+  readonly exp?: number
+  readonly iat?: number
+  /** How long its verification takes, in milliseconds; negative where it never ends. */
+  readonly wait?: number
+  readonly fails?: 'refused' | 'thrown'
+}
+
+/** Draws numbers that a seed determines (mulberry32). */
+class Dice {
+  #state: number
+
+  constructor (seed: number) {
+    this.#state = seed >>> 0
+  }
+
+  next (): number {
+    this.#state = (this.#state + 0x6D2B79F5) >>> 0
+    let x = this.#state
+    x = Math.imul(x ^ (x >>> 15), x | 1)
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
+  }
+
+  below (end: number): number {
+    return Math.floor(this.next() * end)
+  }
+
+  chance (probability: number): boolean {
+    return this.next() < probability
+  }
+
+  one<T> (...values: readonly [T, ...T[]]): T {
+    return values[this.below(values.length)] ?? values[0]
+  }
+}
+
+async function pause (milliseconds: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, milliseconds))
+}
+
+function tokenOf (told: Told): string {
+  return Buffer.from(JSON.stringify(told)).toString('base64url')
+}
+
+/** At once where it is told to, else late or never. */
+const verify: NonNullable<fastifyWsAuth.WsAuthOptions['verify']> = (token) => {
+  let told: Told
+  try {
+    told = JSON.parse(Buffer.from(token, 'base64url').toString()) as Told
+  } catch {
+    return null
+  }
+  const { wait, fails, ...claims } = told
+  if (fails === 'thrown') throw new Error('the verifier fails')
+  const answer = fails === 'refused' ? null : claims
+  if (wait === undefined) return answer
+  return wait < 0 ? new Promise<never>(() => {}) : pause(wait).then(() => answer)
+}
+
+/** Also the app does not always do what it should. */
+function addRoutes (app: FastifyInstance, dice: Dice): void {
+  const happens = (request: FastifyRequest, probability: number): boolean => request.headers['x-calm'] === undefined && dice.chance(probability)
+  app.addHook('preHandler', async (request, reply) => {
+    const { 'x-hook': hook } = request.headers
+    if (hook === 'wait') await pause(20)
+    if (hook === 'throw') throw new Error('a hook fails')
+    if (hook === 'answer') await reply.code(418).send('no')
+    if (hook === 'hang') await new Promise(() => {})
+  })
+  for (const [url, wsAuth] of [['/chat', true], ['/optional', 'optional'], ['/public', false]] as const) {
+    app.get(url, { websocket: true, wsAuth }, async (socket, request) => {
+      socket.on('message', (data) => {
+        socket.send(String(data))
+        if (happens(request, 0.02)) socket.close(4000, 'enough')
+        if (happens(request, 0.02)) request.wsAuth?.close()
+        if (happens(request, 0.02)) void request.wsAuth?.renew(tokenOf({ sub: `user ${dice.below(USERS)}`, wait: 5 })).catch(() => {})
+        if (happens(request, 0.01)) socket.terminate()
+      })
+      if (happens(request, 0.05)) { socket.pause(); await pause(10); socket.resume() }
+      if (happens(request, 0.02)) throw new Error('a handler fails')
+      if (happens(request, 0.02)) socket.close(4001)
+    })
+  }
+}
+
+/** One client and all that it does. */
+class Mischief {
+  readonly #dice: Dice
+  readonly #socket: Socket
+  readonly #user: number
+  #received = ''
+
+  constructor (port: number, dice: Dice) {
+    this.#dice = dice
+    this.#user = dice.below(USERS)
+    this.#socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
+    this.#socket.setEncoding('latin1')
+    this.#socket.on('error', () => {}).on('data', (text: string) => { this.#received += text })
+  }
+
+  async run (): Promise<void> {
+    const dice = this.#dice
+    const byHeader = dice.chance(0.5)
+    this.#send(Buffer.from(requestText({
+      path: dice.one('/chat', '/chat', '/chat', '/chat', '/optional', '/public', '/nowhere'),
+      headers: {
+        ...(byHeader && { authorization: `Bearer ${this.#token()}` }),
+        ...(dice.chance(0.2) && { origin: dice.one('http://localhost', 'https://evil.example') }),
+        ...(dice.chance(0.15) && { 'x-hook': dice.one('wait', 'wait', 'throw', 'answer', 'hang') }),
+        ...(dice.chance(0.03) && { 'sec-websocket-version': '12' })
+      }
+    })))
+    if (dice.chance(0.7)) await this.#waitFor(' 101 ')
+    const first = byHeader ? [] : this.#firstMessage()
+    if (!byHeader && first.length === 0 && dice.chance(0.5)) await pause(400)
+    if (dice.chance(first.length === 0 ? 0.05 : 0.3)) this.#send(Buffer.concat([...first, clientFrame(1, 'behind'), clientFrame(1, 'it')]))
+    else for (const frame of first) this.#send(frame)
+    for (let step = dice.below(8); step > 0 && !this.#socket.destroyed; step--) await this.#step()
+    this.#leave()
+  }
+
+  destroy (): void {
+    this.#socket.destroy()
+  }
+
+  async #step (): Promise<void> {
+    const dice = this.#dice
+    const frames: ReadonlyArray<() => Buffer> = [
+      () => clientFrame(1, 'hello'),
+      () => clientFrame(1, 'hello'),
+      () => clientFrame(2, 'bytes'),
+      () => clientFrame(9, 'ping'),
+      () => this.#authFrame(),
+      () => this.#authFrame(),
+      () => Buffer.concat([this.#authFrame(), this.#authFrame(), clientFrame(1, 'behind'), this.#authFrame()]),
+      () => clientFrame(1, '{"type":"auth"'),
+      () => clientFrame(1, '{"type":"auth","token":1}')
+    ]
+    if (dice.chance(0.7)) this.#send(frames[dice.below(frames.length)]?.() ?? Buffer.alloc(0))
+    else if (dice.chance(0.05)) this.#send(dice.one(Buffer.from([0xFF, 0xFF]), clientFrame(1, 'x'.repeat(9000)), clientFrame(1, Buffer.from([0xC3, 0x28])), clientFrame(8, '')))
+    else if (dice.chance(0.05)) this.#send(this.#authFrame().subarray(0, 5))
+    else if (dice.chance(0.05)) await pause(400)
+    else if (dice.chance(0.1)) this.#socket.pause()
+    else await pause(dice.below(15))
+  }
+
+  #leave (): void {
+    const how = this.#dice.below(6)
+    if (how === 0) this.#socket.end()
+    else if (how === 1) this.#socket.resetAndDestroy()
+    else if (how === 2) this.#send(clientFrame(8, Buffer.from([3, 232])))
+    else if (how === 3) this.#socket.end(clientFrame(8, Buffer.from([3, 232])))
+    else if (how === 4) this.#socket.destroy()
+    // Or it stays, and says nothing.
+  }
+
+  #firstMessage (): Buffer[] {
+    const dice = this.#dice
+    if (dice.chance(0.1)) return []
+    if (dice.chance(0.1)) return [clientFrame(1, 'hello')]
+    if (dice.chance(0.1)) return [this.#authFrame().subarray(0, 20)]
+    const frame = this.#authFrame()
+    const cut = dice.below(frame.length)
+    return dice.chance(0.3) ? [frame.subarray(0, cut), frame.subarray(cut)] : [frame]
+  }
+
+  #authFrame (): Buffer {
+    return clientFrame(1, JSON.stringify({ type: 'auth', token: this.#token() }))
+  }
+
+  #token (): string {
+    const dice = this.#dice
+    if (dice.chance(0.03)) return 'nonsense'
+    const now = Math.floor(Date.now() / 1000)
+    return tokenOf({
+      ...(!dice.chance(0.05) && { sub: `user ${dice.chance(0.05) ? dice.below(USERS) : this.#user}` }),
+      ...(dice.chance(0.2) && { exp: now + dice.below(6) }),
+      ...(dice.chance(0.1) && { iat: now - dice.below(3) }),
+      ...(dice.chance(0.5) && { wait: dice.chance(0.05) ? -1 : dice.below(15) }),
+      ...(dice.chance(0.06) && { fails: dice.one('refused', 'thrown') })
+    })
+  }
+
+  async #waitFor (text: string): Promise<void> {
+    for (let i = 0; i < 30 && !this.#received.includes(text) && !this.#socket.destroyed; i++) await pause(5)
+  }
+
+  #send (data: Buffer): void {
+    if (this.#socket.writable) this.#socket.write(data)
+  }
+}
+
+/** What was published, from the beginning. */
+class Events {
+  readonly #open = new Map<string, number>()
+  readonly counted = { accepted: 0, renewed: 0, refused: {} as Record<string, number>, closed: {} as Record<string, number> }
+  /** What contradicts what came before. */
+  readonly wrong: string[] = []
+
+  readonly listen = (message: unknown): void => {
+    const { event, code, reason, connectionId, dryRun } = message as WsAuthEvent
+    const id = connectionId ?? ''
+    const { counted } = this
+    if (code !== null && !dryRun) counted.refused[code] = (counted.refused[code] ?? 0) + 1
+    if (event === 'accepted') {
+      counted.accepted++
+      if (this.#open.has(id)) this.wrong.push(`${id} was accepted twice`)
+      this.#open.set(id, 0)
+    } else if (event === 'renewed') {
+      counted.renewed++
+      if (this.#open.get(id) !== 0) this.wrong.push(`${id} was renewed and not open`)
+    } else if (event === 'closed' || event === 'expired') {
+      counted.closed[reason ?? ''] = (counted.closed[reason ?? ''] ?? 0) + 1
+      if (this.#open.get(id) !== 0) this.wrong.push(`${id} has ended, ${reason}, and was not open`)
+      this.#open.set(id, 1)
+    }
+  }
+
+  /** Those that have been accepted and have not ended. */
+  get open (): string[] {
+    return [...this.#open].filter(([, ends]) => ends === 0).map(([id]) => id)
+  }
+}
+
+for (const [i, onLimit] of (['reject', 'close-oldest'] as const).entries()) {
+  t.test(`nothing is left of ${CLIENTS} clients, with '${onLimit}' and CHAOS_SEED=${SEED}`, async (t) => {
+    const problems: unknown[] = []
+    const onProblem = (problem: unknown): void => { problems.push(problem) }
+    for (const event of ['warning', 'unhandledRejection']) {
+      process.on(event, onProblem)
+      t.teardown(() => process.removeListener(event, onProblem))
+    }
+    const events = new Events()
+    subscribe('fastify-ws-auth', events.listen)
+    t.teardown(() => unsubscribe('fastify-ws-auth', events.listen))
+
+    const dice = new Dice(SEED + i)
+    const { app, port } = await start(t, {
+      server: { logger: false },
+      plugin: {
+        verify,
+        token: { message: { timeout: 300 } },
+        rejectWith: 'auto',
+        handshakeTimeout: 300,
+        limits: { perUser: PER_USER, onLimit, pending: 12 },
+        heartbeat: { interval: 2000 },
+        websocket: { errorHandler: (_error, socket) => { socket.terminate() } }
+      },
+      routes: (app) => addRoutes(app, dice)
+    })
+    let mostOfOne = 0
+    let mostPending = 0
+    const clients: Mischief[] = []
+    const work = async (): Promise<void> => {
+      while (clients.length < CLIENTS) {
+        const client = new Mischief(port, dice)
+        clients.push(client)
+        await client.run()
+        if (dice.chance(0.05)) await app.inject({ url: '/chat', headers: { authorization: `Bearer ${tokenOf({ sub: 'user 0' })}` } })
+        for (let user = 0; user < USERS; user++) mostOfOne = Math.max(mostOfOne, app.wsAuth.connections.bySub(`user ${user}`).length)
+        mostPending = Math.max(mostPending, app.wsAuth.stats().pending)
+      }
+    }
+    await Promise.all(Array.from({ length: AT_ONCE }, work))
+    for (const client of clients) client.destroy()
+    // Connections are accepted in their order: when this one is answered, no other waits for that any more.
+    t.equal((await upgrade(t, port, { path: '/nowhere' })).answer.status, 404)
+    let sockets = Infinity
+    const count = (): number => { app.server.getConnections((_error, found) => { sockets = found }); return sockets }
+    await until(() => count() === 0, 'the server has no connection', 10_000)
+    await until(() => app.wsAuth.connections.size === 0 && app.wsAuth.stats().pending === 0, 'all have gone', 10_000)
+    await until(() => app.websocketServer.clients.size === 0, 'their sockets too', 10_000)
+
+    const { accepted, renewed, refused, closed } = app.wsAuth.stats()
+    t.comment(JSON.stringify({ seed: SEED, accepted, renewed, refused, closed, mostOfOne, mostPending }))
+    t.same(events.wrong, [])
+    t.same(events.open, [], 'each that was accepted has ended')
+    t.same(events.counted, { accepted, renewed, refused, closed }, 'what was published is what was counted')
+    t.equal(Object.values(closed).reduce((sum, count) => sum + count, 0), accepted)
+    t.ok(mostOfOne <= PER_USER, `a user had ${mostOfOne} connections`)
+    t.ok(accepted > CLIENTS / 10 && renewed > 0, 'some got in, some stayed')
+    for (const code of ['WS_AUTH_TOKEN_INVALID', 'WS_AUTH_TOKEN_EXPIRED', 'WS_AUTH_TIMEOUT', 'WS_AUTH_UNAVAILABLE', 'WS_AUTH_ORIGIN_FORBIDDEN'] as const) {
+      t.ok((refused[code] ?? 0) > 0, `some were refused with ${code}`)
+    }
+
+    for (let user = 0; user < USERS; user++) {
+      const headers = { authorization: `Bearer ${tokenOf({ sub: `user ${user}` })}`, 'x-calm': '1' }
+      const again = await Promise.all(Array.from({ length: PER_USER + 1 }, async () => await upgrade(t, port, { path: '/chat', headers })))
+      const expected = Array.from({ length: PER_USER + 1 }, (_, n) => n === PER_USER && onLimit === 'reject' ? 429 : 101)
+      t.same(again.map(({ answer }) => answer.status).sort(), expected, `user ${user} has all places again, and no more`)
+    }
+    t.equal(app.wsAuth.stats().accepted, accepted + USERS * (onLimit === 'reject' ? PER_USER : PER_USER + 1))
+    await within(5000, 'app.close()', app.close())
+    t.equal(app.wsAuth.connections.size, 0)
+    t.same(events.open, [])
+    t.same(problems, [], 'no warning, and no rejection that nobody handles')
+  })
+}

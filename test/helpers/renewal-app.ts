@@ -1,0 +1,155 @@
+/*
+ * A chat to renew connections of, from both of its ends: what the server sees of a connection, and what the client gets.
+ */
+import { once } from 'node:events'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Test } from 'tap'
+import { Clock, Timer } from '@tapjs/clock'
+import { WebSocket } from 'ws'
+import type { ClientOptions } from 'ws'
+import type fastifyWsAuth from '../../lib/index'
+import { start } from './app'
+import type { AppSettings, StartedApp } from './app'
+
+const { setImmediate: realSetImmediate, Date: RealDate } = globalThis
+/** How long anything that is waited for may take, by the real clock. */
+const TIMEOUT = 10_000
+
+// A timer of Node answers with itself, and is cleared by what it answered with.
+Timer.prototype.unref = function (this: Timer) {
+  this.reffed = false
+  return this
+} as () => void
+
+/** Has the test move the clock, until it ends. To be called after the app was started: Fastify's start waits for timers. */
+export function moveClock (t: Test): Clock {
+  const clock = new Clock()
+  clock.travel(RealDate.now())
+  clock.enter()
+  t.teardown(() => clock.exit())
+  return clock
+}
+
+/** Waits for something to become true, whoever moves the clock. */
+export async function eventually (isTrue: () => boolean, what: string): Promise<void> {
+  const deadline = RealDate.now() + TIMEOUT
+  while (!isTrue()) {
+    if (RealDate.now() > deadline) throw new Error(`not within ${TIMEOUT} ms: ${what}`)
+    await turn()
+  }
+}
+
+/** One turn of the event loop. */
+export async function turn (): Promise<void> {
+  await new Promise((resolve) => realSetImmediate(resolve))
+}
+
+/** Something to wait for that a test releases. */
+export interface Hold {
+  wait: () => Promise<void>
+  release: () => void
+}
+
+export function hold (): Hold {
+  let release = (): void => {}
+  const released = new Promise<void>((resolve) => { release = resolve })
+  return { wait: async () => await released, release }
+}
+
+/** An open connection. */
+export interface Chat {
+  readonly client: WebSocket
+  readonly request: FastifyRequest
+  readonly connection: fastifyWsAuth.Connection
+  readonly socket: WebSocket
+  /** What the server's handler got. */
+  readonly got: string[]
+  /** What the client got. */
+  readonly received: string[]
+  /** How the client was closed. */
+  readonly closed: { code: number | null, reason: string }
+  /** Waits for the next message that the client gets, and takes it. */
+  next: () => Promise<string>
+  /** Sends an auth frame, and waits for its answer. */
+  renewByFrame: (token: unknown) => Promise<{ type: string, expiresAt?: number | null, code?: string }>
+  /** Whether a message still gets through. */
+  isHeard: () => Promise<boolean>
+}
+
+export interface ChatApp extends StartedApp {
+  connect: (token: string | null, options?: ClientOptions) => Promise<Chat>
+}
+
+export interface ChatSettings extends Omit<AppSettings, 'routes'> {
+  wsAuth?: fastifyWsAuth.RouteWsAuth
+  routes?: (app: FastifyInstance) => unknown
+}
+
+export async function startChat (t: Test, { wsAuth = true, routes, ...settings }: ChatSettings = {}): Promise<ChatApp> {
+  const opened: Array<Pick<Chat, 'socket' | 'request' | 'got'>> = []
+  const started = await start(t, {
+    ...settings,
+    routes: async (app) => {
+      await routes?.(app)
+      app.get('/chat', { websocket: true, wsAuth }, (socket, request) => {
+        const got: string[] = []
+        socket.on('message', (data, isBinary) => {
+          got.push(`${isBinary ? 'binary ' : ''}${String(data)}`)
+          socket.send(`got ${String(data)}`)
+        })
+        opened.push({ socket, request, got })
+      })
+    }
+  })
+  return { ...started, connect: async (token, options) => await connectChat(t, started.port, opened, token, options) }
+}
+
+async function connectChat (t: Test, port: number, opened: Array<Pick<Chat, 'socket' | 'request' | 'got'>>, token: string | null, options: ClientOptions = {}): Promise<Chat> {
+  const headers = token === null ? {} : { authorization: `Bearer ${token}` }
+  const client = new WebSocket(`ws://127.0.0.1:${port}/chat`, { ...options, headers: { ...options.headers, ...headers } as Record<string, string> })
+  t.teardown(() => client.terminate())
+  const received: string[] = []
+  const closed: Chat['closed'] = { code: null, reason: '' }
+  client.on('message', (data) => received.push(String(data)))
+  client.on('close', (code, reason) => Object.assign(closed, { code, reason: String(reason) }))
+  client.on('error', () => {})
+  await Promise.race([once(client, 'open'), once(client, 'close').then(() => { throw new Error('it was refused') })])
+  await eventually(() => opened.length > 0, 'the handler is run')
+  const { socket, request, got } = opened.shift() as Chat
+  const connection = request.wsAuth as fastifyWsAuth.Connection
+  const next = async (): Promise<string> => {
+    await eventually(() => received.length > 0 || closed.code !== null, 'the client gets a message')
+    return received.shift() ?? `closed ${closed.code} ${closed.reason}`
+  }
+  const nextAuth = async (): Promise<string> => {
+    const isAuth = (text: string): boolean => /^\{"type":"auth\.(?:ok|error)"/.test(text)
+    await eventually(() => received.some(isAuth) || closed.code !== null, 'an answer to an auth frame')
+    const index = received.findIndex(isAuth)
+    if (index === -1) throw new Error(`closed with ${closed.code} ${closed.reason}`)
+    return received.splice(index, 1)[0] as string
+  }
+  let count = 0
+  return {
+    client,
+    request,
+    connection,
+    socket,
+    got,
+    received,
+    closed,
+    next,
+    renewByFrame: async (token) => {
+      client.send(JSON.stringify({ type: 'auth', token }))
+      return JSON.parse(await nextAuth())
+    },
+    isHeard: async () => {
+      const text = `message ${++count}`
+      if (client.readyState !== WebSocket.OPEN) return false
+      client.send(text)
+      await eventually(() => received.includes(`got ${text}`) || closed.code !== null, 'an answer, or the end')
+      const index = received.indexOf(`got ${text}`)
+      if (index !== -1) received.splice(index, 1)
+      return index !== -1
+    }
+  }
+}
