@@ -4,7 +4,8 @@
  * verified, is ever part of it.
  */
 import { channel } from 'node:diagnostics_channel'
-import type { FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { CloseReason, Connection, Identity } from './connection'
 import type { TokenSource } from './credentials'
 import type { WsAuthError, WsAuthErrorCode } from './errors'
@@ -39,6 +40,8 @@ export interface WsAuthEvent {
 type Refused = Pick<Identity, 'source'> & { readonly sub: string | null }
 
 const NOBODY: Refused = { source: null, sub: null }
+
+const NOTHING = { code: null, reason: null, route: null, source: null, sub: null, address: null, connectionId: null, dryRun: false }
 
 const MESSAGES: Record<WsAuthEvent['event'], string> = {
   accepted: 'websocket handshake accepted',
@@ -83,6 +86,15 @@ export class Audit {
     publish(request, eventOf('refused', request, who ?? NOBODY, duration, { code: refusal.code, dryRun }), refusal)
   }
 
+  /** A request that no hook has, or has not got rid of in time: there is nothing of Fastify's to tell of it with. */
+  unanswered (request: IncomingMessage, log: FastifyBaseLogger, why: string, duration: number): void {
+    const code = 'WS_AUTH_UNAVAILABLE'
+    this.#stats.countRefused(code)
+    const event: WsAuthEvent = { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration }
+    if (events.hasSubscribers) events.publish(event)
+    log.error({ ...event, err: new Error(why) }, MESSAGES.refused)
+  }
+
   renewalRefused (request: FastifyRequest, connection: Connection, refusal: WsAuthError, duration: number): void {
     this.#stats.countRefused(refusal.code)
     publish(request, eventOf('renewal_refused', request, connection, duration, { code: refusal.code, connectionId: connection.id }), refusal)
@@ -104,19 +116,7 @@ function addressOf (request: FastifyRequest): string | null {
 }
 
 function eventOf (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: Refused, duration: number, more: Partial<WsAuthEvent>): WsAuthEvent {
-  return {
-    event,
-    code: null,
-    reason: null,
-    route: request.routeOptions.url ?? null,
-    source,
-    sub,
-    address: addressOf(request),
-    connectionId: null,
-    duration,
-    dryRun: false,
-    ...more
-  }
+  return { ...NOTHING, event, route: request.routeOptions.url ?? null, source, sub, address: addressOf(request), duration, ...more }
 }
 
 function publish (request: FastifyRequest, event: WsAuthEvent, refusal?: WsAuthError): void {

@@ -2,17 +2,8 @@
  * The open connections of this instance, found by what one asks for them: an id, a user. Each look-up is a map, so that
  * a user with three connections costs three, not all.
  */
-import type { Connection, SocketConnection } from './connection'
-
-/** What the outside sees of the registry. */
-export interface ConnectionList extends Iterable<Connection> {
-  /** How many connections are open on this instance. */
-  readonly size: number
-  /** The connection with this id, on this instance. */
-  get (id: string): Connection | undefined
-  /** The connections whose claims have this `sub`, on this instance. */
-  bySub (sub: string): Connection[]
-}
+import type { ConnectionList } from './connection'
+import type { SocketConnection } from './socket-connection'
 
 /** The registry of open connections. */
 export class Connections implements ConnectionList {

@@ -9,7 +9,8 @@ import type { RawData } from 'ws'
 import type { Audit } from './audit'
 import { Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
 import type { AuthenticationServices, Step } from './authentication'
-import type { SocketConnection } from './connection'
+import { Backlog } from './backlog'
+import type { Message } from './backlog'
 import { WsAuthError, wsAuthErrors } from './errors'
 import { authOk, readAuthFrame } from './frames'
 import { GOING_AWAY } from './life'
@@ -17,7 +18,7 @@ import type { Life } from './life'
 import type { Limits } from './limits'
 import type { CompleteRouteOptions, MessageSource } from './options'
 import type { SetUser } from './request-user'
-import { guard, limitMessages } from './socket'
+import { guard, isReadingMore, limitMessages } from './socket'
 import type { Closer, GuardedSocket, SocketGuard } from './socket'
 import { isThenable } from './thenable'
 
@@ -25,9 +26,6 @@ const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [veri
 
 /** How many messages are kept behind the first, while its token is verified. Nothing more is read from the socket then. */
 const MAX_KEPT = 1024
-
-/** What `message` is emitted with. */
-type Message = [data: RawData, isBinary: boolean]
 
 /** What first messages are waited for with. */
 export interface FirstMessageParts {
@@ -212,9 +210,10 @@ class FirstMessage implements SocketGuard {
     this.#close(route.closeCodes[kind], reason)
   }
 
-  /** The answer to it has to be read, and nothing long before it. */
+  /** The answer to it has to be read, and nothing long before it: it may have begun while more was allowed. */
   #close (code: number, reason: string): void {
     const { socket } = this.#waiting
+    if (isReadingMore(socket, this.#maxBytes)) return this.terminate()
     limitMessages(socket, this.#maxBytes)
     socket.resume()
     socket.close(code, reason)
@@ -231,67 +230,6 @@ class FirstMessage implements SocketGuard {
     socket.send(authOk(attempt.expiresAt))
     onOpen()
     new Backlog(socket, connection, this.#kept).handOn()
-  }
-}
-
-/**
- * The messages behind the first. A handler that pauses its socket until it is ready may do so in the middle of what came
- * in one chunk, where ws would go on: then they are kept in the connection's place until it resumes, with what follows.
- */
-class Backlog implements SocketGuard {
-  readonly #socket: GuardedSocket
-  readonly #connection: SocketConnection
-  readonly #kept: Message[]
-
-  constructor (socket: GuardedSocket, connection: SocketConnection, kept: Message[]) {
-    this.#socket = socket
-    this.#connection = connection
-    this.#kept = kept
-  }
-
-  /** Emits them while the app reads, and goes on once it reads again. */
-  handOn (): void {
-    const socket = this.#socket
-    guard(socket, this.#connection)
-    for (let next = this.#next(); next !== undefined; next = this.#next()) socket.emit('message', ...next)
-    if (socket.isPaused && !this.#connection.isEnded) this.#hold()
-  }
-
-  admitMessage (...message: Message): boolean {
-    this.#kept.push(message)
-    return false
-  }
-
-  admitControl (): boolean {
-    return this.#connection.admitControl()
-  }
-
-  admitError (): boolean {
-    return this.#connection.admitError()
-  }
-
-  onClosing (by: Closer): void {
-    this.#connection.onClosing(by)
-  }
-
-  onClosed (): void {
-    this.#connection.onClosed()
-  }
-
-  #next (): Message | undefined {
-    return this.#socket.isPaused ? undefined : this.#kept.shift()
-  }
-
-  /** What the app does after it has resumed, in the same turn, is done before. */
-  #hold (): void {
-    const socket = this.#socket
-    guard(socket, this)
-    const { resume } = socket
-    socket.resume = () => {
-      socket.resume = resume
-      socket.resume()
-      process.nextTick(() => this.handOn())
-    }
   }
 }
 

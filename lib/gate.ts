@@ -18,7 +18,7 @@ import type { Refuser } from './refusal'
 import type { SetUser } from './request-user'
 import { seenRouteOf } from './routes'
 import { isThenable } from './thenable'
-import { DRY_RUN, upgradeOf } from './upgrade'
+import { DRY_RUN, reasonOf, upgradeOf } from './upgrade'
 import type { Upgrade, UpgradeEnd } from './upgrade'
 
 /** What a hook is called with, and the upgrade where it is not a plain request. */
@@ -218,7 +218,7 @@ export class Gate {
 /** Why a handshake could not be waited for any longer. */
 class DeadlineError extends Error {
   constructor (why: UpgradeEnd) {
-    super(why === 'timeout' ? 'the handshake took longer than handshakeTimeout' : 'the server is closing')
+    super(reasonOf(why))
     this.name = 'DeadlineError'
   }
 }

@@ -4,14 +4,15 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from './audit'
-import { SocketConnection } from './connection'
-import type { CloseReason, ConnectionKeeper, Identity } from './connection'
+import type { CloseReason, Identity } from './connection'
 import type { Connections } from './connections'
 import { Sweep } from './expiry'
 import type { Limits } from './limits'
 import type { CompleteOptions, CompleteRouteOptions } from './options'
 import type { Renewals } from './renewal'
 import type { GuardedSocket } from './socket'
+import { SocketConnection } from './socket-connection'
+import type { ConnectionKeeper } from './socket-connection'
 
 /** What connections are opened with. */
 export interface LifeParts {
@@ -43,9 +44,10 @@ export class Life {
     const { connections, limits, audit } = this.#parts
     const connection = new SocketConnection(socket, request, identity, this.#keeperOf(route))
     connections.add(connection)
-    audit.accepted(request, connection, Math.max(connection.openedAt - startedAt, 0))
     request.wsAuth = connection
     connection.start()
+    audit.accepted(request, connection, Math.max(connection.openedAt - startedAt, 0))
+    connection.hasLapsed()
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
       oldest.closeFor('connection_replaced', 'forbidden')
     }

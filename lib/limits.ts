@@ -2,10 +2,10 @@
  * How many may be here at once. A user's slot is taken before the 101 and handed on to the open connection, so that a
  * hundred handshakes at once cannot all find room for one; whoever took it gives it back.
  */
-import type { SocketConnection } from './connection'
 import type { Connections } from './connections'
 import { WsAuthError } from './errors'
 import type { CompleteOptions } from './options'
+import type { SocketConnection } from './socket-connection'
 
 /** The limits of one app. */
 export class Limits {

@@ -56,12 +56,12 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const options = withCookie(app, read, jwt)
 
   const names = knownNames(app, options)
-  const upgrades = new Upgrades()
   const connections = new Connections()
   const stats = new Stats()
+  const audit = new Audit(stats)
+  const upgrades = new Upgrades((request, why, duration) => audit.unanswered(request, app.log, why, duration))
   const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size)
   const services = { options, verifier: createVerifier(app, options, jwt), limits }
-  const audit = new Audit(stats)
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(services, audit, setUser)
   const life = new Life({ options, clockTolerance: services.verifier.rules.clockTolerance, connections, limits, audit, renewals })

@@ -7,12 +7,12 @@ import type { Audit } from './audit'
 import { Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
 import type { AuthenticationServices, Step } from './authentication'
 import type { Claims } from './claims'
-import type { SocketConnection } from './connection'
 import { WsAuthError } from './errors'
 import { authError, authOk, readAuthFrame } from './frames'
 import type { CompleteRouteOptions } from './options'
 import type { SetUser } from './request-user'
 import type { GuardedSocket } from './socket'
+import type { SocketConnection } from './socket-connection'
 import { isThenable } from './thenable'
 
 /** How many renewals of one connection may be under way at once, and how many answers to it may be unsent. */

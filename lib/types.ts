@@ -2,8 +2,7 @@
  * What registering the plugin adds to Fastify's types. The `wsAuth` option of routes stands in `index.ts`, where the
  * role names are that it narrows to.
  */
-import type { Connection } from './connection'
-import type { ConnectionList } from './connections'
+import type { Connection, ConnectionList } from './connection'
 import type { StatsSnapshot } from './stats'
 
 /** The `app.wsAuth` decorator. */

@@ -108,7 +108,13 @@ export class Upgrade {
     this.onEnd = null
     if (onEnd !== null) onEnd(end)
     else if (this.isAnswered) this.socket.destroy()
-    else writeUnavailable(this.socket)
+    else this.#answerUnavailable(end)
+  }
+
+  /** No hook has it, and none will tell of it. */
+  #answerUnavailable (end: UpgradeEnd): void {
+    writeUnavailable(this.socket)
+    this.#open.onUnanswered(this.#request, reasonOf(end), Math.max(Date.now() - this.startedAt, 0))
   }
 
   /** Replaces the deadline: the socket is destroyed after so many milliseconds. */
@@ -161,12 +167,20 @@ interface OpenUpgrades {
   readonly pending: Set<Upgrade>
   /** Those that have it, and whose socket is about to go. */
   readonly ending: Set<Upgrade>
+  readonly onUnanswered: OnUnanswered
 }
+
+/** Called with a request that was answered 503 here, because no hook of ours had it, why, and after how many milliseconds. */
+export type OnUnanswered = (request: IncomingMessage, why: string, duration: number) => void
 
 /** All requests to a server for an upgrade that have not become connections yet. */
 export class Upgrades {
-  readonly #open: OpenUpgrades = { pending: new Set(), ending: new Set() }
+  readonly #open: OpenUpgrades
   #isClosing = false
+
+  constructor (onUnanswered: OnUnanswered) {
+    this.#open = { pending: new Set(), ending: new Set(), onUnanswered }
+  }
 
   /** How many there are. */
   get size (): number {
@@ -208,6 +222,11 @@ export class Upgrades {
     for (const { socket } of this.#open.ending) socket.destroy()
     for (const upgrade of this.#open.pending) upgrade.end('shutdown')
   }
+}
+
+/** Why nobody was answered, for the log. */
+export function reasonOf (end: UpgradeEnd): string {
+  return end === 'timeout' ? 'the handshake took longer than handshakeTimeout' : 'the server is closing'
 }
 
 function endAtDeadline (upgrade: Upgrade): void {

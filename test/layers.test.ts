@@ -6,9 +6,9 @@ import t from 'tap'
 const layers = [
   'errors', 'thenable', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
   'claims', 'jwt-format', 'option-checks', 'options', 'opening-handshake', 'credentials', 'request-user',
-  'connection', 'connections', 'limits', 'stats', 'audit', 'heartbeat', 'types',
+  'connection', 'socket-connection', 'connections', 'limits', 'stats', 'audit', 'heartbeat', 'types',
   'token-verifier', 'token-cache', 'authentication',
-  'upgrade', 'handshake', 'renewal', 'life', 'first-message', 'refusal', 'routes', 'gate', 'shutdown', 'plugin', 'index'
+  'upgrade', 'handshake', 'renewal', 'life', 'backlog', 'first-message', 'refusal', 'routes', 'gate', 'shutdown', 'plugin', 'index'
 ]
 
 /** What only one file may know. */

@@ -61,6 +61,7 @@ t.test('the metrics are such that Prometheus reads them', async (t) => {
   const { app } = await prepare(t, {
     routes: (app) => {
       app.get('/chat', { websocket: true }, (socket) => { socket.close() })
+      // eslint-disable-next-line no-new-func -- what the README shows is what is run
       new Function('app', block('For Prometheus', 'js'))(app)
     }
   })
