@@ -80,13 +80,12 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
     return await this.#keeper.renew(this, this.#request, token)
   }
 
-  /** What a renewal changes. */
+  /** What a renewal changes. It does not have to be woken earlier for it: its token is not older. */
   assume ({ user, claims, expiresAt }: Identity): void {
     this.user = user
     this.claims = claims
     this.expiresAt = expiresAt
     this.#setTimes()
-    if (this.#wakeTick === null) this.#sleep()
   }
 
   close (code = 1000, reason = ''): void {

@@ -217,6 +217,40 @@ t.test('a first message that is refused is one event, one line and one count', a
   })
 })
 
+t.test('a handshake that no hook answered is told too', async (t) => {
+  const events = listen(t)
+  const told = { ...NOTHING, route: null, event: 'refused', code: 'WS_AUTH_UNAVAILABLE' }
+
+  await t.test('at the deadline', async (t) => {
+    const { app, port, log } = await startChat(t, {
+      plugin: { handshakeTimeout: 50 },
+      routes: (app) => { app.addHook('onRequest', async () => await new Promise(() => {})) }
+    })
+    const client = await RawClient.open(t, port)
+    client.upgrade({ path: '/chat', headers: BEARER })
+    t.equal((await client.response()).status, 503)
+    t.strictSame(events.splice(0).map((event) => shapeOf(t, event)), [told])
+    const [line] = decisionsOf(log)
+    t.match(line, { level: 50, msg: 'websocket handshake refused', err: { message: 'the handshake took longer than handshakeTimeout' } })
+    t.same(app.wsAuth.stats().refused, { WS_AUTH_UNAVAILABLE: 1 })
+  })
+
+  await t.test('at the shutdown, also of one without an address', async (t) => {
+    const { app, log } = await prepare(t, {
+      routes: (app) => {
+        app.addHook('onRequest', async () => await new Promise(() => {}))
+        app.get('/chat', { websocket: true }, () => {})
+      }
+    })
+    const answered = app.injectWS('/chat', { headers: BEARER })
+    await eventually(() => app.wsAuth.stats().pending === 1, 'it is pending')
+    void app.close()
+    await t.rejects(answered, { message: 'Unexpected server response: 503' })
+    t.strictSame(events.splice(0).map((event) => shapeOf(t, event)), [{ ...told, address: null }])
+    t.match(decisionsOf(log)[0], { err: { message: 'the server is closing' } })
+  })
+})
+
 t.test('a dry run is told and not counted', async (t) => {
   const events = listen(t)
   const { app, log, port } = await startChat(t, { wsAuth: { roles: ['admin'] } })
@@ -380,6 +414,20 @@ t.test('loggers', async (t) => {
     t.strictSame(lines.filter((event) => event !== undefined), all)
   })
 
+  await t.test('that throw do not keep a connection open', async (t) => {
+    const info = (...[, message]: unknown[]): void => { if (message === 'websocket connection closed') throw new Error('the disk is full') }
+    const logger = loggerOf({ ...Object.fromEntries(LEVELS.map((level) => [level, () => {}])), info } as never)
+    const { app, port, connect } = await startChat(t, {
+      plugin: { limits: { perUser: 1, onLimit: 'close-oldest' } },
+      server: { logger: undefined as never, loggerInstance: logger }
+    })
+    const { closed } = await connect(BEARER.authorization.slice(7))
+    await upgrade(t, port, { path: '/chat', headers: BEARER })
+    await eventually(() => closed.code !== null, 'the oldest is closed')
+    t.same(closed, { code: 3003, reason: 'connection_replaced' })
+    await eventually(() => app.wsAuth.connections.size === 0, 'what was thrown is for the error handler, which ends the other one')
+  })
+
   await t.test('of a route are the ones that are used', async (t) => {
     const log: string[] = []
     const { port } = await startChat(t, {
@@ -417,6 +465,21 @@ t.test('a subscriber', async (t) => {
       })`
     const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, '--input-type=commonjs', '-e', script], { timeout: 50_000 })
     t.match(JSON.parse(stdout), { data: 'hello', thrown: 2, got: 2, stats: { accepted: 1, closed: { client: 1 } } })
+  })
+
+  await t.test('that closes what was accepted has it closed, and no handler is run', async (t) => {
+    let opened = 0
+    const { app, port } = await startChat(t, { routes: (app) => { app.get('/short', { websocket: true }, () => { opened++ }) } })
+    const close = (event: unknown): void => {
+      const { event: what, connectionId } = event as Event
+      if (what === 'accepted') app.wsAuth.connections.get(String(connectionId))?.close(4000, 'not today')
+    }
+    subscribe(CHANNEL, close)
+    t.teardown(() => unsubscribe(CHANNEL, close))
+    const client = await upgrade(t, port, { path: '/short', headers: BEARER })
+    t.same(await client.close(), { code: 4000, reason: 'not today' })
+    t.equal(opened, 0)
+    t.match(app.wsAuth.stats(), { connections: 0, accepted: 1, closed: { app: 1 } })
   })
 
   await t.test('that comes later gets what is decided from then on, and one that goes gets no more', async (t) => {

@@ -231,6 +231,17 @@ t.test('is limited', async (t) => {
     t.equal((await client.close()).code, 1009)
   })
 
+  t.test('also where the server reads messages of any length', async (t) => {
+    const chat = await startChat(t, { plugin: { websocket: { options: { maxPayload: 0 } }, token: { message: { maxBytes: 1000 } } } })
+    const client = await connect(t, chat)
+    client.send(clientFrame(TEXT, 'x'.repeat(1001)))
+    t.equal((await client.close()).code, 1009)
+    const good = await connect(t, chat)
+    good.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'y'.repeat(60_000))]))
+    t.equal(await text(good), OK)
+    await until(() => chat.heard.length === 1, 'what is longer behind it')
+  })
+
   t.test('by what it is when it was inflated', async (t) => {
     const chat = await startChat(t, { plugin: { websocket: { options: { perMessageDeflate: true } } } })
     const open = async (): Promise<WebSocket> => {
@@ -503,6 +514,23 @@ t.test('what is sent behind it reaches the handler once and in order', async (t)
       t.equal(chat.heard[1], '{"type":"auth","token":"second"}')
     }
   })
+})
+
+t.test('pings behind it reach a handler that has paused', async (t) => {
+  const seen: string[] = []
+  const { app, port } = await start(t, {
+    plugin: { token: { message: true } },
+    routes: (app) => app.get('/chat', { websocket: true }, (socket) => {
+      socket.pause()
+      socket.on('ping', (data) => seen.push(`ping ${String(data)}`))
+      socket.on('message', (data) => seen.push(String(data)))
+      setImmediate(() => socket.resume())
+    })
+  })
+  const client = await connect(t, { app, port })
+  client.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'one'), clientFrame(9, 'two'), clientFrame(TEXT, 'three')]))
+  await until(() => seen.length === 3, 'all of them')
+  t.same(seen, ['ping two', 'one', 'three'])
 })
 
 t.test('a flood behind it', async (t) => {

@@ -942,6 +942,24 @@ t.test('the hint to renew', async (t) => {
     clock.exit()
   })
 
+  await t.test('comes in time for tokens that do not say when they were issued', async (t) => {
+    const { connect } = await startChat(t, { plugin: { renewal: true } })
+    const clock = moveClock(t)
+    const at = from(Date.now())
+    clock.travel(at(1) * 1000)
+    const start = at(1)
+    const chat = await connect(sign({ sub: 'ann', exp: start + 100 }))
+    for (let i = 0; i < 10; i++) clock.advance(1000)
+    t.match(await chat.renewByFrame(sign({ sub: 'ann', exp: start + 110 })), { type: 'auth.ok' })
+    for (let i = 10; i < 89; i++) clock.advance(1000)
+    t.ok(await chat.isHeard())
+    t.strictSame(chat.received.splice(0), [], 'not before the last fifth of the life since the renewal')
+    for (let i = 89; i < 106; i++) clock.advance(1000)
+    t.ok(await chat.isHeard())
+    t.strictSame(chat.received.splice(0), ['{"type":"auth.renew"}'])
+    clock.exit()
+  })
+
   await t.test('comes on real connections where frames are on, and nowhere else', async (t) => {
     const settings: Array<[fastifyWsAuth.WsAuthOptions, fastifyWsAuth.RouteWsAuth, number]> = [
       [{ renewal: true }, true, 1],

@@ -418,6 +418,18 @@ t.test('each connection ends for exactly one reason', async (t) => {
 })
 
 t.test('it is a socket of ws otherwise', async (t) => {
+  t.test('also one of a class of the app that emits while it is made', async (t) => {
+    class Eager extends WebSocket {
+      constructor (address: null, protocols?: undefined, options?: object) {
+        super(address as never, protocols, options)
+        this.emit('ping', Buffer.alloc(0))
+      }
+    }
+    const { connect, connections } = await startChat(t, { plugin: { websocket: { options: { WebSocket: Eager as never } } } })
+    await connect()
+    t.equal(connections.length, 1)
+  })
+
   t.test('events of the app reach it, with all that they carry', async (t) => {
     const { sockets, connect, connections } = await startChat(t)
     await connect()
