@@ -11,8 +11,8 @@ import type { TokenSource } from './credentials'
 import type { WsAuthError, WsAuthErrorCode } from './errors'
 import type { Stats } from './stats'
 
-/** The name of the `node:diagnostics_channel` on which events are published. */
-export const CHANNEL = 'fastify-ws-auth'
+/** The name of the `node:diagnostics_channel` on which events are published. It is part of the public face: see the README. */
+const CHANNEL = 'fastify-ws-auth'
 
 /** A decision. Every accepted connection has exactly one `accepted` and ends with exactly one `expired` or `closed`. */
 export interface WsAuthEvent {
@@ -23,7 +23,7 @@ export interface WsAuthEvent {
   readonly reason: CloseReason | null
   /** The path of the route as it was declared. */
   readonly route: string | null
-  /** Where the token was found. */
+  /** Where the token of the connection was found: that of the handshake or the first message. */
   readonly source: TokenSource | null
   /** Who it is about, once that was verified. */
   readonly sub: string | null

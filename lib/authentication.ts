@@ -1,6 +1,6 @@
 /*
  * One attempt to authenticate by a token: of a handshake, of a first message, of a renewal. The steps that they share are
- * here. Each either returns or throws a refusal; one that has to wait returns a promise, and only then is there one.
+ * here.
  */
 import type { FastifyRequest } from 'fastify'
 import { hasRole, hasScopes } from './authorization'
@@ -11,8 +11,7 @@ import type { Credential, TokenSource } from './credentials'
 import { WsAuthError } from './errors'
 import { copyData, freezeData } from './frozen'
 import type { CompleteOptions, CompleteRouteOptions } from './options'
-import { errorWithoutToken, textWithoutToken } from './redaction'
-import { isThenable } from './thenable'
+import { answer } from './steps'
 import type { Verifier } from './token-verifier'
 
 /** What all attempts of an app share. */
@@ -57,36 +56,6 @@ export class Authentication implements Identity {
     this.isOver = true
     this.#aborter?.abort()
   }
-}
-
-/** How many properties a refusal has to which nobody has added one. */
-const OWN_KEYS = Object.keys(new WsAuthError('WS_AUTH_FORBIDDEN')).length
-
-/** One check of an attempt. */
-export type Step<A, S> = (attempt: A, services: S) => void | PromiseLike<void>
-
-/**
- * Makes all checks and answers with the first refusal, or with `null`. There is a promise only if a step has to wait, and
- * no step is made any more once nobody waits for the answer.
- */
-export function runSteps<A extends Authentication, S> (attempt: A, services: S, steps: ReadonlyArray<Step<A, S>>, from = 0): WsAuthError | null | Promise<WsAuthError | null> {
-  try {
-    for (let i = from; i < steps.length && !attempt.isOver; i++) {
-      const waiting = steps[i]?.(attempt, services)
-      if (waiting !== undefined) {
-        return Promise.resolve(waiting).then(() => runSteps(attempt, services, steps, i + 1), (error: unknown) => refusalOf(error, attempt))
-      }
-    }
-    // Nobody reads it then, but what was not checked to the end must not look like it.
-    return attempt.isOver ? new WsAuthError('WS_AUTH_UNAVAILABLE') : null
-  } catch (error) {
-    return refusalOf(error, attempt)
-  }
-}
-
-/** Reads an answer at once where it is there at once. */
-export function answer<T> (value: T | PromiseLike<T>, read: (value: T) => void): void | PromiseLike<void> {
-  return isThenable(value) ? Promise.resolve(value).then(read) : read(value)
 }
 
 export function verifyToken (attempt: Authentication, { options, verifier }: AuthenticationServices): void | PromiseLike<void> {
@@ -144,18 +113,4 @@ export function authorize ({ request, route, claims, user }: Authentication, { o
 function listOf (option: string, value: unknown): readonly string[] {
   if (!Array.isArray(value)) throw new TypeError(`"${option}" option must return an array`)
   return value
-}
-
-/** What the app's own functions throw is not the client's to know, and what they throw it with is not the log's. */
-function refusalOf (error: unknown, { credential }: Authentication): WsAuthError {
-  const token = credential?.token ?? ''
-  if (!(error instanceof WsAuthError)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
-  const cause = causeWithoutToken(error.cause, token)
-  if (cause === error.cause && Object.keys(error).length === OWN_KEYS) return error
-  return new WsAuthError(error.code, { cause })
-}
-
-function causeWithoutToken (cause: unknown, token: string): unknown {
-  if (cause === undefined) return undefined
-  return typeof cause === 'string' ? textWithoutToken(cause, token) : errorWithoutToken(cause, token)
 }

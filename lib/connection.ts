@@ -5,11 +5,11 @@ import type { FastifyRequest } from 'fastify'
 import type { Claims } from './claims'
 import type { TokenSource } from './credentials'
 
-/** What is known of whoever connects. All three are `null` for an anonymous connection. */
+/** What is known of whoever connects. All of it is `null` for an anonymous connection. */
 export interface Identity {
   readonly user: FastifyRequest['user'] | null
   readonly claims: Claims | null
-  /** Where the token was found. */
+  /** Where the token of the handshake, or the first message, was found. A renewal leaves it as it is. */
   readonly source: TokenSource | null
   /** When the token expires, in milliseconds since the epoch; `null` where it never does. */
   readonly expiresAt: number | null
@@ -35,7 +35,8 @@ export interface Connection extends Identity {
    * the present one, and authorized for the route. Then `user`, `claims` and `expiresAt` are those of the new one.
    *
    * @returns the user
-   * @throws WsAuthError where it is refused; nothing has changed then. TypeError where it is no string
+   * @throws WsAuthError where it is refused, nothing has changed then: also `WS_AUTH_UNAVAILABLE` after `handshakeTimeout`, and
+   *   `WS_AUTH_TOKEN_INVALID` where the connection is or was closed meanwhile. TypeError where it is no string
    */
   renew (token: string): Promise<FastifyRequest['user']>
   /**

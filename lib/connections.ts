@@ -25,6 +25,7 @@ export class Connections implements ConnectionList {
     return found instanceof Set ? [...found] : [found]
   }
 
+  /** How many a user has. */
   countBySub (sub: string): number {
     const found = this.#bySub.get(sub)
     if (found === undefined) return 0
@@ -41,6 +42,7 @@ export class Connections implements ConnectionList {
     return this.#byId.values()
   }
 
+  /** Adds one that is open. */
   add (connection: SocketConnection): void {
     this.#byId.set(connection.id, connection)
     const { sub } = connection
@@ -51,6 +53,7 @@ export class Connections implements ConnectionList {
     else this.#bySub.set(sub, new Set([found, connection]))
   }
 
+  /** Takes one out that has ended. More than once is once. */
   remove (connection: SocketConnection): void {
     if (!this.#byId.delete(connection.id)) return
     const { sub } = connection

@@ -7,19 +7,23 @@ import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Audit } from './audit'
-import { Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
-import type { AuthenticationServices, Step } from './authentication'
+import { Authentication, authorize, checkClaims, readUser, verifyToken } from './authentication'
+import type { AuthenticationServices } from './authentication'
 import { Backlog } from './backlog'
 import type { Message } from './backlog'
-import { WsAuthError, wsAuthErrors } from './errors'
+import { WsAuthError } from './errors'
 import { authOk, readAuthFrame } from './frames'
 import { GOING_AWAY } from './life'
 import type { Life } from './life'
 import type { Limits } from './limits'
 import type { CompleteRouteOptions, MessageSource } from './options'
+import { closeFrameOf } from './refusal'
+import type { CloseFrame } from './refusal'
 import type { SetUser } from './request-user'
 import { guard, isReadingMore, limitMessages } from './socket'
 import type { Closer, GuardedSocket, SocketGuard } from './socket'
+import { runSteps } from './steps'
+import type { Step } from './steps'
 import { isThenable } from './thenable'
 
 const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [verifyToken, checkClaims, readUser, authorize]
@@ -48,36 +52,8 @@ export interface Waiting {
   readonly onOpen: () => void
 }
 
-/** The sockets of an app that wait for their first message. */
-export class FirstMessages {
-  readonly #parts: FirstMessageParts
-  /** Those that are waited for, and those that were refused and are not gone yet. */
-  readonly #open = new Set<FirstMessage>()
-  /** How many are waited for. */
-  size = 0
-
-  constructor (parts: FirstMessageParts) {
-    this.#parts = parts
-  }
-
-  wait (waiting: Waiting): void {
-    this.size++
-    const message = new FirstMessage(waiting, this.#parts, () => { this.size-- }, () => this.#open.delete(message))
-    this.#open.add(message)
-  }
-
-  /** Closes those that are waited for: the server is closing. */
-  close (): void {
-    for (const message of this.#open) message.shutDown()
-  }
-
-  terminate (): void {
-    for (const message of this.#open) message.terminate()
-  }
-}
-
 /** Guards a socket until its first message has been accepted. */
-class FirstMessage implements SocketGuard {
+export class FirstMessage implements SocketGuard {
   readonly #waiting: Waiting
   readonly #parts: FirstMessageParts
   readonly #onSettled: () => void
@@ -115,25 +91,27 @@ class FirstMessage implements SocketGuard {
 
   /** ws closes the socket over it; nobody else has seen the socket yet. */
   admitError (error: Error): boolean {
-    this.#settle(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: error }))
+    this.#refuse(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: error }))
     return false
   }
 
   /** An error is told of after it has closed the socket. */
   onClosing (by: Closer): void {
-    if (by !== 'error') this.#leave()
+    if (by !== 'error') this.#abandon()
   }
 
   onClosed (): void {
-    this.#leave()
+    this.#abandon()
     this.#onGone()
   }
 
+  /** Closes it: the server is closing. */
   shutDown (): void {
-    this.#leave()
+    this.#abandon()
     this.#close(GOING_AWAY, 'shutdown')
   }
 
+  /** Ends it without a closing handshake. */
   terminate (): void {
     this.#waiting.socket.terminate()
   }
@@ -142,37 +120,34 @@ class FirstMessage implements SocketGuard {
     const { socket, request, route } = this.#waiting
     this.#state = 'verifying'
     const token = isBinary ? null : readAuthFrame(data as Buffer)
-    if (token === null) return this.#settle(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the first message is no auth frame' }))
+    if (token === null) return this.#refuse(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the first message is no auth frame' }))
     limitMessages(socket, this.#maxPayload)
-    this.#attempt = new Authentication(request, route, { token, source: 'message' })
-    const outcome = runSteps(this.#attempt, this.#parts.services, STEPS)
-    if (!isThenable(outcome)) return this.#settle(outcome)
+    const attempt = this.#attempt = new Authentication(request, route, { token, source: 'message' })
+    const outcome = runSteps(attempt, this.#parts.services, STEPS)
+    if (!isThenable(outcome)) return this.#settle(attempt, outcome)
     socket.pause()
-    void outcome.then((refusal) => this.#settle(refusal))
+    void outcome.then((refusal) => this.#settle(attempt, refusal))
   }
 
   #keep (data: RawData, isBinary: boolean): void {
     if (this.#kept.length < MAX_KEPT) this.#kept.push([data, isBinary])
-    else this.#settle(new WsAuthError('WS_AUTH_LIMIT', { cause: 'messages behind the first' }))
+    else this.#refuse(new WsAuthError('WS_AUTH_LIMIT', { cause: 'messages behind the first' }))
   }
 
   #onDeadline (): void {
     if (this.#isLeaving) return this.terminate()
-    this.#settle(this.#state === 'waiting'
+    this.#refuse(this.#state === 'waiting'
       ? new WsAuthError('WS_AUTH_TIMEOUT')
       : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the verification took longer than token.message.timeout') }))
   }
 
-  #settle (refusal: WsAuthError | null): void {
+  #settle (attempt: Authentication, refusal: WsAuthError | null): void {
     if (this.#state === 'settled') return
-    const verdict = refusal ?? this.#refusalOfLimit()
-    const attempt = this.#attempt
-    if (verdict === null && this.#isLeaving) return this.terminate()
-    // Only who was refused is not waited for any more.
-    if (verdict === null) this.#attempt = null
-    this.#leave()
-    if (verdict !== null) this.#refuse(verdict, attempt)
-    else this.#accept(attempt as Authentication)
+    const verdict = refusal ?? this.#parts.limits.refusalOfSlot(attempt.sub)
+    if (verdict !== null) return this.#refuse(verdict)
+    if (this.#isLeaving) return this.terminate()
+    this.#stopWaiting()
+    this.#accept(attempt)
   }
 
   /** Whether the other side has closed its half, and ours is not closed yet: who does not read could keep it for ever. */
@@ -180,40 +155,36 @@ class FirstMessage implements SocketGuard {
     return this.#waiting.socket.readyState !== WebSocket.OPEN
   }
 
-  #refusalOfLimit (): WsAuthError | null {
-    try {
-      this.#parts.limits.assertSlot((this.#attempt as Authentication).sub)
-      return null
-    } catch (error) {
-      return error as WsAuthError
-    }
-  }
-
   /** Nothing is waited for any more. */
-  #leave (): void {
-    if (this.#state === 'settled') return
+  #stopWaiting (): void {
     this.#state = 'settled'
     clearTimeout(this.#timer)
-    this.#attempt?.abort()
-    this.#attempt = null
     this.#onSettled()
   }
 
-  #refuse (refusal: WsAuthError, attempt: Authentication | null): void {
-    const { request, route, startedAt } = this.#waiting
-    const { close } = wsAuthErrors[refusal.code]
+  /** Nor is anybody interested in what the verifier may say. */
+  #abandon (): void {
+    if (this.#state === 'settled') return
+    this.#stopWaiting()
+    this.#attempt?.abort()
     this.#kept = []
-    this.#parts.audit.refused(request, refusal, attempt, Math.max(Date.now() - startedAt, 0), false)
+  }
+
+  #refuse (refusal: WsAuthError): void {
+    if (this.#state === 'settled') return
+    const { request, route, startedAt } = this.#waiting
+    this.#abandon()
+    this.#parts.audit.refused(request, refusal, this.#attempt, Math.max(Date.now() - startedAt, 0), false)
     this.#parts.setUser(request, null)
     // A refusal of `verify` that has no close code is none that a client could be told.
-    const { kind, reason } = close ?? UNAVAILABLE
-    this.#close(route.closeCodes[kind], reason)
+    const { code, reason } = closeFrameOf(refusal.code, route.closeCodes) ?? closeFrameOf('WS_AUTH_UNAVAILABLE', route.closeCodes) as CloseFrame
+    this.#close(code, reason)
   }
 
   /** The answer to it has to be read, and nothing long before it: it may have begun while more was allowed. */
   #close (code: number, reason: string): void {
     const { socket } = this.#waiting
-    if (isReadingMore(socket, this.#maxBytes)) return this.terminate()
+    if (!this.#isLeaving && isReadingMore(socket, this.#maxBytes)) return this.terminate()
     limitMessages(socket, this.#maxBytes)
     socket.resume()
     socket.close(code, reason)
@@ -232,5 +203,3 @@ class FirstMessage implements SocketGuard {
     new Backlog(socket, connection, this.#kept).handOn()
   }
 }
-
-const UNAVAILABLE = { kind: 'unavailable', reason: 'auth_unavailable' } as const

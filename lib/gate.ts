@@ -7,7 +7,8 @@ import type { Audit } from './audit'
 import { hideParsed, takeCredentials, takeHeaders } from './credentials'
 import type { KnownNames } from './credentials'
 import { WsAuthError } from './errors'
-import type { FirstMessages, Waiting } from './first-message'
+import type { Waiting } from './first-message'
+import type { FirstMessages } from './first-messages'
 import { Handshake, runHandshake } from './handshake'
 import type { HandshakeServices } from './handshake'
 import type { Life } from './life'
@@ -20,6 +21,7 @@ import { seenRouteOf } from './routes'
 import { isThenable } from './thenable'
 import { DRY_RUN, reasonOf, upgradeOf } from './upgrade'
 import type { Upgrade, UpgradeEnd } from './upgrade'
+import { hide, show } from './visibility'
 
 /** What a hook is called with, and the upgrade where it is not a plain request. */
 interface Call {
@@ -102,18 +104,17 @@ export class Gate {
     return connection.isEnded ? undefined : run()
   }
 
-  /** Whoever has not authenticated is not among the clients of the server, where broadcasts find them. */
+  /** Nobody sees it until it has authenticated. */
   #await (waiting: Omit<Waiting, 'onOpen'>, run: () => unknown): Promise<unknown> {
     const { socket, request } = waiting
     const { server: serverOf, firstMessages } = this.#parts
     const server = serverOf()
-    server.clients.delete(socket)
+    hide(server, socket)
     // As @fastify/websocket would have it of the handler: whatever that throws is its to handle.
     return new Promise((resolve, reject) => {
       const onOpen = (): void => {
-        server.clients.add(socket)
         try {
-          server.emit('connection', socket, request.raw)
+          show(server, socket, request.raw)
           resolve(run())
         } catch (error) {
           reject(error)
@@ -133,10 +134,11 @@ export class Gate {
     const { request, done } = call
     try {
       assertOpening(request.raw, taken.hasValidProtocols)
-      this.#parts.services.limits.assertPending(0)
     } catch (error) {
       return this.#refuse(call, error as WsAuthError, route, null)
     }
+    const refusal = this.#parts.services.limits.refusalOfPending(0)
+    if (refusal !== null) return this.#refuse(call, refusal, route, null)
     done()
   }
 
@@ -164,20 +166,12 @@ export class Gate {
   }
 
   #settle (call: Call, handshake: Handshake, refusal: WsAuthError | null): void {
-    if (refusal !== null) return this.#refuse(call, refusal, handshake.route, handshake)
-    try {
-      this.#takeSlot(call, handshake)
-    } catch (error) {
-      return this.#refuse(call, error as WsAuthError, handshake.route, handshake)
-    }
-    this.#accept(call, handshake)
-  }
-
-  /** The last of the checks, and in one turn with what makes it sure that the slot is given back. */
-  #takeSlot ({ upgrade }: Call, { sub }: Handshake): void {
     const { limits } = this.#parts.services
-    if (upgrade === null) limits.assertSlot(sub)
-    else upgrade.giveBack = limits.takeSlot(sub)
+    const verdict = refusal ?? limits.refusalOfSlot(handshake.sub)
+    if (verdict !== null) return this.#refuse(call, verdict, handshake.route, handshake)
+    // In one turn with what makes it sure that the slot is given back.
+    if (call.upgrade !== null) call.upgrade.giveBack = limits.takeSlot(handshake.sub)
+    this.#accept(call, handshake)
   }
 
   /** A dry run has the deadline of an upgrade, which has one already. */

@@ -2,8 +2,8 @@
  * The list of checks between an upgrade request and an authenticated connection, in the order in which they are made.
  */
 import type { FastifyRequest } from 'fastify'
-import { answer, Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
-import type { AuthenticationServices, Step } from './authentication'
+import { Authentication, authorize, checkClaims, readUser, verifyToken } from './authentication'
+import type { AuthenticationServices } from './authentication'
 import { readCredential, takeHeaders } from './credentials'
 import type { TakenCredentials, TakenHeaders } from './credentials'
 import { WsAuthError } from './errors'
@@ -11,6 +11,8 @@ import type { Limits } from './limits'
 import { assertOpening } from './opening-handshake'
 import type { CompleteRouteOptions } from './options'
 import { isSameHost } from './origin'
+import { answer, runSteps } from './steps'
+import type { Step } from './steps'
 
 /** What all handshakes of an app share. */
 export interface HandshakeServices extends AuthenticationServices {
@@ -52,7 +54,8 @@ function checkOpening ({ request, taken, isDryRun }: Handshake): void {
 
 /** A dry run is not one of those that are pending, and asks whether there was room for one more. */
 function checkPending ({ isDryRun }: Handshake, { limits }: HandshakeServices): void {
-  limits.assertPending(isDryRun ? 1 : 0)
+  const refusal = limits.refusalOfPending(isDryRun ? 1 : 0)
+  if (refusal !== null) throw refusal
 }
 
 function readToken (handshake: Handshake): void {

@@ -5,7 +5,7 @@ import fastifyPlugin from 'fastify-plugin'
 import type { FastifyPluginAsync, RawServerBase, RawServerDefault } from 'fastify'
 import type { WsAuthEvent as Event } from './audit'
 import type { Claims as TokenClaims } from './claims'
-import type { CloseReason as Reason, Connection as OpenConnection } from './connection'
+import type { CloseReason as Reason, Connection as OpenConnection, ConnectionList as List } from './connection'
 import type { TokenSource as Source } from './credentials'
 import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './errors'
 import type { WsAuthErrorCode as ErrorCode } from './errors'
@@ -31,6 +31,7 @@ declare namespace fastifyWsAuth {
   export type RouteWsAuth = AnyRouteWsAuth<WsAuthRole>
   export type Claims = TokenClaims
   export type Connection = OpenConnection
+  export type ConnectionList = List
   export type TokenSource = Source
   export type WsAuth = Decorator
   export type WsAuthStats = StatsSnapshot

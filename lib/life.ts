@@ -1,6 +1,6 @@
 /*
  * The connections of an app, from the moment in which each is authenticated: where they are opened, and what follows from
- * their end. How long each lives is its own to know (`connection.ts`).
+ * their end. How long each lives is its own to know (`socket-connection.ts`).
  */
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from './audit'
@@ -47,7 +47,7 @@ export class Life {
     request.wsAuth = connection
     connection.start()
     audit.accepted(request, connection, Math.max(connection.openedAt - startedAt, 0))
-    connection.hasLapsed()
+    connection.endIfDue()
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
       oldest.closeFor('connection_replaced', 'forbidden')
     }
@@ -74,6 +74,7 @@ export const GOING_AWAY = 1001
 class RouteKeeper implements ConnectionKeeper {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
+  readonly renewals: Renewals
   readonly grace: number
   readonly hasFrames: boolean
   readonly #parts: LifeParts
@@ -82,6 +83,7 @@ class RouteKeeper implements ConnectionKeeper {
     const { options, clockTolerance } = parts
     this.route = route
     this.sweep = sweep
+    this.renewals = parts.renewals
     this.grace = options.expiryGrace + clockTolerance
     this.hasFrames = options.renewal ?? route.token.message !== null
     this.#parts = parts
@@ -92,13 +94,5 @@ class RouteKeeper implements ConnectionKeeper {
     connections.remove(connection)
     renewals.abort(connection)
     audit.ended(request, connection, reason)
-  }
-
-  onAuthFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, frame: Buffer): void {
-    this.#parts.renewals.onFrame(connection, socket, request, this.route, frame)
-  }
-
-  async renew (connection: SocketConnection, request: FastifyRequest | null, token: string): Promise<FastifyRequest['user']> {
-    return await this.#parts.renewals.renew(connection, request, this.route, token)
   }
 }

@@ -23,27 +23,23 @@ export class Limits {
   }
 
   /**
-   * @param more how many are to come beside those that are pending
-   * @throws WsAuthError `WS_AUTH_LIMIT`
-   */
-  assertPending (more: number): void {
-    if (this.#countPending() + more > this.#limits.pending) throw new WsAuthError('WS_AUTH_LIMIT', { cause: 'limits.pending' })
-  }
-
-  /** @throws WsAuthError `WS_AUTH_LIMIT` where a user may have no further connection */
-  assertSlot (sub: string | null): void {
-    if (sub === null || !this.#isCounted) return
-    const count = this.#connections.countBySub(sub) + (this.#taken.get(sub) ?? 0)
-    if (count >= this.#limits.perUser) throw new WsAuthError('WS_AUTH_LIMIT', { cause: 'limits.perUser' })
-  }
-
-  /**
-   * Takes a slot for a handshake, and answers with how to give it back (once), or with `null` where none is counted.
+   * `WS_AUTH_LIMIT` where too much is pending, or `null`.
    *
-   * @throws WsAuthError `WS_AUTH_LIMIT`
+   * @param more how many are to come beside those that are pending
    */
+  refusalOfPending (more: number): WsAuthError | null {
+    return this.#countPending() + more > this.#limits.pending ? refusal('limits.pending') : null
+  }
+
+  /** `WS_AUTH_LIMIT` where a user may have no further connection, or `null`. */
+  refusalOfSlot (sub: string | null): WsAuthError | null {
+    if (sub === null || !this.#isCounted) return null
+    const count = this.#connections.countBySub(sub) + (this.#taken.get(sub) ?? 0)
+    return count >= this.#limits.perUser ? refusal('limits.perUser') : null
+  }
+
+  /** Takes a slot for a handshake, and answers with how to give it back (once), or with `null` where none is counted. */
   takeSlot (sub: string | null): (() => void) | null {
-    this.assertSlot(sub)
     if (sub === null || !this.#isCounted) return null
     this.#taken.set(sub, (this.#taken.get(sub) ?? 0) + 1)
     return () => this.#giveBack(sub)
@@ -65,4 +61,8 @@ export class Limits {
     if (left === 0) this.#taken.delete(sub)
     else this.#taken.set(sub, left)
   }
+}
+
+function refusal (limit: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_LIMIT', { cause: limit })
 }

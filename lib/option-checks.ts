@@ -19,7 +19,7 @@ export function optional<T> (value: unknown, read: (value: unknown) => T): T | u
 }
 
 export function readObject (option: string, value: unknown, what = 'an object'): Record<string, unknown> {
-  if (!isObject(value)) invalid(option, what || 'an object')
+  if (!isObject(value)) invalid(option, what)
   return value
 }
 

@@ -57,7 +57,7 @@ export interface WsAuthOptions {
   /**
    * Replaces the JWT verification: for opaque tokens, introspection, a shared secret. `null` or anything that is not an
    * object is 401; a thrown `WsAuthError` is used as it is; anything else thrown is 503. `signal` aborts when the
-   * client has gone or `handshakeTimeout` has passed.
+   * client has gone or `handshakeTimeout` has passed (of a first message: the rest of `token.message.timeout`).
    */
   verify?: (token: string, request: FastifyRequest, context: { signal: AbortSignal }) => unknown
   /** A JSON Schema that the claims must match, compiled with the app's own validator. It changes nothing in them. */
@@ -90,7 +90,7 @@ export interface WsAuthOptions {
    * is there anyway. Default: where `token.message` is on.
    */
   renewal?: boolean
-  /** Milliseconds that a connection lives on after its token has expired. Default 0. */
+  /** Milliseconds that a connection lives on after its token has expired, beside the `clockTolerance` of the verifier. Default 0. */
   expiryGrace?: number
   /** The longest life of a connection in milliseconds, whatever its tokens say; or `Infinity`. Default 86 400 000 (24 h). */
   maxLifetime?: number
@@ -218,7 +218,7 @@ const DEFAULT_MESSAGE: MessageSource = { timeout: 10_000, maxBytes: 8192 }
  * @throws TypeError `"<option>" option must be <what>`
  */
 export function readOptions (given: unknown): CompleteOptions {
-  const options = readObject('options', given ?? {}, '')
+  const options = readObject('options', given ?? {})
   checkKeys(options, '', ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles',
     'scopes', 'origin', 'rejectWith', 'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes',
     'limits', 'heartbeat'])

@@ -1,19 +1,18 @@
 /*
  * The plugin: registers what it stands on, decorates, adds its hooks. What the checks are is in `handshake.ts`.
  */
-import type { IncomingMessage, Server } from 'node:http'
+import type { Server } from 'node:http'
 import fastifyCookie from '@fastify/cookie'
 import fastifyJwt from '@fastify/jwt'
 import type { JWT } from '@fastify/jwt'
 import fastifyWebsocket from '@fastify/websocket'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
-import type { WebSocketServer } from 'ws'
 import { Audit } from './audit'
 import { Connections } from './connections'
 import { chooseProtocol } from './credentials'
 import type { KnownNames } from './credentials'
-import { FirstMessages } from './first-message'
+import { FirstMessages } from './first-messages'
 import { Gate } from './gate'
 import { startHeartbeat } from './heartbeat'
 import { Life } from './life'
@@ -31,7 +30,8 @@ import { Stats } from './stats'
 import { cachingVerifier } from './token-cache'
 import { createCustomVerifier, createJwtVerifier, warnOfShortSecret, withSafeSecret } from './token-verifier'
 import type { Verifier } from './token-verifier'
-import { DRY_RUN, Upgrades, upgradeOf } from './upgrade'
+import { Upgrades } from './upgrade'
+import { holdConnectionEvents } from './visibility'
 
 /** The servers that have it: a second one would answer each upgrade a second time. */
 const guarded = new WeakSet<object>()
@@ -87,14 +87,16 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     learnNames(names, seen.options)
     wrapWebsocketHandler(route, gate.open)
   })
+  let onGone = (): void => {}
   // Before that of @fastify/websocket, which would close the sockets without a code.
   app.addHook('preClose', (done) => {
     // An app whose registration failed has none, and is closed all the same.
-    if (app.hasDecorator('websocketServer')) shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
+    if (app.hasDecorator('websocketServer')) onGone = shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
     done()
   })
+  app.addHook('onClose', (_app, done) => { onGone(); done() })
   await app.register(fastifyWebsocket, websocket)
-  holdWaiting(app.websocketServer)
+  holdConnectionEvents(app.websocketServer)
   if (options.heartbeat !== null) app.addHook('preClose', stopping(startHeartbeat(connections, options.heartbeat.interval)))
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)
@@ -195,20 +197,6 @@ function websocketOptions ({ websocket }: CompleteOptions, names: KnownNames): W
       handleProtocols: (offered, request) => chooseProtocol(offered, names.subprotocol, handleProtocols?.(offered, request))
     }
   }
-}
-
-/** Who waits for a first message is no connection yet. The event is emitted when it has become one. */
-function holdWaiting (server: WebSocketServer): void {
-  const { emit } = server
-  server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
-    if (event === 'connection' && isWaiting(args[1] as IncomingMessage)) return false
-    return Reflect.apply(emit, this, [event, ...args])
-  }
-}
-
-function isWaiting (request: IncomingMessage): boolean {
-  const upgrade = upgradeOf(request)
-  return upgrade !== undefined && upgrade !== DRY_RUN && upgrade.accepted?.awaitsMessage === true
 }
 
 /** A hook that stops something. */

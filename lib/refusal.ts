@@ -6,11 +6,9 @@ import { WebSocketServer } from 'ws'
 import type { ServerOptions } from 'ws'
 import { wsAuthErrors } from './errors'
 import type { WsAuthError, WsAuthErrorCode } from './errors'
+import { CLOSE_TIMEOUT } from './options'
 import type { HandshakeOptions } from './options'
 import type { Upgrade } from './upgrade'
-
-/** How long the other side may take to answer the close frame, in milliseconds. */
-const CLOSE_TIMEOUT = 5000
 
 /** The longest message that is read from whoever was refused, in bytes. It is thrown away; a longer one ends it at once. */
 const MAX_PAYLOAD = 16_384
@@ -33,11 +31,22 @@ export function challengeOf (code: WsAuthErrorCode, scopes: readonly string[] | 
   return `${challenge}, scope="${scopes.join(' ')}"`
 }
 
+/** What closes a connection (RFC 6455, 5.5.1). */
+export interface CloseFrame {
+  readonly code: number
+  readonly reason: string
+}
+
 /** The close code and reason of a refusal; `null` where this handshake is to be answered with a status. */
-export function closeOf ({ code }: WsAuthError, { rejectWith, closeCodes }: HandshakeOptions, { headers }: IncomingMessage): { code: number, reason: string } | null {
-  const { close } = wsAuthErrors[code]
+export function closeOf ({ code }: WsAuthError, { rejectWith, closeCodes }: HandshakeOptions, { headers }: IncomingMessage): CloseFrame | null {
   const closes = rejectWith === 'close' || (rejectWith === 'auto' && headers.origin !== undefined)
-  return close !== null && closes ? { code: closeCodes[close.kind], reason: close.reason } : null
+  return closes ? closeFrameOf(code, closeCodes) : null
+}
+
+/** The close code and reason that stand for a refusal; `null` where only a status can. */
+export function closeFrameOf (code: WsAuthErrorCode, closeCodes: HandshakeOptions['closeCodes']): CloseFrame | null {
+  const { close } = wsAuthErrors[code]
+  return close === null ? null : { code: closeCodes[close.kind], reason: close.reason }
 }
 
 /**

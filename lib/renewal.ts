@@ -4,15 +4,17 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from './audit'
-import { Authentication, authorize, checkClaims, readUser, runSteps, verifyToken } from './authentication'
-import type { AuthenticationServices, Step } from './authentication'
+import { Authentication, authorize, checkClaims, readUser, verifyToken } from './authentication'
+import type { AuthenticationServices } from './authentication'
 import type { Claims } from './claims'
 import { WsAuthError } from './errors'
 import { authError, authOk, readAuthFrame } from './frames'
 import type { CompleteRouteOptions } from './options'
 import type { SetUser } from './request-user'
 import type { GuardedSocket } from './socket'
-import type { SocketConnection } from './socket-connection'
+import type { ConnectionRenewals, SocketConnection } from './socket-connection'
+import { runSteps } from './steps'
+import type { Step } from './steps'
 import { isThenable } from './thenable'
 
 /** How many renewals of one connection may be under way at once, and how many answers to it may be unsent. */
@@ -42,7 +44,7 @@ class Renewal extends Authentication {
 const STEPS: ReadonlyArray<Step<Renewal, AuthenticationServices>> = [verifyToken, checkClaims, checkSame, readUser, authorize]
 
 /** The renewals of an app. */
-export class Renewals {
+export class Renewals implements ConnectionRenewals {
   readonly #services: AuthenticationServices
   readonly #audit: Audit
   readonly #setUser: SetUser
@@ -63,6 +65,8 @@ export class Renewals {
     const renewal = new Renewal(connection, request, route, token)
     const outcome = runSteps(renewal, this.#services, STEPS)
     const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
+    // It went with the connection, of whose end is told.
+    if (connection.isEnded) throw closed()
     const duration = Math.max(Date.now() - renewal.startedAt, 0)
     if (refusal !== null) {
       this.#audit.renewalRefused(request, connection, refusal, duration)
@@ -110,8 +114,7 @@ export class Renewals {
   /** All at once, where nothing was refused, and nothing came in between. */
   #apply (renewal: Renewal, request: FastifyRequest, refusal: WsAuthError | null): WsAuthError | null {
     const { connection } = renewal
-    if (connection.hasLapsed()) return closed()
-    if (refusal !== null) return refusal
+    if (connection.endIfDue() || refusal !== null) return refusal
     const older = refusalOfClaims(connection.claims, renewal.claims)
     if (older !== null) return older
     connection.assume(renewal)

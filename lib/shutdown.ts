@@ -3,7 +3,7 @@
  * who has not gone by then is not waited for.
  */
 import type { WebSocketServer } from 'ws'
-import type { FirstMessages } from './first-message'
+import type { FirstMessages } from './first-messages'
 import type { Gate } from './gate'
 import { GOING_AWAY } from './life'
 import type { Life } from './life'
@@ -21,9 +21,13 @@ export interface ShutdownParts {
   readonly server: WebSocketServer
 }
 
-/** Ends them. */
-export function shutDown ({ upgrades, gate, firstMessages, life, server }: ShutdownParts): void {
-  setTimeout(() => {
+/**
+ * Ends them. All in one turn, however many there are: nothing else is left to do.
+ *
+ * @returns what is to be called when they have gone
+ */
+export function shutDown ({ upgrades, gate, firstMessages, life, server }: ShutdownParts): () => void {
+  const timer = setTimeout(() => {
     for (const socket of server.clients) socket.terminate()
     firstMessages.terminate()
   }, GOODBYE_TIMEOUT).unref()
@@ -33,4 +37,5 @@ export function shutDown ({ upgrades, gate, firstMessages, life, server }: Shutd
   life.close()
   // Those of public routes.
   for (const socket of server.clients) socket.close(GOING_AWAY, 'shutdown')
+  return () => clearTimeout(timer)
 }

@@ -2,34 +2,44 @@
  * One authenticated socket: who is behind it, since when, and until when. It ends once, whoever ends it, and from that
  * moment on nothing that the other side sends reaches the app.
  */
-import { randomFillSync } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { RawData } from 'ws'
 import type { Claims } from './claims'
 import type { CloseReason, Connection, Identity } from './connection'
+import { createId } from './connection-id'
 import type { TokenSource } from './credentials'
 import type { CloseKind } from './errors'
 import { kNext, TICK } from './expiry'
 import type { Sleeper, Sweep } from './expiry'
 import { AUTH_RENEW, isAuthFrame } from './frames'
+import { pickHint } from './hint'
 import type { CompleteRouteOptions } from './options'
 import { guard } from './socket'
 import type { Closer, GuardedSocket, SocketGuard } from './socket'
+
+/** Renews connections; see `renewal.ts`. */
+export interface ConnectionRenewals {
+  /** @throws WsAuthError where it is refused. The request is `null` once the socket has gone */
+  renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
+  /** The other side sent an auth frame. */
+  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: Buffer): void
+}
 
 /** What the connections of a route have in common. */
 export interface ConnectionKeeper {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
+  readonly renewals: ConnectionRenewals
   /** How long a connection outlives its token, in milliseconds. */
   readonly grace: number
   /** Whether auth frames are ours. */
   readonly hasFrames: boolean
-  /** It has ended, and is to be told goodbye. */
+  /** It has ended. */
   onEnd (connection: SocketConnection, request: FastifyRequest, reason: CloseReason): void
-  /** The other side sent an auth frame. */
-  onAuthFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, frame: Buffer): void
-  renew (connection: SocketConnection, request: FastifyRequest | null, token: string): Promise<FastifyRequest['user']>
 }
+
+/** How often a connection is looked after in its grace, in milliseconds: what renews it then may want an early hint. */
+const GRACE_STEP = 1000
 
 /** The connection of a socket. */
 export class SocketConnection implements Connection, SocketGuard, Sleeper {
@@ -77,7 +87,8 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
 
   async renew (token: string): Promise<FastifyRequest['user']> {
     if (typeof token !== 'string') throw new TypeError('"token" must be a string')
-    return await this.#keeper.renew(this, this.#request, token)
+    const { renewals, route } = this.#keeper
+    return await renewals.renew(this, this.#request, route, token)
   }
 
   /** What a renewal changes. It does not have to be woken earlier for it: its token is not older. */
@@ -103,8 +114,11 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
     this.#end(reason, () => this.#socket?.terminate())
   }
 
-  /** Whether its time is over. A timer alone could not tell: what came while the loop was blocked is read before it runs. */
-  hasLapsed (): boolean {
+  /**
+   * Ends it if its time is over, and answers whether it has ended. A timer alone could not tell: what came while the loop
+   * was blocked is read before it runs.
+   */
+  endIfDue (): boolean {
     const now = Date.now()
     if (now < this.#deadline) return false
     const isOld = this.#lifetimeEnd <= now && this.#lifetimeEnd < this.#expiryEnd
@@ -114,7 +128,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
 
   wake (): void {
     this.#wakeTick = null
-    if (this.hasLapsed()) return
+    if (this.endIfDue()) return
     if (this.#hintTick !== null && this.#keeper.sweep.isDue(this.#hintTick)) {
       this.#hintTick = null
       this.#socket?.send(AUTH_RENEW)
@@ -134,14 +148,15 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   }
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
-    if (this.hasLapsed()) return false
+    if (this.endIfDue()) return false
     if (!this.#keeper.hasFrames || isBinary || !isAuthFrame(data as Buffer)) return true
-    if (this.#socket !== null && this.#request !== null) this.#keeper.onAuthFrame(this, this.#socket, this.#request, data as Buffer)
+    const { renewals, route } = this.#keeper
+    if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, data as Buffer)
     return false
   }
 
   admitControl (): boolean {
-    return !this.hasLapsed()
+    return !this.endIfDue()
   }
 
   admitError (): boolean {
@@ -180,45 +195,34 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
 
   #setTimes (): void {
     this.#deadline = Math.min(this.#expiryEnd, this.#lifetimeEnd)
-    this.#hintTick = this.#pickHint()
-  }
-
-  /** One that sleeps for longer than it should is put back when it wakes. */
-  #sleep (): void {
-    if (this.#deadline === Infinity) return
-    const { sweep } = this.#keeper
-    this.#wakeTick = this.#hintTick ?? sweep.tickAt(this.#deadline)
-    sweep.add(this, this.#wakeTick)
+    this.#hintTick = this.#pickHintTick()
   }
 
   /**
-   * At random within the first three quarters of the last fifth of the token's life, so that what was issued in one second
-   * is not renewed in one second; later for who comes later, or sleeps until then. Never where a renewal gains nothing.
+   * One that sleeps for less than it could is put back when it wakes. It wakes when the token expires at the latest, and in
+   * its grace every second: until then no renewal can have a hint that is due earlier.
    */
-  #pickHint (): number | null {
-    const { expiresAt, claims } = this
-    if (!this.#keeper.hasFrames || expiresAt === null || this.#lifetimeEnd <= this.#expiryEnd) return null
+  #sleep (): void {
+    if (this.#deadline === Infinity) return
     const { sweep } = this.#keeper
+    const tick = sweep.tickAt(Math.min(this.#deadline, this.#nextRenewal))
+    this.#wakeTick = this.#hintTick === null ? tick : Math.min(tick, this.#hintTick)
+    sweep.add(this, this.#wakeTick)
+  }
+
+  get #nextRenewal (): number {
+    if (!this.#keeper.hasFrames || this.expiresAt === null) return Infinity
+    return Math.max(this.expiresAt, Date.now() + GRACE_STEP)
+  }
+
+  /** Never where a renewal gains nothing, and not while the sweep lets it sleep. */
+  #pickHintTick (): number | null {
+    const { expiresAt, claims } = this
+    const { sweep, hasFrames } = this.#keeper
+    if (!hasFrames || expiresAt === null || this.#lifetimeEnd <= this.#expiryEnd) return null
     const now = Date.now()
-    const life = expiresAt - (claims?.iat === undefined ? now : claims.iat * 1000)
-    const last = expiresAt - life / 20
-    const from = Math.max(expiresAt - life / 5, now, this.#wakeTick === null ? now : sweep.instantOf(this.#wakeTick))
-    const to = from < last ? last : from + (expiresAt - from) * 3 / 4
-    // A tick is rounded up.
-    return sweep.tickAt(from + Math.random() * Math.max(to - from - TICK, 0))
+    const issuedAt = claims?.iat === undefined ? now : Math.min(claims.iat * 1000, now)
+    const notBefore = this.#wakeTick === null ? now : Math.max(sweep.instantOf(this.#wakeTick), now)
+    return sweep.tickAt(pickHint({ issuedAt, expiresAt, notBefore, delay: TICK }))
   }
-}
-
-const ID_BYTES = 16
-const random = Buffer.allocUnsafeSlow(ID_BYTES * 128)
-let used = random.length
-
-/** `randomUUID` costs 0.5 us more, and 450 bytes: its string is kept in the 15 pieces that it was made of. */
-function createId (): string {
-  if (used === random.length) {
-    randomFillSync(random)
-    used = 0
-  }
-  used += ID_BYTES
-  return random.toString('base64url', used - ID_BYTES, used)
 }

@@ -10,7 +10,7 @@ export interface StatsSnapshot {
   readonly connections: number
   /** Handshakes under way and first messages waited for now. */
   readonly pending: number
-  /** Connections that were opened. */
+  /** Connections that were opened on guarded routes. */
   readonly accepted: number
   /** Renewals that were accepted. */
   readonly renewed: number

@@ -6,9 +6,9 @@ import t from 'tap'
 const layers = [
   'errors', 'thenable', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
   'claims', 'jwt-format', 'option-checks', 'options', 'opening-handshake', 'credentials', 'request-user',
-  'connection', 'socket-connection', 'connections', 'limits', 'stats', 'audit', 'heartbeat', 'types',
-  'token-verifier', 'token-cache', 'authentication',
-  'upgrade', 'handshake', 'renewal', 'life', 'backlog', 'first-message', 'refusal', 'routes', 'gate', 'shutdown', 'plugin', 'index'
+  'connection', 'connection-id', 'hint', 'socket-connection', 'connections', 'limits', 'stats', 'audit', 'heartbeat', 'types',
+  'token-verifier', 'token-cache', 'steps', 'authentication',
+  'upgrade', 'visibility', 'handshake', 'renewal', 'life', 'refusal', 'backlog', 'first-message', 'first-messages', 'routes', 'gate', 'shutdown', 'plugin', 'index'
 ]
 
 /** What only one file may know. */

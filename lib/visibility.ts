@@ -1,0 +1,32 @@
+/*
+ * Who has not authenticated yet is seen by nobody: neither among the clients of the server, where broadcasts look, nor by
+ * its `connection` event, which is emitted once they have.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { WebSocket, WebSocketServer } from 'ws'
+import { DRY_RUN, upgradeOf } from './upgrade'
+
+/** Keeps the event of those back whose first message is waited for. @fastify/websocket emits it before any handler of ours is called. */
+export function holdConnectionEvents (server: WebSocketServer): void {
+  const { emit } = server
+  server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
+    if (event === 'connection' && isWaiting(args[1] as IncomingMessage)) return false
+    return Reflect.apply(emit, this, [event, ...args])
+  }
+}
+
+function isWaiting (request: IncomingMessage): boolean {
+  const upgrade = upgradeOf(request)
+  return upgrade !== undefined && upgrade !== DRY_RUN && upgrade.accepted?.awaitsMessage === true
+}
+
+/** Has a socket seen by nobody. */
+export function hide (server: WebSocketServer, socket: WebSocket): void {
+  server.clients.delete(socket)
+}
+
+/** Has it seen by all. Listeners of the app are called, and may throw. */
+export function show (server: WebSocketServer, socket: WebSocket, request: IncomingMessage): void {
+  server.clients.add(socket)
+  server.emit('connection', socket, request)
+}
