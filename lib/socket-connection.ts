@@ -221,7 +221,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
     const { sweep, hasFrames } = this.#keeper
     if (!hasFrames || expiresAt === null || this.#lifetimeEnd <= this.#expiryEnd) return null
     const now = Date.now()
-    const issuedAt = claims?.iat === undefined ? now : Math.min(claims.iat * 1000, now)
+    const issuedAt = claims?.iat === undefined || claims.iat * 1000 >= expiresAt ? now : claims.iat * 1000
     const notBefore = this.#wakeTick === null ? now : Math.max(sweep.instantOf(this.#wakeTick), now)
     return sweep.tickAt(pickHint({ issuedAt, expiresAt, notBefore, delay: TICK }))
   }
