@@ -69,6 +69,8 @@ async function createApp (): Promise<FastifyInstance> {
       sign: { iss: 'chat' },
       verify: { allowedIss: 'chat' }
     },
+    // Who has logged out is nobody, whatever tokens they have kept.
+    user: (claims) => loggedOut.has(claims.sid) ? null : claims,
     // A page cannot see the status of a refused handshake: it gets a close code. Anyone else gets the status.
     rejectWith: 'auto',
     // A connection ends with its token, unless the client goes on with a new one. One that is on its way may still arrive.
@@ -115,6 +117,9 @@ class HttpError extends Error {
   constructor (readonly statusCode: number, message: string) { super(message) }
 }
 
+/** Logins that have been ended, until their tokens have expired. On many instances it would have to be where all of them look. */
+const loggedOut = new Set<unknown>()
+
 interface TokenBody { lifetime: number }
 interface LoginBody extends TokenBody { name: string, password: string }
 
@@ -159,8 +164,9 @@ function addLogin (app: FastifyInstance): void {
   app.get('/expired-token', { onRequest: authenticate }, async ({ user }) => ({ token: signForConnection(app, user, -60) }))
 
   app.post('/logout', { onRequest: [checkOrigin, authenticate] }, async ({ user }, reply) => {
-    // The cookie goes first: a page that loses its connection looks at once whether it is still logged in. A token for a
-    // connection that somebody has kept outlives it, by TOKEN_SECONDS at most.
+    loggedOut.add(user.sid)
+    setTimeout(() => loggedOut.delete(user.sid), LOGIN_SECONDS * 1000).unref()
+    // The cookie goes first: a page that loses its connection looks at once whether it is still logged in.
     await reply.clearCookie(COOKIE, COOKIE_OPTIONS).code(204).send()
     for (const connection of app.wsAuth.connections.bySub(user.sub)) {
       if (connection.claims?.sid === user.sid) connection.close(3000, 'logged_out')
@@ -183,7 +189,7 @@ async function checkOrigin ({ headers: { origin }, host }: FastifyRequest): Prom
 /** For plain requests; the plugin guards the websockets. A token for a connection must not be good for getting the next. */
 async function authenticate (request: FastifyRequest): Promise<void> {
   const user = await request.jwtVerify<User>().catch(() => null)
-  if (user?.use !== 'login') throw new HttpError(401, 'Please log in')
+  if (user?.use !== 'login' || loggedOut.has(user.sid)) throw new HttpError(401, 'Please log in')
 }
 
 function signForConnection (app: FastifyInstance, { sub, roles, sid }: User, seconds: number): string {
@@ -228,6 +234,7 @@ class Room {
   readonly #maySay = createLimit(10, 5000)
 
   /** The handler of the room's route. Whoever comes here is authenticated already, and may be here. */
+  // Of the user only `sub` is used here, which no renewal changes: roles would have to be read from the request each time.
   readonly enter = (socket: WebSocket, { user, wsAuth }: FastifyRequest): void => {
     socket.on('message', (data, isBinary) => {
       if (!this.#maySay(user.sub)) return socket.close(1008, 'too_many_messages')

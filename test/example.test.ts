@@ -255,6 +255,10 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.equal(`${code} ${reason}`, '3000 logged_out')
     t.equal(elsewhere.readyState, WebSocket.OPEN)
     elsewhere.terminate()
+    // A copy of the cookie is of no use any more.
+    t.equal((await post(`${url}/token`, '{}', { cookie: here })).status, 401)
+    const [error] = await once(connect(url, here).on('error', () => {}), 'error') as [Error]
+    t.equal(error.message, 'Unexpected server response: 401')
   })
 
   t.test('a restart keeps the logins where the secret is the same, and only there', async (t) => {
@@ -648,8 +652,9 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await isOnline(page)
     await page.locator('[data-way=query] .badge[data-state=open]').waitFor()
     await say(page, 'back again')
-    await page.locator('#messages .text', { hasText: 'back again' }).waitFor()
-    t.pass()
+    const message = page.locator('#messages .text', { hasText: 'back again' })
+    await message.waitFor()
+    t.equal(await message.textContent(), 'back again')
   })
 
   t.test('after a restart with another secret the page asks for a login', async (t) => {

@@ -69,10 +69,11 @@ t.test('the metrics are such that Prometheus reads them', async (t) => {
   await t.rejects(app.injectWS('/chat'))
   const { headers, body } = await app.inject('/metrics')
   t.equal(headers['content-type'], 'text/plain; version=0.0.4')
-  t.strictSame(body.trim().split('\n').map((line) => line.replace('pending 1', 'pending 0')), [
-    'ws_auth_connections 0', 'ws_auth_pending 0', 'ws_auth_accepted 1', 'ws_auth_renewed 0',
+  t.strictSame(body.trim().split('\n').filter((line) => !line.startsWith('# TYPE')).map((line) => line.replace('pending 1', 'pending 0')), [
+    'ws_auth_connections 0', 'ws_auth_pending 0', 'ws_auth_accepted_total 1', 'ws_auth_renewed_total 0',
     'ws_auth_refused_total{code="WS_AUTH_TOKEN_MISSING"} 1', 'ws_auth_closed_total{reason="app"} 1'
   ])
+  t.ok(body.includes('# TYPE ws_auth_refused_total counter\nws_auth_refused_total{'), 'each has its type before it')
 })
 
 t.test('the table of a route\'s options has every option', async (t) => {
