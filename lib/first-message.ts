@@ -30,6 +30,8 @@ const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [veri
 
 /** How many messages are kept behind the first, while its token is verified. Nothing more is read from the socket then. */
 const MAX_KEPT = 1024
+/** How many bytes. Only what is inflated can be more than the chunk that it came in. */
+const MAX_KEPT_BYTES = 2 ** 20
 
 /** What first messages are waited for with. */
 export interface FirstMessageParts {
@@ -65,6 +67,7 @@ export class FirstMessage implements SocketGuard {
   #state: 'waiting' | 'verifying' | 'settled' = 'waiting'
   #attempt: Authentication | null = null
   #kept: Message[] = []
+  #keptBytes = 0
 
   constructor (waiting: Waiting, parts: FirstMessageParts, onSettled: () => void, onGone: () => void) {
     this.#waiting = waiting
@@ -126,11 +129,14 @@ export class FirstMessage implements SocketGuard {
     const outcome = runSteps(attempt, this.#parts.services, STEPS)
     if (!isThenable(outcome)) return this.#settle(attempt, outcome)
     socket.pause()
+    const most = this.#maxPayload === 0 ? MAX_KEPT_BYTES : Math.min(this.#maxPayload, MAX_KEPT_BYTES)
+    limitMessages(socket, this.#maxPayload, most)
     void outcome.then((refusal) => this.#settle(attempt, refusal))
   }
 
   #keep (data: RawData, isBinary: boolean): void {
-    if (this.#kept.length < MAX_KEPT) this.#kept.push([data, isBinary])
+    this.#keptBytes += lengthOf(data)
+    if (this.#kept.length < MAX_KEPT && this.#keptBytes <= MAX_KEPT_BYTES) this.#kept.push([data, isBinary])
     else this.#refuse(new WsAuthError('WS_AUTH_LIMIT', { cause: 'messages behind the first' }))
   }
 
@@ -194,6 +200,7 @@ export class FirstMessage implements SocketGuard {
   #accept (attempt: Authentication): void {
     const { socket, request, route, startedAt, onOpen } = this.#waiting
     this.#onGone()
+    limitMessages(socket, this.#maxPayload)
     this.#parts.setUser(request, attempt.user)
     const connection = this.#parts.life.open(socket, request, attempt, route, startedAt)
     socket.resume()
@@ -202,4 +209,8 @@ export class FirstMessage implements SocketGuard {
     onOpen()
     new Backlog(socket, connection, this.#kept).handOn()
   }
+}
+
+function lengthOf (data: RawData): number {
+  return Array.isArray(data) ? data.reduce((sum, { length }) => sum + length, 0) : data.byteLength
 }

@@ -2,7 +2,8 @@
  * Where Fastify's hooks meet the handshake: which requests it is run for, and what becomes of its answer.
  */
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
-import type { WebSocket, WebSocketServer } from 'ws'
+import { WebSocket } from 'ws'
+import type { WebSocketServer } from 'ws'
 import type { Audit } from './audit'
 import { hideParsed, takeCredentials, takeHeaders } from './credentials'
 import type { KnownNames } from './credentials'
@@ -115,7 +116,7 @@ export class Gate {
       const onOpen = (): void => {
         try {
           show(server, socket, request.raw)
-          resolve(run())
+          resolve(socket.readyState === WebSocket.OPEN ? run() : undefined)
         } catch (error) {
           reject(error)
         }

@@ -11,8 +11,15 @@ import { inSlices } from './slices'
  * @returns how to stop it
  */
 export function startHeartbeat (connections: Connections, interval: number): () => void {
-  const beat = (): void => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), () => {})
+  let timer: NodeJS.Timeout | undefined
+  // The next is due so long after this one, not after it was due: a loop that was blocked would leave no time to answer.
+  const next = (): void => { timer &&= setTimeout(soon, interval).unref() }
+  const beat = (): void => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), next)
   // Where the loop was blocked, what came meanwhile is read before an immediate runs, but after a timer.
-  const timer = setInterval(() => { setImmediate(beat) }, interval).unref()
-  return () => clearInterval(timer)
+  const soon = (): void => { setImmediate(beat) }
+  timer = setTimeout(soon, interval).unref()
+  return () => {
+    clearTimeout(timer)
+    timer = undefined
+  }
 }

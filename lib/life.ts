@@ -3,6 +3,7 @@
  * their end. How long each lives is its own to know (`socket-connection.ts`).
  */
 import type { FastifyRequest } from 'fastify'
+import { WebSocket } from 'ws'
 import type { Audit } from './audit'
 import type { CloseReason, Identity } from './connection'
 import type { Connections } from './connections'
@@ -48,6 +49,8 @@ export class Life {
     connection.start()
     audit.accepted(request, connection, Math.max(connection.openedAt - startedAt, 0))
     connection.endIfDue()
+    // A listener of the app for connections may have closed it, before anybody guarded it.
+    if (socket.readyState !== WebSocket.OPEN) connection.onClosing('app')
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
       oldest.closeFor('connection_replaced', 'forbidden')
     }

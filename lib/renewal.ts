@@ -153,7 +153,8 @@ function checkSame ({ connection, claims }: Renewal): void {
 /** A connection stays its user's, and never goes back to an older token: one of those could have been stolen. */
 function refusalOfClaims (present: Claims | null, next: Claims | null): WsAuthError | null {
   if (present === null || next === null) return invalid('the connection is anonymous')
-  if (present.sub !== next.sub) return invalid('it is about another sub')
+  // Two tokens without one may be about anybody.
+  if (next.sub === undefined || present.sub !== next.sub) return invalid('it is about another sub')
   if (present.iss !== next.iss) return invalid('it is of another iss')
   if ((next.iat ?? -Infinity) < (present.iat ?? -Infinity)) return invalid('it was issued before the present one')
   if ((next.exp ?? Infinity) < (present.exp ?? Infinity)) return invalid('it expires before the present one')

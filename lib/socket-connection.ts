@@ -133,7 +133,8 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
       this.#hintTick = null
       this.#socket?.send(AUTH_RENEW)
     }
-    this.#sleep()
+    // A class of the app may do anything in its `send`.
+    if (!this.isEnded) this.#sleep()
   }
 
   /**
@@ -168,9 +169,12 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   }
 
   onClosed (): void {
-    this.#end('lost')
-    this.#socket = null
-    this.#request = null
+    try {
+      this.#end('lost')
+    } finally {
+      this.#socket = null
+      this.#request = null
+    }
   }
 
   get #expiryEnd (): number {

@@ -32,7 +32,10 @@ interface Internals {
   readonly _closeFrameReceived: boolean
   readonly _closeTimeout: number
   _closeTimer: NodeJS.Timeout | null
-  readonly _receiver: { _maxPayload: number, readonly _totalPayloadLength: number, readonly _errored: boolean }
+  readonly _pendingAutoPongs: number
+  readonly _maxPendingAutoPongs: number
+  readonly _extensions: { readonly 'permessage-deflate'?: { _maxPayload: number } }
+  readonly _receiver: { _maxPayload: number, readonly _totalPayloadLength: number, readonly errored: Error | null }
 }
 
 /** A socket, and who decides over it: nobody, until it is guarded. */
@@ -61,6 +64,15 @@ export function guardedSocketClass (Base: typeof WebSocket = WebSocket): typeof 
       if (event === 'message') {
         return (by === null || by.admitMessage(args[0] as RawData, args[1] === true)) && super.emit(event, args[0], args[1])
       }
+      if (by !== null && event === 'close') {
+        // Listeners are told even where the app's own logger throws: ws forgets the socket in one.
+        try {
+          by.onClosed()
+        } finally {
+          super.emit(event, ...args)
+        }
+        return true
+      }
       if (by !== null && !admits(by, event, args)) return false
       return super.emit(event, ...args)
     }
@@ -73,8 +85,11 @@ export function guardedSocketClass (Base: typeof WebSocket = WebSocket): typeof 
     }
 
     override terminate (): void {
-      if (this.readyState === WebSocket.OPEN) this[kGuard]?.onClosing('app')
-      super.terminate()
+      try {
+        if (this.readyState === WebSocket.OPEN) this[kGuard]?.onClosing(isFlooded(this) ? 'error' : 'app')
+      } finally {
+        super.terminate()
+      }
     }
   }
 }
@@ -84,7 +99,6 @@ function admits (by: SocketGuard, event: string | symbol, args: readonly unknown
     case 'ping':
     case 'pong': return by.admitControl()
     case 'error': return by.admitError(args[0] as Error)
-    case 'close': by.onClosed()
   }
   return true
 }
@@ -93,7 +107,14 @@ function admits (by: SocketGuard, event: string | symbol, args: readonly unknown
 function closerOf (socket: WebSocket): Closer {
   const { _closeFrameReceived: isAnswer, _receiver: receiver } = socket as unknown as Internals
   if (isAnswer) return 'client'
-  return receiver._errored ? 'error' : 'app'
+  // Not only what the receiver itself has found, but also what could not be inflated.
+  return receiver.errored === null ? 'app' : 'error'
+}
+
+/** Whether ws terminates a socket itself: of one that pings and does not read the pongs. */
+function isFlooded (socket: WebSocket): boolean {
+  const { _pendingAutoPongs: pending, _maxPendingAutoPongs: most } = socket as unknown as Internals
+  return most > 0 && pending >= most
 }
 
 /**
@@ -111,12 +132,15 @@ function limitFarewell (socket: WebSocket, by: SocketGuard): void {
  * Limits the messages that are read from a socket from now on.
  *
  * @param bytes the longest; 0 is without limit
+ * @param inflated the longest of those that are compressed
  * @returns the limit until now
  */
-export function limitMessages (socket: WebSocket, bytes: number): number {
-  const { _receiver: receiver } = socket as unknown as Internals
+export function limitMessages (socket: WebSocket, bytes: number, inflated = bytes): number {
+  const { _receiver: receiver, _extensions: { 'permessage-deflate': deflate } } = socket as unknown as Internals
   const { _maxPayload: before } = receiver
   receiver._maxPayload = bytes
+  // It stops by a limit of its own: the receiver learns only at the end what a message has become.
+  if (deflate !== undefined) deflate._maxPayload = inflated
   return before
 }
 

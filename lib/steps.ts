@@ -3,7 +3,7 @@
  * promise, and only then is there one.
  */
 import type { Credential } from './credentials'
-import { WsAuthError } from './errors'
+import { WsAuthError, wsAuthErrors } from './errors'
 import { errorWithoutToken, textWithoutToken } from './redaction'
 import { isThenable } from './thenable'
 
@@ -47,9 +47,19 @@ export function answer<T> (value: T | PromiseLike<T>, read: (value: T) => void):
 /** What the app's own functions throw is not the client's to know, and what they throw it with is not the log's. */
 function refusalOf (error: unknown, { credential }: Attempt): WsAuthError {
   const token = credential?.token ?? ''
+  try {
+    return readRefusal(error, token)
+  } catch {
+    return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
+  }
+}
+
+/** Throws where the error cannot be read, or has a code that is none of ours. */
+function readRefusal (error: unknown, token: string): WsAuthError {
   if (!(error instanceof WsAuthError)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
   const cause = causeWithoutToken(error.cause, token)
-  if (cause === error.cause && Object.keys(error).length === OWN_KEYS) return error
+  const isOurs = Object.hasOwn(wsAuthErrors, error.code) && error.statusCode === wsAuthErrors[error.code].statusCode
+  if (isOurs && cause === error.cause && Object.keys(error).length === OWN_KEYS) return error
   return new WsAuthError(error.code, { cause })
 }
 

@@ -9,7 +9,10 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyServerOptions } from 'f
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
+import { Audit } from '../lib/audit'
+import { WsAuthError } from '../lib/errors'
 import fastifyWsAuth from '../lib/index'
+import { Stats } from '../lib/stats'
 import { prepare, SECRET, sign } from './helpers/app'
 import { clientFrame, plainText, RawClient, upgrade } from './helpers/raw-client'
 import { eventually, hold, moveClock, startChat, turn } from './helpers/renewal-app'
@@ -249,6 +252,14 @@ t.test('a handshake that no hook answered is told too', async (t) => {
     t.strictSame(events.splice(0).map((event) => shapeOf(t, event)), [{ ...told, address: null }])
     t.match(decisionsOf(log)[0], { err: { message: 'the server is closing' } })
   })
+})
+
+t.test('a request that no route was found for has none', async (t) => {
+  const events = listen(t)
+  const stats = new Stats()
+  new Audit(stats).refused({ routeOptions: {}, ip: '127.0.0.1', log: { info: () => {} } } as never, new WsAuthError('WS_AUTH_LIMIT'), null, 1, false)
+  t.strictSame(events.map((event) => shapeOf(t, event)), [{ ...NOTHING, route: null, event: 'refused', code: 'WS_AUTH_LIMIT' }])
+  t.same(stats.snapshot(0, 0).refused, { WS_AUTH_LIMIT: 1 })
 })
 
 t.test('a dry run is told and not counted', async (t) => {

@@ -231,16 +231,18 @@ t.test('is limited', async (t) => {
     t.equal((await client.close()).code, 1009)
   })
 
-  t.test('also where the server reads messages of any length', async (t) => {
-    const chat = await startChat(t, { plugin: { websocket: { options: { maxPayload: 0 } }, token: { message: { maxBytes: 1000 } } } })
-    const client = await connect(t, chat)
-    client.send(clientFrame(TEXT, 'x'.repeat(1001)))
-    t.equal((await client.close()).code, 1009)
-    const good = await connect(t, chat)
-    good.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'y'.repeat(60_000))]))
-    t.equal(await text(good), OK)
-    await until(() => chat.heard.includes('y'.repeat(60_000)), 'what is longer behind it')
-  })
+  for (const [how, verify] of Object.entries(VERIFIERS)) {
+    t.test(`also where the server reads messages of any length, with ${how}`, async (t) => {
+      const chat = await startChat(t, { plugin: { verify, websocket: { options: { maxPayload: 0 } }, token: { message: { maxBytes: 1000 } } } })
+      const client = await connect(t, chat)
+      client.send(clientFrame(TEXT, 'x'.repeat(1001)))
+      t.equal((await client.close()).code, 1009)
+      const good = await connect(t, chat)
+      good.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'y'.repeat(60_000))]))
+      t.equal(await text(good), OK)
+      await until(() => chat.heard.includes('y'.repeat(60_000)), 'what is longer behind it')
+    })
+  }
 
   t.test('by what it is when it was inflated', async (t) => {
     const chat = await startChat(t, { plugin: { websocket: { options: { perMessageDeflate: true } } } })
@@ -531,6 +533,38 @@ t.test('pings behind it reach a handler that has paused', async (t) => {
   client.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'one'), clientFrame(9, 'two'), clientFrame(TEXT, 'three')]))
   await until(() => seen.length === 3, 'all of them')
   t.same(seen, ['ping two', 'one', 'three'])
+})
+
+t.test('errors behind it reach the error handler, also while the handler has paused', async (t) => {
+  const errors: string[] = []
+  const { app, port } = await start(t, {
+    plugin: { token: { message: true }, websocket: { errorHandler: (error, socket) => { errors.push(error.message); socket.terminate() } } },
+    routes: (app) => app.get('/chat', { websocket: true }, (socket) => { socket.pause() })
+  })
+  const client = await connect(t, { app, port })
+  client.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'one'), Buffer.from([0x81, 0x01, 0x61])]))
+  await until(() => errors.length === 1, 'the error')
+  t.same(errors, ['Invalid WebSocket frame: MASK must be set'])
+  await until(() => app.wsAuth.connections.size === 0, 'it has gone')
+  t.same(app.wsAuth.stats().closed, { error: 1 })
+})
+
+t.test('messages behind it are kept in whatever form the app has them', async (t) => {
+  class Fragments extends WebSocket {
+    constructor (address: null, protocols?: undefined, options?: object) {
+      super(address as never, protocols, options)
+      this.binaryType = 'fragments'
+    }
+  }
+  const seen: unknown[] = []
+  const { app, port } = await start(t, {
+    plugin: { verify: VERIFIERS['a verifier that takes its time'], token: { message: true }, websocket: { options: { WebSocket: Fragments as never } } },
+    routes: (app) => app.get('/chat', { websocket: true }, (socket) => { socket.on('message', (data) => seen.push(data)) })
+  })
+  const client = await connect(t, { app, port })
+  client.send(Buffer.concat([authFrame(), clientFrame(2, 'one')]))
+  await until(() => seen.length === 1, 'the message')
+  t.same(seen, [[Buffer.from('one')]])
 })
 
 t.test('a flood behind it', async (t) => {

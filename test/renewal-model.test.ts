@@ -63,7 +63,7 @@ class Model {
     const { claims } = this
     if (!isGenuine) return 'WS_AUTH_TOKEN_INVALID'
     if ((next.exp ?? Infinity) * 1000 <= now) return 'WS_AUTH_TOKEN_EXPIRED'
-    if (next.sub !== claims.sub || next.iss !== claims.iss) return 'WS_AUTH_TOKEN_INVALID'
+    if (next.sub === undefined || next.sub !== claims.sub || next.iss !== claims.iss) return 'WS_AUTH_TOKEN_INVALID'
     if ((next.iat ?? -Infinity) < (claims.iat ?? -Infinity) || (next.exp ?? Infinity) < (claims.exp ?? Infinity)) return 'WS_AUTH_TOKEN_INVALID'
     return this.isAllowed && next.role === 'member' ? null : 'WS_AUTH_FORBIDDEN'
   }
