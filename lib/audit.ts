@@ -83,6 +83,8 @@ export class Audit {
 
   refused (request: FastifyRequest, refusal: WsAuthError, who: Refused | null, duration: number, dryRun: boolean): void {
     if (!dryRun) this.#stats.countRefused(refusal.code)
+    // Where there is nobody, what would be told is not asked for: the address alone is a system call.
+    if (refusal.statusCode < 500 && !isHeard(request)) return
     publish(request, eventOf('refused', request, who ?? NOBODY, duration, { code: refusal.code, dryRun }), refusal)
   }
 
