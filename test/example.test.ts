@@ -597,6 +597,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     const example = await startExample(t)
     const page = await openPage(await newContext(t, browser), example.url)
     await enter(page, 'ann')
+    await page.locator('[data-way=query] .badge[data-state=open]').waitFor()
     t.equal(await example.stop(), 0)
     await page.locator('#status[data-state=waiting]').waitFor()
     await page.locator('#lost', { hasText: '1001 shutdown' }).waitFor()
