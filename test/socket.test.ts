@@ -464,6 +464,13 @@ t.test('it is a socket of ws otherwise', async (t) => {
     t.equal((await client.frame()).opcode, PONG, 'and a ping is answered')
   })
 
+  t.test('it is not compressed unless the app says so, whatever the client offers: that costs 200 KB each', async (t) => {
+    const { port, sockets } = await startChat(t)
+    const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign()}`, 'sec-websocket-extensions': 'permessage-deflate' } })
+    t.notMatch(client.text, /extensions/i)
+    t.equal(sockets[0]?.extensions, '')
+  })
+
   t.test('it closes with the code and the reason of either side', async (t) => {
     const { sockets, connect } = await startChat(t)
     const client = await connect()
