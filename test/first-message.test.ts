@@ -10,6 +10,7 @@ import tap from 'tap'
 import { WebSocket } from 'ws'
 import fastifyWsAuth, { WsAuthError } from '../lib/index'
 import { prepare, sign, start, until, within } from './helpers/app'
+import './helpers/moved-clock'
 import type { AppSettings, StartedApp } from './helpers/app'
 import { clientFrame, RawClient, upgrade } from './helpers/raw-client'
 import type { RequestSettings } from './helpers/raw-client'
@@ -32,11 +33,6 @@ const VERIFIERS: Record<string, Verify> = {
   'a verifier that answers at once': () => ({ sub: 'x' }),
   'a verifier that takes its time': async () => { await soon(); return { sub: 'x' } }
 }
-
-/** The clock of the tests has timers whose `unref` answers nothing, unlike Node's: what keeps the answer could not clear them. */
-const timers = Object.getPrototypeOf(t.clock.setTimeout(() => {})) as { unref: () => unknown }
-const { unref } = timers
-timers.unref = function () { unref.call(this); return this }
 
 /** Until what was sent has arrived; works also while the clock stands still. */
 async function turns (count = 50): Promise<void> {

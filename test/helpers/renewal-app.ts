@@ -4,22 +4,17 @@
 import { once } from 'node:events'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Test } from 'tap'
-import { Clock, Timer } from '@tapjs/clock'
+import { Clock } from '@tapjs/clock'
 import { WebSocket } from 'ws'
 import type { ClientOptions } from 'ws'
 import type fastifyWsAuth from '../../lib/index'
 import { start } from './app'
 import type { AppSettings, StartedApp } from './app'
+import './moved-clock'
 
 const { setImmediate: realSetImmediate, Date: RealDate } = globalThis
 /** How long anything that is waited for may take, by the real clock. */
 const TIMEOUT = 10_000
-
-// A timer of Node answers with itself, and is cleared by what it answered with.
-Timer.prototype.unref = function (this: Timer) {
-  this.reffed = false
-  return this
-} as () => void
 
 /** Has the test move the clock, until it ends. To be called after the app was started: Fastify's start waits for timers. */
 export function moveClock (t: Test): Clock {
