@@ -2,7 +2,6 @@
  * Some thousand clients that authenticate, renew, stall, lie and leave wherever they like. What they do is drawn from a
  * seed: CHAOS_SEED=<what a failure printed> draws the same again, though the network does not keep its order.
  */
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -10,6 +9,7 @@ import t from 'tap'
 import type fastifyWsAuth from '../lib/index'
 import type { WsAuthEvent } from '../lib/index'
 import { start, until, within } from './helpers/app'
+import { onDecision } from './helpers/decisions'
 import { clientFrame, requestText, upgrade } from './helpers/raw-client'
 
 const SEED = Number(process.env.CHAOS_SEED ?? Date.now() % 2 ** 32)
@@ -220,8 +220,7 @@ class Events {
   /** What contradicts what came before. */
   readonly wrong: string[] = []
 
-  readonly listen = (message: unknown): void => {
-    const { event, code, reason, connectionId, dryRun } = message as WsAuthEvent
+  readonly listen = ({ event, code, reason, connectionId, dryRun }: WsAuthEvent): void => {
     const id = connectionId ?? ''
     const { counted } = this
     if (code !== null && !dryRun) counted.refused[code] = (counted.refused[code] ?? 0) + 1
@@ -254,8 +253,7 @@ for (const [i, onLimit] of (['reject', 'close-oldest'] as const).entries()) {
       t.teardown(() => process.removeListener(event, onProblem))
     }
     const events = new Events()
-    subscribe('fastify-ws-auth', events.listen)
-    t.teardown(() => unsubscribe('fastify-ws-auth', events.listen))
+    onDecision(t, events.listen)
 
     const dice = new Dice(SEED + i)
     const { app, port } = await start(t, {

@@ -3,7 +3,6 @@
  * becomes of the clock meanwhile.
  */
 import { fork } from 'node:child_process'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -14,6 +13,7 @@ import type { Sleeper } from '../lib/expiry'
 import type fastifyWsAuth from '../lib/index'
 import { sign, start } from './helpers/app'
 import type { AppSettings } from './helpers/app'
+import { onDecision } from './helpers/decisions'
 import { gather } from './helpers/crowd'
 import { eventually, moveClock, MovedClock, setClock, turn } from './helpers/moved-clock'
 import { upgrade } from './helpers/raw-client'
@@ -340,12 +340,9 @@ interface Ended {
 /** What was decided over connections, and when by the clock of the moment. */
 function watchEnds (t: Test): Ended[] {
   const ends: Ended[] = []
-  const listen = (message: unknown): void => {
-    const { event, reason, connectionId } = message as fastifyWsAuth.WsAuthEvent
+  onDecision(t, ({ event, reason, connectionId }) => {
     if (event === 'expired' || event === 'closed') ends.push({ at: Date.now(), reason, id: connectionId })
-  }
-  subscribe('fastify-ws-auth', listen)
-  t.teardown(() => unsubscribe('fastify-ws-auth', listen))
+  })
   return ends
 }
 

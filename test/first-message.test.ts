@@ -10,7 +10,7 @@ import tap from 'tap'
 import { WebSocket } from 'ws'
 import fastifyWsAuth, { WsAuthError } from '../lib/index'
 import { prepare, sign, start, until, within } from './helpers/app'
-import './helpers/moved-clock'
+import { turn } from './helpers/moved-clock'
 import type { AppSettings, StartedApp } from './helpers/app'
 import { clientFrame, RawClient, upgrade } from './helpers/raw-client'
 import type { RequestSettings } from './helpers/raw-client'
@@ -19,7 +19,6 @@ const t = tap.applyPlugin(clockPlugin)
 type Test = Parameters<typeof RawClient.open>[0]
 type Verify = NonNullable<fastifyWsAuth.WsAuthOptions['verify']>
 
-const setRealImmediate = setImmediate
 const TEXT = 1
 const BINARY = 2
 const CLOSE = 8
@@ -36,7 +35,7 @@ const VERIFIERS: Record<string, Verify> = {
 
 /** Until what was sent has arrived; works also while the clock stands still. */
 async function turns (count = 50): Promise<void> {
-  for (let i = 0; i < count; i++) await new Promise((resolve) => setRealImmediate(resolve))
+  await turn(count)
 }
 
 function authFrame (token = sign()): Buffer {
@@ -372,6 +371,15 @@ t.test('who was refused is read no further than to its answer to the close frame
       assertNobody(t, chat)
     })
   }
+})
+
+t.test('who has begun a long message behind a bad one is not waited for: it would be read to its end', async (t) => {
+  const chat = await startChat(t, { plugin: { verify: async () => { await soon(); return null } } })
+  const client = await connect(t, chat)
+  client.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'x'.repeat(60_000)).subarray(0, 100)]))
+  await until(() => client.isEnded, 'it is gone, long before the time for an answer to the close frame', 2500)
+  t.same(chat.app.wsAuth.stats().refused, { WS_AUTH_TOKEN_INVALID: 1 })
+  assertNobody(t, chat)
 })
 
 t.test('what is sent behind it reaches the handler once and in order', async (t) => {

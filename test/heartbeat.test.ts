@@ -1,6 +1,5 @@
 /* Who has gone without a word is noticed, and nobody else is taken for gone. */
 import { once } from 'node:events'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -8,6 +7,7 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import type fastifyWsAuth from '../lib/index'
 import { sign, start, until } from './helpers/app'
+import { onDecision } from './helpers/decisions'
 import { eventually, moveClock, turn } from './helpers/moved-clock'
 import type { MovedClock } from './helpers/moved-clock'
 import { clientFrame, upgrade } from './helpers/raw-client'
@@ -42,12 +42,7 @@ async function startBeating (t: Test, heartbeat: fastifyWsAuth.WsAuthOptions['he
   })
   const moved = clock as unknown as MovedClock
   const reasons: Array<string | null> = []
-  const onEvent = (message: unknown): void => {
-    const { event, reason } = message as fastifyWsAuth.WsAuthEvent
-    if (event === 'closed') reasons.push(reason)
-  }
-  subscribe('fastify-ws-auth', onEvent)
-  t.teardown(() => unsubscribe('fastify-ws-auth', onEvent))
+  onDecision(t, ({ event, reason }) => { if (event === 'closed') reasons.push(reason) })
   return {
     app,
     port,

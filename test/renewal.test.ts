@@ -270,6 +270,15 @@ t.test('frames', async (t) => {
     t.strictSame(chat.got, [])
   })
 
+  t.test('with a good token and a lot beside it are not even parsed', async (t) => {
+    const { connect } = await startChat(t, { plugin: { renewal: true } })
+    const chat = await connect(sign(PRESENT))
+    const before = stateOf(chat)
+    chat.client.send(JSON.stringify({ type: 'auth', token: sign(NEWER), more: 'x'.repeat(10_000) }))
+    t.equal(await chat.next(), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID"}')
+    t.strictSame(stateOf(chat), before)
+  })
+
   t.test('are seen by no listener of the app', async (t) => {
     const { connect } = await startChat(t, { plugin: { renewal: true } })
     const chat = await connect(sign(PRESENT))
@@ -969,6 +978,21 @@ t.test('the hint to renew', async (t) => {
     t.ok(await chat.isHeard())
     t.strictSame(chat.received.splice(0), ['{"type":"auth.renew"}'])
     clock.exit()
+  })
+
+  await t.test('may end the connection, which is not woken any more then', async (t) => {
+    const clock = moveClock(t)
+    const now = Math.ceil(Date.now() / 1000)
+    clock.travel(now * 1000)
+    const keeper = new Silence(DAY)
+    const hints: number[] = []
+    const connection = openSilent(keeper, { iat: now, exp: now + 100 }, hints)
+    // As a class of the app could do in its `send`.
+    hints.push = (...at) => { connection.onClosing('app'); return at.length }
+    for (let at = 0; at < 100; at++) clock.advance(1000)
+    clock.exit()
+    t.strictSame(keeper.ended, ['app'])
+    t.equal(keeper.sweep.size, 0)
   })
 
   await t.test('keeps no connection alive, whatever the token says of when it was issued', async (t) => {

@@ -4,7 +4,6 @@
  */
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -13,6 +12,7 @@ import type fastifyWsAuth from '../lib/index'
 import type { Connection } from '../lib/connection'
 import { sign, start, until } from './helpers/app'
 import type { AppSettings } from './helpers/app'
+import { onDecision } from './helpers/decisions'
 import { setClock, turn } from './helpers/moved-clock'
 import { clientFrame, RawClient, upgrade } from './helpers/raw-client'
 
@@ -61,13 +61,10 @@ async function startChat (t: Test, { routes, ...settings }: AppSettings = {}): P
     }
   })
   const ends: Array<string | null> = []
-  const onEvent = (message: unknown): void => {
-    const { event, reason, connectionId } = message as fastifyWsAuth.WsAuthEvent
+  onDecision(t, ({ event, reason, connectionId }) => {
     const isEnd = event === 'expired' || event === 'closed'
     if (isEnd && connections.some(({ id }) => id === connectionId)) ends.push(reason)
-  }
-  subscribe('fastify-ws-auth', onEvent)
-  t.teardown(() => unsubscribe('fastify-ws-auth', onEvent))
+  })
   const connect = async (claims: Record<string, unknown> = {}, path = '/chat'): Promise<RawClient> => {
     const client = await upgrade(t, port, { path, headers: path === '/public' ? {} : { authorization: `Bearer ${sign({ sub: 'somebody', ...claims })}` } })
     t.equal(client.answer.status, 101)

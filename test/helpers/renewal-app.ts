@@ -10,9 +10,11 @@ import type { ClientOptions } from 'ws'
 import type fastifyWsAuth from '../../lib/index'
 import { start } from './app'
 import type { AppSettings, StartedApp } from './app'
-import './moved-clock'
+import { turn } from './moved-clock'
 
-const { setImmediate: realSetImmediate, Date: RealDate } = globalThis
+export { turn }
+
+const { Date: RealDate } = globalThis
 /** How long anything that is waited for may take, by the real clock. */
 const TIMEOUT = 10_000
 
@@ -32,11 +34,6 @@ export async function eventually (isTrue: () => boolean, what: string): Promise<
     if (RealDate.now() > deadline) throw new Error(`not within ${TIMEOUT} ms: ${what}`)
     await turn()
   }
-}
-
-/** One turn of the event loop. */
-export async function turn (): Promise<void> {
-  await new Promise((resolve) => realSetImmediate(resolve))
 }
 
 /** Something to wait for that a test releases. */
