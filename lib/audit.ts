@@ -8,7 +8,8 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { CloseReason, Connection, Identity } from './connection'
 import type { TokenSource } from './credentials'
-import type { WsAuthError, WsAuthErrorCode } from './errors'
+import { WsAuthError } from './errors'
+import type { WsAuthErrorCode } from './errors'
 import type { Stats } from './stats'
 
 /** The name of the `node:diagnostics_channel` on which events are published. It is part of the public face: see the README. */
@@ -62,50 +63,62 @@ export class Audit {
     this.#stats = stats
   }
 
-  /** @param duration from the upgrade request, in milliseconds */
-  accepted (request: FastifyRequest, connection: Connection, duration: number): void {
+  /** @param startedAt when the upgrade was asked for, in milliseconds since the epoch, as all below */
+  accepted (request: FastifyRequest, connection: Connection, startedAt: number): void {
     this.#stats.accepted++
-    if (isHeard(request)) publish(request, eventOf('accepted', request, connection, duration, { connectionId: connection.id }))
+    tell('accepted', request, connection, startedAt, { connectionId: connection.id })
   }
 
-  renewed (request: FastifyRequest, connection: Connection, duration: number): void {
+  renewed (request: FastifyRequest, connection: Connection, startedAt: number): void {
     this.#stats.renewed++
-    if (isHeard(request)) publish(request, eventOf('renewed', request, connection, duration, { connectionId: connection.id }))
+    tell('renewed', request, connection, startedAt, { connectionId: connection.id })
   }
 
   ended (request: FastifyRequest, connection: Connection, reason: CloseReason): void {
     this.#stats.countClosed(reason)
-    if (!isHeard(request)) return
     const event = reason === 'token_expired' || reason === 'lifetime_exceeded' ? 'expired' : 'closed'
-    const duration = Math.max(Date.now() - connection.openedAt, 0)
-    publish(request, eventOf(event, request, connection, duration, { connectionId: connection.id, reason }))
+    tell(event, request, connection, connection.openedAt, { connectionId: connection.id, reason })
   }
 
-  refused (request: FastifyRequest, refusal: WsAuthError, who: Refused | null, duration: number, dryRun: boolean): void {
+  refused (request: FastifyRequest, refusal: WsAuthError, who: Refused | null, startedAt: number, dryRun: boolean): void {
     if (!dryRun) this.#stats.countRefused(refusal.code)
-    // Where there is nobody, what would be told is not asked for: the address alone is a system call.
-    if (refusal.statusCode < 500 && !isHeard(request)) return
-    publish(request, eventOf('refused', request, who ?? NOBODY, duration, { code: refusal.code, dryRun }), refusal)
+    tell('refused', request, who ?? NOBODY, startedAt, { code: refusal.code, dryRun }, refusal)
   }
 
   /** A request that no hook has, or has not got rid of in time: there is nothing of Fastify's to tell of it with. */
-  unanswered (request: IncomingMessage, log: FastifyBaseLogger, why: string, duration: number): void {
-    const code = 'WS_AUTH_UNAVAILABLE'
+  unanswered (request: IncomingMessage, log: FastifyBaseLogger, why: string, startedAt: number): void {
+    const refusal = new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error(why) })
+    const { code } = refusal
     this.#stats.countRefused(code)
-    const event: WsAuthEvent = { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration }
-    if (events.hasSubscribers) events.publish(event)
-    log.error({ ...event, err: new Error(why) }, MESSAGES.refused)
+    publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration: elapsedSince(startedAt) }, refusal)
   }
 
-  renewalRefused (request: FastifyRequest, connection: Connection, refusal: WsAuthError, duration: number): void {
+  renewalRefused (request: FastifyRequest, connection: Connection, refusal: WsAuthError, startedAt: number): void {
     this.#stats.countRefused(refusal.code)
-    publish(request, eventOf('renewal_refused', request, connection, duration, { code: refusal.code, connectionId: connection.id }), refusal)
+    tell('renewal_refused', request, connection, startedAt, { code: refusal.code, connectionId: connection.id }, refusal)
   }
 }
 
+/** Where nobody hears it, what would be told is not asked for: the address alone is a system call. */
+function tell (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: Refused, startedAt: number, more: Partial<WsAuthEvent>, refusal?: WsAuthError): void {
+  if (!isHeard(request.log, refusal)) return
+  const route = request.routeOptions.url ?? null
+  publish(request.log, { ...NOTHING, event, route, source, sub, address: addressOf(request), duration: elapsedSince(startedAt), ...more }, refusal)
+}
+
 /** Whether there is anybody to tell: a logger that is off, or set to less, has one function of this name for all that it leaves out. */
-function isHeard ({ log }: FastifyRequest): boolean {
-  return events.hasSubscribers || log.info.name !== 'noop'
+function isHeard (log: FastifyBaseLogger, refusal: WsAuthError | undefined): boolean {
+  return events.hasSubscribers || (isFault(refusal) ? log.error : log.info).name !== 'noop'
+}
+
+/** Whether it was refused by no fault of the client's. */
+function isFault (refusal: WsAuthError | undefined): boolean {
+  return refusal !== undefined && refusal.statusCode >= 500
+}
+
+/** The wall clock may be set back meanwhile, and nothing takes less than no time. */
+function elapsedSince (instant: number): number {
+  return Math.max(Date.now() - instant, 0)
 }
 
 /** There is none without a socket (`injectWS`), and the app's `trustProxy` may throw at what a client sent. */
@@ -117,24 +130,20 @@ function addressOf (request: FastifyRequest): string | null {
   }
 }
 
-function eventOf (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: Refused, duration: number, more: Partial<WsAuthEvent>): WsAuthEvent {
-  return { ...NOTHING, event, route: request.routeOptions.url ?? null, source, sub, address: addressOf(request), duration, ...more }
-}
-
-function publish (request: FastifyRequest, event: WsAuthEvent, refusal?: WsAuthError): void {
+function publish (log: FastifyBaseLogger, event: WsAuthEvent, refusal?: WsAuthError): void {
   if (events.hasSubscribers) events.publish(event)
-  if (refusal === undefined) request.log.info(event, MESSAGES[event.event])
-  else logRefusal(request, event, refusal)
+  if (refusal === undefined) log.info(event, MESSAGES[event.event])
+  else logRefusal(log, event, refusal)
 }
 
-function logRefusal (request: FastifyRequest, event: WsAuthEvent, refusal: WsAuthError): void {
-  const { code, statusCode, cause } = refusal
+function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, refusal: WsAuthError): void {
+  const { code, cause } = refusal
   const message = MESSAGES[event.event]
-  if (statusCode < 500) {
-    return request.log.info({ ...event, why: cause instanceof Error ? cause.message : cause }, message)
+  if (!isFault(refusal)) {
+    return log.info({ ...event, why: cause instanceof Error ? cause.message : cause }, message)
   }
   const isEarly = code === 'WS_AUTH_ROUTE_UNPROTECTED'
-  request.log.error({ ...event, err: cause ?? refusal }, isEarly
+  log.error({ ...event, err: cause ?? refusal }, isEarly
     ? `${event.route} was declared before fastify-ws-auth was registered: await app.register(fastifyWsAuth) first`
     : message)
 }

@@ -180,7 +180,7 @@ export class FirstMessage implements SocketGuard {
     if (this.#state === 'settled') return
     const { request, route, startedAt } = this.#waiting
     this.#abandon()
-    this.#parts.audit.refused(request, refusal, this.#attempt, Math.max(Date.now() - startedAt, 0), false)
+    this.#parts.audit.refused(request, refusal, this.#attempt, startedAt, false)
     this.#parts.setUser(request, null)
     // A refusal of `verify` that has no close code is none that a client could be told.
     const { code, reason } = closeFrameOf(refusal.code, route.closeCodes) ?? closeFrameOf('WS_AUTH_UNAVAILABLE', route.closeCodes) as CloseFrame

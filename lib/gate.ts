@@ -194,8 +194,9 @@ export class Gate {
   #refuse (call: Call, refusal: WsAuthError, route: CompleteRouteOptions | null, handshake: Handshake | null): void {
     const { request, reply, upgrade, done } = call
     this.#parts.setUser(request, null)
-    const duration = upgrade === null ? reply.elapsedTime : Math.max(Date.now() - upgrade.startedAt, 0)
-    this.#parts.audit.refused(request, refusal, handshake, duration, upgrade === null)
+    const startedAt = upgrade?.startedAt ?? Date.now() - reply.elapsedTime
+    this.#parts.audit.refused(request, refusal, handshake, startedAt, upgrade === null)
+    if (upgrade !== null) upgrade.isRefused = true
 
     const close = route === null || refusal.cause instanceof DeadlineError ? null : closeOf(refusal, route, request.raw)
     if (upgrade !== null && close !== null) {

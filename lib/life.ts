@@ -47,7 +47,7 @@ export class Life {
     connections.add(connection)
     request.wsAuth = connection
     connection.start()
-    audit.accepted(request, connection, Math.max(connection.openedAt - startedAt, 0))
+    audit.accepted(request, connection, startedAt)
     connection.endIfDue()
     // A listener of the app for connections may have closed it, before anybody guarded it.
     if (socket.readyState !== WebSocket.OPEN) connection.onClosing('app')

@@ -59,7 +59,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const connections = new Connections()
   const stats = new Stats()
   const audit = new Audit(stats)
-  const upgrades = new Upgrades((request, why, duration) => audit.unanswered(request, app.log, why, duration))
+  const upgrades = new Upgrades((request, why, startedAt) => audit.unanswered(request, app.log, why, startedAt))
   const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size)
   const services = { options, verifier: createVerifier(app, options, jwt), limits }
   const setUser = userSetter(jwt?.userDecorator ?? null)

@@ -67,12 +67,11 @@ export class Renewals implements ConnectionRenewals {
     const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
     // It went with the connection, of whose end is told.
     if (connection.isEnded) throw closed()
-    const duration = Math.max(Date.now() - renewal.startedAt, 0)
     if (refusal !== null) {
-      this.#audit.renewalRefused(request, connection, refusal, duration)
+      this.#audit.renewalRefused(request, connection, refusal, renewal.startedAt)
       throw refusal
     }
-    this.#audit.renewed(request, connection, duration)
+    this.#audit.renewed(request, connection, renewal.startedAt)
     return connection.user as FastifyRequest['user']
   }
 
@@ -123,7 +122,7 @@ export class Renewals implements ConnectionRenewals {
   }
 
   #refuseFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, refusal: WsAuthError): void {
-    this.#audit.renewalRefused(request, connection, refusal, 0)
+    this.#audit.renewalRefused(request, connection, refusal, Date.now())
     this.#send(connection, socket, authError(refusal.code))
   }
 

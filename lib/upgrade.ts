@@ -52,6 +52,8 @@ export class Upgrade {
   readonly head: Buffer
   /** Whether Fastify's hooks have it: they free the socket with their answer. */
   isRouted = false
+  /** Whether it was refused, and that told: the app's error handler may not have answered yet. */
+  isRefused = false
   readonly startedAt = Date.now()
   /** What was accepted, once it was; stays `null` on a public route. */
   accepted: Accepted | null = null
@@ -111,10 +113,10 @@ export class Upgrade {
     else this.#answerUnavailable(end)
   }
 
-  /** No hook has it, and none will tell of it. */
+  /** No hook has it, and none will tell of it; one may have told. */
   #answerUnavailable (end: UpgradeEnd): void {
     writeUnavailable(this.socket)
-    this.#open.onUnanswered(this.#request, reasonOf(end), Math.max(Date.now() - this.startedAt, 0))
+    if (!this.isRefused) this.#open.onUnanswered(this.#request, reasonOf(end), this.startedAt)
   }
 
   /** Replaces the deadline: the socket is destroyed after so many milliseconds. */
@@ -170,8 +172,8 @@ interface OpenUpgrades {
   readonly onUnanswered: OnUnanswered
 }
 
-/** Called with a request that was answered 503 here, because no hook of ours had it, why, and after how many milliseconds. */
-export type OnUnanswered = (request: IncomingMessage, why: string, duration: number) => void
+/** Called with a request that was answered 503 here, because no hook of ours had it, why, and when it came (ms since the epoch). */
+export type OnUnanswered = (request: IncomingMessage, why: string, startedAt: number) => void
 
 /** All requests to a server for an upgrade that have not become connections yet. */
 export class Upgrades {

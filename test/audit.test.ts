@@ -14,6 +14,7 @@ import { WsAuthError } from '../lib/errors'
 import fastifyWsAuth from '../lib/index'
 import { Stats } from '../lib/stats'
 import { prepare, SECRET, sign } from './helpers/app'
+import { onDecision } from './helpers/decisions'
 import { clientFrame, plainText, RawClient, upgrade } from './helpers/raw-client'
 import { eventually, hold, moveClock, startChat, turn } from './helpers/renewal-app'
 import type { ChatSettings } from './helpers/renewal-app'
@@ -28,9 +29,7 @@ const BEARER = { authorization: `Bearer ${sign({ sub: 'ann', exp: NOW + 600 })}`
 /** All events, until the test ends. */
 function listen (t: Test): Event[] {
   const events: Event[] = []
-  const onEvent = (event: unknown): void => { events.push(event as Event) }
-  subscribe(CHANNEL, onEvent)
-  t.teardown(() => unsubscribe(CHANNEL, onEvent))
+  onDecision(t, (event) => events.push(event))
   return events
 }
 
@@ -238,6 +237,24 @@ t.test('a handshake that no hook answered is told too', async (t) => {
     t.same(app.wsAuth.stats().refused, { WS_AUTH_UNAVAILABLE: 1 })
   })
 
+  await t.test('unless it was refused before, and the error handler of the app has not answered', async (t) => {
+    for (const handshakeTimeout of [50, 60_000]) {
+      const { app, port, log } = await startChat(t, {
+        plugin: { handshakeTimeout },
+        before: (app) => { app.setErrorHandler(async () => await new Promise(() => {})) }
+      })
+      const client = await RawClient.open(t, port)
+      client.upgrade({ path: '/chat' })
+      await eventually(() => events.length > 0, 'it is refused')
+      // At the deadline, or at the shutdown.
+      if (handshakeTimeout > 50) void app.close()
+      t.equal((await client.response()).status, 503)
+      t.strictSame(events.splice(0).map(({ code }) => code), ['WS_AUTH_TOKEN_MISSING'])
+      t.equal(decisionsOf(log).length, 1)
+      t.same(app.wsAuth.stats().refused, { WS_AUTH_TOKEN_MISSING: 1 })
+    }
+  })
+
   await t.test('at the shutdown, also of one without an address', async (t) => {
     const { app, log } = await prepare(t, {
       routes: (app) => {
@@ -257,7 +274,7 @@ t.test('a handshake that no hook answered is told too', async (t) => {
 t.test('a request that no route was found for has none', async (t) => {
   const events = listen(t)
   const stats = new Stats()
-  new Audit(stats).refused({ routeOptions: {}, ip: '127.0.0.1', log: { info: () => {} } } as never, new WsAuthError('WS_AUTH_LIMIT'), null, 1, false)
+  new Audit(stats).refused({ routeOptions: {}, ip: '127.0.0.1', log: { info: () => {} } } as never, new WsAuthError('WS_AUTH_LIMIT'), null, Date.now(), false)
   t.strictSame(events.map((event) => shapeOf(t, event)), [{ ...NOTHING, route: null, event: 'refused', code: 'WS_AUTH_LIMIT' }])
   t.same(stats.snapshot(0, 0).refused, { WS_AUTH_LIMIT: 1 })
 })
@@ -481,12 +498,9 @@ t.test('a subscriber', async (t) => {
   await t.test('that closes what was accepted has it closed, and no handler is run', async (t) => {
     let opened = 0
     const { app, port } = await startChat(t, { routes: (app) => { app.get('/short', { websocket: true }, () => { opened++ }) } })
-    const close = (event: unknown): void => {
-      const { event: what, connectionId } = event as Event
-      if (what === 'accepted') app.wsAuth.connections.get(String(connectionId))?.close(4000, 'not today')
-    }
-    subscribe(CHANNEL, close)
-    t.teardown(() => unsubscribe(CHANNEL, close))
+    onDecision(t, ({ event, connectionId }) => {
+      if (event === 'accepted') app.wsAuth.connections.get(String(connectionId))?.close(4000, 'not today')
+    })
     const client = await upgrade(t, port, { path: '/short', headers: BEARER })
     t.same(await client.close(), { code: 4000, reason: 'not today' })
     t.equal(opened, 0)
