@@ -17,7 +17,7 @@ const CHANNEL = 'fastify-ws-auth'
 
 /** A decision. Every accepted connection has exactly one `accepted` and ends with exactly one `expired` or `closed`. */
 export interface WsAuthEvent {
-  readonly event: 'accepted' | 'refused' | 'renewed' | 'renewal_refused' | 'expired' | 'closed'
+  readonly event: 'accepted' | 'refused' | 'renewed' | 'renewal_refused' | 'expired' | 'closed' | 'ticket_issued'
   /** Why it was refused. */
   readonly code: WsAuthErrorCode | null
   /** Why the connection ended. */
@@ -50,7 +50,8 @@ const MESSAGES: Record<WsAuthEvent['event'], string> = {
   renewed: 'websocket connection renewed',
   renewal_refused: 'websocket renewal refused',
   expired: 'websocket connection expired',
-  closed: 'websocket connection closed'
+  closed: 'websocket connection closed',
+  ticket_issued: 'websocket ticket issued'
 }
 
 const events = channel(CHANNEL)
@@ -78,6 +79,10 @@ export class Audit {
     this.#stats.countClosed(reason)
     const event = reason === 'token_expired' || reason === 'lifetime_exceeded' ? 'expired' : 'closed'
     tell(event, request, connection, connection.openedAt, { connectionId: connection.id, reason })
+  }
+
+  ticketIssued (request: FastifyRequest, asker: Refused, startedAt: number): void {
+    tell('ticket_issued', request, asker, startedAt, {})
   }
 
   refused (request: FastifyRequest, refusal: WsAuthError, who: Refused | null, startedAt: number, dryRun: boolean): void {

@@ -4,30 +4,39 @@
  */
 import type { FastifyRequest } from 'fastify'
 import { hasRole, hasScopes } from './authorization'
-import { expiryOf } from './claims'
+import { expiryOf, isLogoutToken } from './claims'
 import type { Claims } from './claims'
 import type { Identity } from './connection'
 import type { Credential, TokenSource } from './credentials'
 import { WsAuthError } from './errors'
 import { copyData, freezeData } from './frozen'
+import type { Instance } from './instance'
 import type { CompleteOptions, CompleteRouteOptions } from './options'
-import { answer } from './steps'
-import type { Verifier } from './token-verifier'
+import { thenRead } from './thenable'
+import type { Verified, Verifier } from './token-verifier'
 
 /** What all attempts of an app share. */
 export interface AuthenticationServices {
   readonly options: CompleteOptions
   readonly verifier: Verifier
+  readonly instance: Instance
+}
+
+/** Somebody who was authenticated. */
+export interface Authenticated extends Identity {
+  /** Of a ticket that was needed beside the token, `null` where there was none. */
+  readonly ticketClaims: Claims | null
 }
 
 /** One attempt, and what it has found out so far. */
-export class Authentication implements Identity {
+export class Authentication implements Authenticated {
   readonly request: FastifyRequest
   readonly route: CompleteRouteOptions
   credential: Credential | null
   claims: Claims | null = null
   user: FastifyRequest['user'] | null = null
   expiresAt: number | null = null
+  ticketClaims: Claims | null = null
   /** Whether nobody waits for it any more: the client has gone, or was answered at the deadline. */
   isOver = false
   #aborter: AbortController | null = null
@@ -60,22 +69,45 @@ export class Authentication implements Identity {
 
 export function verifyToken (attempt: Authentication, { options, verifier }: AuthenticationServices): void | PromiseLike<void> {
   const { credential, request } = attempt
-  if (credential === null) return
+  if (credential === null || credential.source === 'ticket') return
   const { token } = credential
   if (Buffer.byteLength(token) > options.maxTokenBytes) {
     throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is longer than maxTokenBytes' })
   }
-  return answer(verifier.verify(token, request, attempt), ({ claims, user }) => {
-    attempt.claims = claims
-    attempt.user = user as FastifyRequest['user']
-    attempt.expiresAt = expiryOf(claims, verifier.rules)
-  })
+  return thenRead(verifier.verify(token, request, attempt), (verified) => assume(attempt, verified, verifier))
+}
+
+/** What was verified is what the attempt is about. */
+export function assume (attempt: Authentication, { claims, user }: Verified, { rules }: Verifier): void {
+  attempt.claims = claims
+  attempt.user = user as FastifyRequest['user']
+  attempt.expiresAt = expiryOf(claims, rules)
+}
+
+/** Who a ticket was given to is who uses it. Two without a `sub` may be anybody. */
+export function checkTicketUser ({ ticketClaims, claims }: Authentication): void {
+  if (ticketClaims === null || claims === null || (claims.sub !== undefined && claims.sub === ticketClaims.sub)) return
+  throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'its sub is not that of the ticket' })
+}
+
+/** Not the last time that it is asked: the connection may be open only later. */
+export function checkRevoked (attempt: Authentication, { instance }: AuthenticationServices): void {
+  const refusal = refusalOf(attempt, instance)
+  if (refusal !== null) throw refusal
+  instance.warnOfLongLife(attempt)
+}
+
+/** Why somebody is not to be admitted any more, or `null`. */
+export function refusalOf ({ claims, ticketClaims }: Authenticated, instance: Instance): WsAuthError | null {
+  return instance.refusalOf(claims) ?? (ticketClaims === null ? null : instance.refusalOf(ticketClaims))
 }
 
 /** On a copy: a validator that coerces, removes or fills in does it for itself. */
 export function checkClaims ({ request, claims }: Authentication, { options }: AuthenticationServices): void | PromiseLike<void> {
-  if (options.claims === undefined || claims === null) return
-  return answer(request.validateInput(copyData(claims), options.claims) as unknown, assertValid)
+  if (claims === null) return
+  if (isLogoutToken(claims)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is a logout token' })
+  if (options.claims === undefined) return
+  return thenRead(request.validateInput(copyData(claims), options.claims) as unknown, assertValid)
 }
 
 /** Validators answer false, or with what is wrong. */
@@ -88,7 +120,7 @@ export function readUser (attempt: Authentication, { options }: AuthenticationSe
   const { claims, request } = attempt
   if (claims === null) return
   if (options.user === undefined) return assertUser(attempt.user)
-  return answer(options.user(claims, request) as unknown, (user) => {
+  return thenRead(options.user(claims, request) as unknown, (user) => {
     assertUser(user)
     attempt.user = freezeData(copyData(user)) as FastifyRequest['user']
   })
@@ -105,7 +137,7 @@ export function authorize ({ request, route, claims, user }: Authentication, { o
   if (route.roles !== null && !hasRole(route, listOf('roles', options.roles(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
   if (route.scopes !== null && !hasScopes(route, listOf('scopes', options.scopes(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
   if (route.authorize === undefined) return
-  return answer(route.authorize(user as FastifyRequest['user'], request), (isAuthorized) => {
+  return thenRead(route.authorize(user as FastifyRequest['user'], request), (isAuthorized) => {
     if (isAuthorized !== true) throw new WsAuthError('WS_AUTH_FORBIDDEN')
   })
 }

@@ -66,6 +66,25 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   }
 }
 
+/**
+ * The name that a claim gives to a token, its login or its user; `null` where there is none. RFC 7519 says that a `jti` is a
+ * string; where an issuer counts its tokens it is the number in decimal.
+ */
+export function nameIn (claims: Claims, claim: 'jti' | 'sid' | 'sub'): string | null {
+  const name = claims[claim]
+  return typeof name === 'string' || typeof name === 'number' ? String(name) : null
+}
+
+/** OpenID Connect Back-Channel Logout 1.0, 2.4. */
+const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout'
+
+/** Whether the token says that somebody has logged out. It is no credential of theirs, whoever has signed it. */
+export function isLogoutToken ({ events }: Claims): boolean {
+  if (typeof events !== 'object' || events === null || !Object.hasOwn(events, LOGOUT_EVENT)) return false
+  const event = (events as Record<string, unknown>)[LOGOUT_EVENT]
+  return typeof event === 'object' && event !== null
+}
+
 /** When the token of these claims expires, in milliseconds since the epoch; `null` where it never does. */
 export function expiryOf (claims: Claims, rules: ClaimRules): number | null {
   if (claims.exp === undefined || !rules.checkExpiry) return null

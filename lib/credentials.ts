@@ -12,8 +12,8 @@ import type { TokenSources } from './options'
 import { findParam } from './route-path'
 import type { RoutePath } from './route-path'
 
-/** The name of the `token` option that a token was found by. */
-export type TokenSource = 'header' | 'subprotocol' | 'query' | 'cookie' | 'param' | 'message'
+/** The name of the `token` option that a token was found by, or `ticket`. */
+export type TokenSource = 'header' | 'subprotocol' | 'query' | 'cookie' | 'param' | 'message' | 'ticket'
 
 /** A token, and where it was. */
 export interface Credential {
@@ -141,13 +141,25 @@ export function takeHeaders (request: FastifyRequest, sources: TokenSources): Ta
 }
 
 /**
+ * The ticket of a handshake, or `null`.
+ *
+ * @param name that of its query parameter, `null` where there are no tickets
+ * @throws WsAuthError `WS_AUTH_TOKEN_AMBIGUOUS` where there is more than one
+ */
+export function readTicket (taken: TakenCredentials, name: string | null): Credential | null {
+  return name === null ? null : onlyOne('ticket', taken.query, name)
+}
+
+/**
  * The token of a handshake, or `null`.
  *
+ * @param ticket what stands in its place
  * @throws WsAuthError `WS_AUTH_TOKEN_AMBIGUOUS` where there is more than one, `WS_AUTH_TOKEN_INVALID` for a cookie
  *   whose signature is wrong
  */
-export function readCredential (request: FastifyRequest, sources: TokenSources, taken: TakenCredentials, headers: TakenHeaders): Credential | null {
+export function readCredential (request: FastifyRequest, sources: TokenSources, taken: TakenCredentials, headers: TakenHeaders, ticket: Credential | null): Credential | null {
   const credential = oneOf(
+    ticket,
     onlyOne('header', headers.header),
     onlyOne('query', taken.query, sources.query),
     onlyOne('subprotocol', taken.subprotocol, sources.subprotocol),

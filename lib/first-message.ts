@@ -7,10 +7,11 @@ import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Audit } from './audit'
-import { Authentication, authorize, checkClaims, readUser, verifyToken } from './authentication'
+import { Authentication, authorize, checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from './authentication'
 import type { AuthenticationServices } from './authentication'
 import { Backlog } from './backlog'
 import type { Message } from './backlog'
+import type { Claims } from './claims'
 import { WsAuthError } from './errors'
 import { authOk, readAuthFrame } from './frames'
 import { GOING_AWAY } from './life'
@@ -26,7 +27,7 @@ import { runSteps } from './steps'
 import type { Step } from './steps'
 import { isThenable } from './thenable'
 
-const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [verifyToken, checkClaims, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [verifyToken, checkTicketUser, checkClaims, checkRevoked, readUser, authorize]
 
 /** How many messages are kept behind the first, while its token is verified. Nothing more is read from the socket then. */
 const MAX_KEPT = 1024
@@ -48,6 +49,8 @@ export interface Waiting {
   readonly request: FastifyRequest
   readonly route: CompleteRouteOptions
   readonly source: MessageSource
+  /** Of the ticket that it came with, where one was needed. */
+  readonly ticketClaims: Claims | null
   /** When its upgrade was asked for. */
   readonly startedAt: number
   /** The connection is open: it may be seen, and its handler run. */
@@ -120,12 +123,13 @@ export class FirstMessage implements SocketGuard {
   }
 
   #read (data: RawData, isBinary: boolean): void {
-    const { socket, request, route } = this.#waiting
+    const { socket, request, route, ticketClaims } = this.#waiting
     this.#state = 'verifying'
     const token = isBinary ? null : readAuthFrame(data as Buffer)
     if (token === null) return this.#refuse(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the first message is no auth frame' }))
     limitMessages(socket, this.#maxPayload)
     const attempt = this.#attempt = new Authentication(request, route, { token, source: 'message' })
+    attempt.ticketClaims = ticketClaims
     const outcome = runSteps(attempt, this.#parts.services, STEPS)
     if (!isThenable(outcome)) return this.#settle(attempt, outcome)
     socket.pause()

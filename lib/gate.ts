@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fast
 import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
 import type { Audit } from './audit'
+import type { Authentication } from './authentication'
 import { hideParsed, takeCredentials, takeHeaders } from './credentials'
 import type { KnownNames } from './credentials'
 import { WsAuthError } from './errors'
@@ -50,6 +51,8 @@ export class Gate {
   readonly #parts: GateParts
   /** How to end each dry run that has to wait. */
   readonly #dryRuns = new Set<(why: UpgradeEnd) => void>()
+  /** Who has been authenticated and is to get a ticket, by request. */
+  readonly #askers = new WeakMap<object, Authentication>()
 
   constructor (parts: GateParts) {
     this.#parts = parts
@@ -71,7 +74,7 @@ export class Gate {
     const { request, done } = call
     const seen = request.is404 ? undefined : seenRouteOf(request.routeOptions)
     if (seen?.kind === 'websocket' && seen.options.access !== 'public') {
-      return this.#run(call, new Handshake(request, seen.options, upgrade.taken, false))
+      return this.#run(call, new Handshake(request, seen.options, upgrade.taken, 'connection'))
     }
     if (seen?.kind === 'websocket') return this.#admit(call, upgrade, seen.options)
     for (const sources of this.#parts.names.sources) takeHeaders(request, sources)
@@ -82,10 +85,17 @@ export class Gate {
   #onDryRun (call: Call): void {
     const { request, done } = call
     const seen = seenRouteOf(request.routeOptions)
-    if (seen?.kind !== 'websocket' || seen.options.access === 'public') return done()
+    if (seen === undefined || seen.kind === 'http' || seen.options.access === 'public') return done()
     const taken = takeCredentials(request.raw, this.#parts.names)
     hideParsed(request, taken)
-    this.#run(call, new Handshake(request, seen.options, taken, true))
+    this.#run(call, new Handshake(request, seen.options, taken, seen.kind === 'ticket' ? 'ticket' : 'dry run'))
+  }
+
+  /** Who asks for a ticket: once, by the handler of that route. */
+  readonly takeAsker = (request: object): Authentication => {
+    const asker = this.#askers.get(request) as Authentication
+    this.#askers.delete(request)
+    return asker
   }
 
   /**
@@ -100,7 +110,10 @@ export class Gate {
     upgrade.adopt()
     if (accepted === null) return run()
     const { message: source } = accepted.route.token
-    if (accepted.awaitsMessage && source !== null) return this.#await({ socket, request, route: accepted.route, source, startedAt }, run)
+    if (accepted.awaitsMessage && source !== null) {
+      const { route, ticketClaims } = accepted
+      return this.#await({ socket, request, route, source, ticketClaims, startedAt }, run)
+    }
     const connection = this.#parts.life.open(socket, request, accepted, accepted.route, startedAt)
     return connection.isEnded ? undefined : run()
   }
@@ -168,7 +181,7 @@ export class Gate {
 
   #settle (call: Call, handshake: Handshake, refusal: WsAuthError | null): void {
     const { limits } = this.#parts.services
-    const verdict = refusal ?? limits.refusalOfSlot(handshake.sub)
+    const verdict = refusal ?? (handshake.purpose === 'ticket' ? null : limits.refusalOfSlot(handshake.sub))
     if (verdict !== null) return this.#refuse(call, verdict, handshake.route, handshake)
     // In one turn with what makes it sure that the slot is given back.
     if (call.upgrade !== null) call.upgrade.giveBack = limits.takeSlot(handshake.sub)
@@ -188,6 +201,7 @@ export class Gate {
   #accept ({ request, upgrade, done }: Call, handshake: Handshake): void {
     this.#parts.setUser(request, handshake.user)
     if (upgrade !== null) upgrade.accepted = handshake
+    if (handshake.purpose === 'ticket') this.#askers.set(request, handshake)
     done()
   }
 
@@ -195,7 +209,7 @@ export class Gate {
     const { request, reply, upgrade, done } = call
     this.#parts.setUser(request, null)
     const startedAt = upgrade?.startedAt ?? Date.now() - reply.elapsedTime
-    this.#parts.audit.refused(request, refusal, handshake, startedAt, upgrade === null)
+    this.#parts.audit.refused(request, refusal, handshake, startedAt, handshake?.purpose === 'dry run')
     if (upgrade !== null) upgrade.isRefused = true
 
     const close = route === null || refusal.cause instanceof DeadlineError ? null : closeOf(refusal, route, request.raw)

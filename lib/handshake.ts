@@ -2,34 +2,43 @@
  * The list of checks between an upgrade request and an authenticated connection, in the order in which they are made.
  */
 import type { FastifyRequest } from 'fastify'
-import { Authentication, authorize, checkClaims, readUser, verifyToken } from './authentication'
+import { assume, Authentication, authorize, checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from './authentication'
 import type { AuthenticationServices } from './authentication'
-import { readCredential, takeHeaders } from './credentials'
-import type { TakenCredentials, TakenHeaders } from './credentials'
+import { readCredential, readTicket, takeHeaders } from './credentials'
+import type { Credential, TakenCredentials, TakenHeaders } from './credentials'
 import { WsAuthError } from './errors'
 import type { Limits } from './limits'
 import { assertOpening } from './opening-handshake'
 import type { CompleteRouteOptions } from './options'
 import { isSameHost } from './origin'
-import { answer, runSteps } from './steps'
+import { runSteps } from './steps'
 import type { Step } from './steps'
+import { thenRead } from './thenable'
+import type { Tickets } from './tickets'
 
 /** What all handshakes of an app share. */
 export interface HandshakeServices extends AuthenticationServices {
   readonly limits: Limits
+  /** `null` where there are none. */
+  readonly tickets: Tickets | null
 }
+
+/** What is asked for: a connection, what a connection would be answered, or a ticket. */
+export type HandshakePurpose = 'connection' | 'dry run' | 'ticket'
 
 /** One handshake on a guarded route, or a dry run of one, and what it has found out so far. */
 export class Handshake extends Authentication {
   readonly taken: TakenCredentials
   readonly headers: TakenHeaders
-  readonly isDryRun: boolean
+  readonly purpose: HandshakePurpose
+  /** The ticket that is needed beside the token. */
+  ticket: Credential | null = null
 
-  constructor (request: FastifyRequest, route: CompleteRouteOptions, taken: TakenCredentials, isDryRun: boolean) {
+  constructor (request: FastifyRequest, route: CompleteRouteOptions, taken: TakenCredentials, purpose: HandshakePurpose) {
     super(request, route, null)
     this.taken = taken
     this.headers = takeHeaders(request, route.token)
-    this.isDryRun = isDryRun
+    this.purpose = purpose
   }
 
   /** Whether the token is to come with the first message. On an optional route, who brings none is anonymous. */
@@ -39,7 +48,8 @@ export class Handshake extends Authentication {
 }
 
 const STEPS: ReadonlyArray<Step<Handshake, HandshakeServices>> = [
-  checkOpening, checkPending, readToken, checkOrigin, requireToken, verifyToken, checkClaims, readUser, authorize
+  checkOpening, checkPending, readToken, checkOrigin, requireTicket, requireToken, useTicket, verifyToken, checkTicketUser, checkClaims,
+  checkRevoked, readUser, authorize
 ]
 
 /** Makes all checks and answers with the first refusal, or with `null`. */
@@ -48,19 +58,21 @@ export function runHandshake (handshake: Handshake, services: HandshakeServices)
 }
 
 /** Nothing is read, verified or spent for a request that cannot become a connection. */
-function checkOpening ({ request, taken, isDryRun }: Handshake): void {
-  if (!isDryRun) assertOpening(request.raw, taken.hasValidProtocols)
+function checkOpening ({ request, taken, purpose }: Handshake): void {
+  if (purpose === 'connection') assertOpening(request.raw, taken.hasValidProtocols)
 }
 
-/** A dry run is not one of those that are pending, and asks whether there was room for one more. */
-function checkPending ({ isDryRun }: Handshake, { limits }: HandshakeServices): void {
-  const refusal = limits.refusalOfPending(isDryRun ? 1 : 0)
+/** A plain request is not one of those that are pending, and asks whether there was room for one more. */
+function checkPending ({ purpose }: Handshake, { limits }: HandshakeServices): void {
+  const refusal = limits.refusalOfPending(purpose === 'connection' ? 0 : 1)
   if (refusal !== null) throw refusal
 }
 
 function readToken (handshake: Handshake): void {
-  const { request, route, taken, headers } = handshake
-  handshake.credential = readCredential(request, route.token, taken, headers)
+  const { request, route, taken, headers, purpose } = handshake
+  const ticket = purpose === 'ticket' ? null : readTicket(taken, route.tickets.query)
+  handshake.ticket = route.tickets.require ? ticket : null
+  handshake.credential = readCredential(request, route.token, taken, headers, route.tickets.require ? null : ticket)
 }
 
 function checkOrigin ({ request, route, credential, awaitsMessage }: Handshake): void | PromiseLike<void> {
@@ -72,13 +84,32 @@ function checkOrigin ({ request, route, credential, awaitsMessage }: Handshake):
   if (allowed === 'same-host') {
     return credential?.source === 'cookie' || awaitsMessage ? assertOrigin(isSameHost(origin, request.host)) : undefined
   }
-  return answer(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), assertOrigin)
+  return thenRead(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), assertOrigin)
 }
 
 function assertOrigin (isAllowed: boolean): void {
   if (isAllowed !== true) throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN')
 }
 
+/** An anonymous user needs none. */
+function requireTicket ({ ticket, credential, route, purpose }: Handshake): void {
+  if (!route.tickets.require || ticket !== null || purpose === 'ticket') return
+  if (route.access === 'required' || credential !== null) throw new WsAuthError('WS_AUTH_TICKET_INVALID', { cause: 'there is none' })
+}
+
 function requireToken ({ credential, route, awaitsMessage }: Handshake): void {
   if (credential === null && route.access === 'required' && !awaitsMessage) throw new WsAuthError('WS_AUTH_TOKEN_MISSING')
+}
+
+/** From here on it is spent. It authenticates, or admits who authenticates by a token. */
+function useTicket (handshake: Handshake, { tickets, verifier }: HandshakeServices): void | PromiseLike<void> {
+  const { ticket, credential, request, purpose } = handshake
+  const used = credential?.source === 'ticket' ? credential : ticket
+  if (used === null || tickets === null) return
+  const [path = ''] = request.originalUrl.split('?', 1)
+  const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }
+  return thenRead(tickets.read(used.token, use), (verified) => {
+    if (used === ticket) handshake.ticketClaims = verified.claims
+    else assume(handshake, verified, verifier)
+  })
 }

@@ -4,14 +4,19 @@
 import fastifyPlugin from 'fastify-plugin'
 import type { FastifyPluginAsync, RawServerBase, RawServerDefault } from 'fastify'
 import type { WsAuthEvent as Event } from './audit'
+import type * as plane from './backplane'
 import type { Claims as TokenClaims } from './claims'
 import type { CloseReason as Reason, Connection as OpenConnection, ConnectionList as List } from './connection'
 import type { TokenSource as Source } from './credentials'
 import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './errors'
 import type { WsAuthErrorCode as ErrorCode } from './errors'
+import type { CommandResult as Result } from './instance'
+import type * as matches from './match'
+import { memoryBackplane as createMemoryBackplane } from './memory-backplane'
 import type { RouteWsAuth as AnyRouteWsAuth, WsAuthOptions as Options } from './options'
 import { registerWsAuth } from './plugin'
 import type { StatsSnapshot } from './stats'
+import type * as ticketing from './tickets'
 import type { WsAuth as Decorator } from './types'
 
 type Plugin = FastifyPluginAsync<Options>
@@ -39,6 +44,18 @@ declare namespace fastifyWsAuth {
   export type CloseReason = Reason
   export type WsAuthErrorCode = ErrorCode
   export type WsAuthError = WsAuthErrorClass
+  export type RevokeMatch = matches.RevokeMatch
+  export type RevokeOptions = matches.RevokeOptions
+  export type DisconnectMatch = matches.DisconnectMatch
+  export type DisconnectOptions = matches.DisconnectOptions
+  export type CommandResult = Result
+  export type TicketBinding = ticketing.TicketBinding
+  export type IssuedTicket = ticketing.IssuedTicket
+  export type Backplane = plane.Backplane
+  export type BackplaneMember = plane.BackplaneMember
+  export type BackplaneLink = plane.BackplaneLink
+  export type Command = plane.Command
+  export type InstanceAnswer = plane.InstanceAnswer
 }
 
 declare module 'fastify' {
@@ -56,7 +73,8 @@ const fastifyWsAuth: Plugin & {
   fastifyWsAuth: typeof fastifyWsAuth
   WsAuthError: typeof WsAuthErrorClass
   wsAuthErrors: typeof wsAuthErrors
-} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors }) as never
+  memoryBackplane: typeof createMemoryBackplane
+} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors, memoryBackplane: createMemoryBackplane }) as never
 
 fastifyWsAuth.default = fastifyWsAuth
 fastifyWsAuth.fastifyWsAuth = fastifyWsAuth
@@ -66,5 +84,6 @@ module.exports.default = fastifyWsAuth
 module.exports.fastifyWsAuth = fastifyWsAuth
 module.exports.WsAuthError = WsAuthErrorClass
 module.exports.wsAuthErrors = wsAuthErrors
+module.exports.memoryBackplane = createMemoryBackplane
 
 export = fastifyWsAuth

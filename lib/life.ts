@@ -5,14 +5,19 @@
 import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { Audit } from './audit'
-import type { CloseReason, Identity } from './connection'
+import { refusalOf } from './authentication'
+import type { Authenticated } from './authentication'
+import type { Claims } from './claims'
+import type { CloseReason } from './connection'
 import type { Connections } from './connections'
 import { Sweep } from './expiry'
+import type { Instance } from './instance'
 import type { Limits } from './limits'
 import type { CompleteOptions, CompleteRouteOptions } from './options'
 import type { Renewals } from './renewal'
 import type { GuardedSocket } from './socket'
 import { SocketConnection } from './socket-connection'
+import { inSlices } from './slices'
 import type { ConnectionKeeper } from './socket-connection'
 
 /** What connections are opened with. */
@@ -24,6 +29,7 @@ export interface LifeParts {
   readonly limits: Limits
   readonly audit: Audit
   readonly renewals: Renewals
+  readonly instance: Instance
 }
 
 /** Opens the connections of an app. */
@@ -41,14 +47,18 @@ export class Life {
    *
    * @param startedAt when its upgrade was asked for
    */
-  open (socket: GuardedSocket, request: FastifyRequest, identity: Identity, route: CompleteRouteOptions, startedAt: number): SocketConnection {
-    const { connections, limits, audit } = this.#parts
+  open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number): SocketConnection {
+    const { connections, limits, audit, instance } = this.#parts
     const connection = new SocketConnection(socket, request, identity, this.#keeperOf(route))
     connections.add(connection)
     request.wsAuth = connection
     connection.start()
     audit.accepted(request, connection, startedAt)
     connection.endIfDue()
+    // Asked a second time, now that it would be found: a revocation comes before this line, or closes what stands above.
+    const refusal = refusalOf(identity, instance)
+    if (refusal?.code === 'WS_AUTH_TOKEN_REVOKED') connection.closeFor('token_revoked', 'unauthorized')
+    else if (refusal !== null) connection.closeFor('auth_unavailable', 'unavailable')
     // A listener of the app for connections may have closed it, before anybody guarded it.
     if (socket.readyState !== WebSocket.OPEN) connection.onClosing('app')
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
@@ -61,6 +71,11 @@ export class Life {
   close (): void {
     for (const connection of this.#parts.connections) connection.closeFor('shutdown', GOING_AWAY)
     this.#sweep.stop()
+  }
+
+  /** Closes them all, since nobody can vouch for them; some in each turn of the event loop. */
+  closeUnavailable (): void {
+    inSlices(this.#parts.connections[Symbol.iterator](), (connection) => connection.closeFor('auth_unavailable', 'unavailable'), () => {})
   }
 
   #keeperOf (route: CompleteRouteOptions): ConnectionKeeper {
@@ -90,6 +105,10 @@ class RouteKeeper implements ConnectionKeeper {
     this.grace = options.expiryGrace + clockTolerance
     this.hasFrames = options.renewal ?? route.token.message !== null
     this.#parts = parts
+  }
+
+  onAssumed (connection: SocketConnection, before: Claims | null): void {
+    this.#parts.connections.move(connection, before)
   }
 
   onEnd (connection: SocketConnection, request: FastifyRequest, reason: CloseReason): void {

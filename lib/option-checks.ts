@@ -7,9 +7,6 @@ export function invalid (option: string, what: string): never {
   throw new TypeError(`"${option}" option must be ${what}`)
 }
 
-/** Options of the design that this version does not have yet. */
-const LATER_OPTIONS = new Set(['tickets', 'revocationTtl', 'backplane', 'wsAuth.tickets'])
-
 export function isObject (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
@@ -26,8 +23,7 @@ export function readObject (option: string, value: unknown, what = 'an object'):
 export function checkKeys (object: Record<string, unknown>, prefix: string, known: readonly string[]): void {
   for (const key of Object.keys(object)) {
     if (known.includes(key)) continue
-    const name = `${prefix}${key}`
-    invalid(name, LATER_OPTIONS.has(name) ? 'left out: this version does not support it yet' : 'left out: there is no such option')
+    invalid(`${prefix}${key}`, 'left out: there is no such option')
   }
 }
 

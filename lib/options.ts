@@ -6,9 +6,11 @@ import type { FastifyCookieOptions } from '@fastify/cookie'
 import type { FastifyJWTOptions } from '@fastify/jwt'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyRequest } from 'fastify'
+import type { Backplane } from './backplane'
 import type { Claims } from './claims'
 import { DEFAULT_CLOSE_CODES } from './errors'
 import type { CloseKind } from './errors'
+import { memoryBackplane } from './memory-backplane'
 import {
   checkKeys, invalid, isObject, optional, readBoolean, readCount, readFunction, readInteger, readName, readObject, readStrings
 } from './option-checks'
@@ -105,6 +107,41 @@ export interface WsAuthOptions {
   handshakeTimeout?: number
   /** The longest token, in bytes; checked before anything is decoded. Default 8 192. */
   maxTokenBytes?: number
+  /** Tickets: credentials for a URL, each good for one handshake. `true` is `{ path: '/ws-ticket', query: 'ticket', ttl: 30000, require: false }`. Default `false`. */
+  tickets?: boolean | TicketsOptions
+  /** How long a revocation is kept, in milliseconds: no token should live longer. Default 2 592 000 000 (30 d). */
+  revocationTtl?: number
+  /** What keeps tickets, revocations and disconnects, for one instance or for many. Default `memoryBackplane()`. */
+  backplane?: Backplane
+  /** A route for OpenID Connect Back-Channel Logout 1.0. Default `false`. */
+  backChannelLogout?: false | BackChannelLogoutOptions
+}
+
+/** See {@link WsAuthOptions.tickets}. */
+export interface TicketsOptions {
+  /** Where a `POST` with a token is answered with a ticket; `false` for nowhere. Default `'/ws-ticket'`. */
+  path?: string | false
+  /** The query parameter of the handshake. Default `'ticket'`. */
+  query?: string
+  /** How long a ticket is good, in milliseconds. Default 30 000. */
+  ttl?: number
+  /** Whether a handshake needs a ticket beside its token, of the same `sub`. Default `false`: it may have one instead. */
+  require?: boolean
+}
+
+/** See {@link WsAuthOptions.backChannelLogout}. */
+export interface BackChannelLogoutOptions {
+  /** Where the provider posts its logout tokens. */
+  path: string
+  /** The `iss` of the provider, exactly. */
+  issuer: string
+  /** The client id, which a logout token must be for. Default: what the verifier allows. */
+  audience?: string
+  /**
+   * What is revoked where a logout token names both: the provider's session (`'sid'`: access tokens must carry it), or all of the
+   * user's tokens up to then (`'sub'`). Default `'sid'`.
+   */
+  match?: 'sid' | 'sub'
 }
 
 /** The `wsAuth` option of a route, as an object. */
@@ -125,6 +162,8 @@ export interface RouteWsAuthOptions<Role extends string = string> {
   closeCodes?: Partial<Record<CloseKind, number>>
   /** Replaces the plugin's. */
   maxLifetime?: number
+  /** Merged over the plugin's. */
+  tickets?: { require?: boolean }
 }
 
 /**
@@ -157,6 +196,14 @@ export interface HandshakeOptions {
   readonly rejectWith: RejectWith
   readonly closeCodes: Readonly<Record<CloseKind, number>>
   readonly maxLifetime: number
+  readonly tickets: TicketUseOptions
+}
+
+/** How a handshake may use a ticket. */
+export interface TicketUseOptions {
+  /** The query parameter; `null` where there are no tickets. */
+  readonly query: string | null
+  readonly require: boolean
 }
 
 /** {@link WsAuthOptions}, complete. */
@@ -178,6 +225,11 @@ export interface CompleteOptions extends HandshakeOptions {
   readonly heartbeat: { readonly interval: number } | null
   readonly handshakeTimeout: number
   readonly maxTokenBytes: number
+  /** `path` is `null` where there is no route for them. */
+  readonly tickets: TicketUseOptions & { readonly path: string | null, readonly ttl: number }
+  readonly revocationTtl: number
+  readonly backplane: Backplane
+  readonly backChannelLogout: BackChannelLogoutOptions | null
 }
 
 /** A route's `wsAuth`, complete. */
@@ -191,6 +243,8 @@ export interface CompleteRouteOptions extends HandshakeOptions {
 const MAX_TIMER = 2 ** 31 - 1
 const MAX_CACHE_TTL = 60_000
 const DAY = 86_400_000
+const NO_TICKETS = { path: null, query: null, ttl: 0, require: false }
+const DEFAULT_TICKETS = { path: '/ws-ticket', query: 'ticket', ttl: 30_000, require: false }
 /** How long the other side of a closing connection may take, in milliseconds: what `closeTimeout` of ws may not exceed. */
 export const CLOSE_TIMEOUT = 5000
 
@@ -221,14 +275,16 @@ export function readOptions (given: unknown): CompleteOptions {
   const options = readObject('options', given ?? {})
   checkKeys(options, '', ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles',
     'scopes', 'origin', 'rejectWith', 'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes',
-    'limits', 'heartbeat'])
+    'limits', 'heartbeat', 'tickets', 'revocationTtl', 'backplane', 'backChannelLogout'])
   if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
     invalid('jwtNamespace', 'left out beside "jwt": it names an @fastify/jwt that the app registered')
   }
+  const tickets = readTickets(options.tickets)
   return {
     ...readHandshakeOptions(options, '', {
-      token: DEFAULT_TOKEN_SOURCES, origin: 'same-host', rejectWith: 'http', closeCodes: DEFAULT_CLOSE_CODES, maxLifetime: DAY
+      token: DEFAULT_TOKEN_SOURCES, origin: 'same-host', rejectWith: 'http', closeCodes: DEFAULT_CLOSE_CODES, maxLifetime: DAY, tickets
     }),
+    tickets,
     jwt: optional(options.jwt, (value) => readObject('jwt', value) as unknown as FastifyJWTOptions),
     jwtNamespace: optional(options.jwtNamespace, (value) => readName('jwtNamespace', value)),
     cookie: optional(options.cookie, (value) => readObject('cookie', value)),
@@ -241,6 +297,9 @@ export function readOptions (given: unknown): CompleteOptions {
     tokenCache: readTokenCache(options.tokenCache),
     renewal: optional(options.renewal, (value) => readBoolean('renewal', value)),
     expiryGrace: readInteger('expiryGrace', options.expiryGrace, 0, Number.MAX_SAFE_INTEGER, 0),
+    revocationTtl: readInteger('revocationTtl', options.revocationTtl, 1, Number.MAX_SAFE_INTEGER, 30 * DAY),
+    backplane: options.backplane === undefined ? memoryBackplane() : readBackplane(options.backplane),
+    backChannelLogout: readBackChannelLogout(options.backChannelLogout),
     limits: readLimits(options.limits),
     heartbeat: readHeartbeat(options.heartbeat),
     handshakeTimeout: readInteger('handshakeTimeout', options.handshakeTimeout, 1, MAX_TIMER, 10_000),
@@ -258,7 +317,7 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
   if (given === false) return routeOptions('public', plugin)
   if (given === 'optional') return routeOptions('optional', plugin)
   if (!isObject(given)) invalid('wsAuth', 'a boolean, \'optional\' or an object')
-  checkKeys(given, 'wsAuth.', ['roles', 'scopes', 'authorize', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime'])
+  checkKeys(given, 'wsAuth.', ['roles', 'scopes', 'authorize', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime', 'tickets'])
   return {
     ...readHandshakeOptions(given, 'wsAuth.', plugin),
     access: 'required',
@@ -269,17 +328,20 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
 }
 
 function routeOptions (access: CompleteRouteOptions['access'], plugin: HandshakeOptions): CompleteRouteOptions {
-  const { token, origin, rejectWith, closeCodes, maxLifetime } = plugin
-  return { access, token, origin, rejectWith, closeCodes, maxLifetime, roles: null, scopes: null, authorize: undefined }
+  const { token, origin, rejectWith, closeCodes, maxLifetime, tickets } = plugin
+  return { access, token, origin, rejectWith, closeCodes, maxLifetime, tickets, roles: null, scopes: null, authorize: undefined }
 }
 
 function readHandshakeOptions (given: Record<string, unknown>, prefix: string, base: HandshakeOptions): HandshakeOptions {
+  const token = optional(given.token, (value) => readTokenSources(`${prefix}token`, value, base.token)) ?? base.token
+  if (token.query !== null && token.query === base.tickets.query) invalid(`${prefix}token.query`, 'another name than tickets.query')
   return {
-    token: optional(given.token, (value) => readTokenSources(`${prefix}token`, value, base.token)) ?? base.token,
+    token,
     origin: optional(given.origin, (value) => readOrigin(`${prefix}origin`, value)) ?? base.origin,
     rejectWith: optional(given.rejectWith, (value) => readRejectWith(`${prefix}rejectWith`, value)) ?? base.rejectWith,
     closeCodes: optional(given.closeCodes, (value) => readCloseCodes(`${prefix}closeCodes`, value, base.closeCodes)) ?? base.closeCodes,
-    maxLifetime: readCount(`${prefix}maxLifetime`, given.maxLifetime, base.maxLifetime)
+    maxLifetime: readCount(`${prefix}maxLifetime`, given.maxLifetime, base.maxLifetime),
+    tickets: prefix === '' ? base.tickets : readTicketUse(`${prefix}tickets`, given.tickets, base.tickets)
   }
 }
 
@@ -346,7 +408,8 @@ function readOrigin (option: string, value: unknown): OriginOption {
   return Object.freeze([...value])
 }
 
-function isOrigin (value: unknown): boolean {
+/** Whether it is an origin as a browser writes it. */
+export function isOrigin (value: unknown): boolean {
   if (typeof value !== 'string' || !OTHER_ORIGIN.test(value)) return false
   return !/^https?:/.test(value) || (URL.canParse(value) && new URL(value).origin === value)
 }
@@ -374,6 +437,53 @@ function readTokenCache (value: unknown): CompleteOptions['tokenCache'] {
   return {
     max: readInteger('tokenCache.max', cache.max, 1, 2 ** 24),
     ttl: readInteger('tokenCache.ttl', cache.ttl, 1, MAX_CACHE_TTL)
+  }
+}
+
+function readTickets (value: unknown): CompleteOptions['tickets'] {
+  if (value === undefined || value === false) return NO_TICKETS
+  if (value === true) return DEFAULT_TICKETS
+  const tickets = readObject('tickets', value, 'a boolean, or { path, query, ttl, require }')
+  checkKeys(tickets, 'tickets.', ['path', 'query', 'ttl', 'require'])
+  return {
+    path: tickets.path === false ? null : optional(tickets.path, (path) => readPath('tickets.path', path)) ?? DEFAULT_TICKETS.path,
+    query: optional(tickets.query, (name) => readName('tickets.query', name)) ?? DEFAULT_TICKETS.query,
+    ttl: readInteger('tickets.ttl', tickets.ttl, 1, MAX_TIMER, DEFAULT_TICKETS.ttl),
+    require: optional(tickets.require, (required) => readBoolean('tickets.require', required)) ?? DEFAULT_TICKETS.require
+  }
+}
+
+function readTicketUse (option: string, value: unknown, base: TicketUseOptions): TicketUseOptions {
+  if (value === undefined) return base
+  const tickets = readObject(option, value, '{ require }')
+  checkKeys(tickets, `${option}.`, ['require'])
+  if (base.query === null) invalid(option, 'left out, unless the plugin\'s "tickets" is on')
+  return { ...base, require: optional(tickets.require, (required) => readBoolean(`${option}.require`, required)) ?? base.require }
+}
+
+function readPath (option: string, value: unknown): string {
+  if (typeof value !== 'string' || !value.startsWith('/')) invalid(option, 'a path that begins with a slash')
+  return value
+}
+
+function readBackplane (value: unknown): Backplane {
+  const backplane = readObject('backplane', value, 'a backplane, such as memoryBackplane() or redisBackplane({ client })')
+  if (typeof backplane.join !== 'function') invalid('backplane', 'a backplane, such as memoryBackplane() or redisBackplane({ client })')
+  return value as Backplane
+}
+
+function readBackChannelLogout (value: unknown): CompleteOptions['backChannelLogout'] {
+  if (value === undefined || value === false) return null
+  const logout = readObject('backChannelLogout', value, 'false or { path, issuer }')
+  checkKeys(logout, 'backChannelLogout.', ['path', 'issuer', 'audience', 'match'])
+  const { match = 'sid' } = logout
+  if (match !== 'sid' && match !== 'sub') invalid('backChannelLogout.match', '\'sid\' or \'sub\'')
+  const audience = optional(logout.audience, (name) => readName('backChannelLogout.audience', name))
+  return {
+    path: readPath('backChannelLogout.path', logout.path),
+    issuer: readName('backChannelLogout.issuer', logout.issuer),
+    ...(audience === undefined ? {} : { audience }),
+    match
   }
 }
 

@@ -9,14 +9,19 @@ import fastifyWebsocket from '@fastify/websocket'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import { Audit } from './audit'
+import type { BackplaneLink } from './backplane'
 import { Connections } from './connections'
 import { chooseProtocol } from './credentials'
 import type { KnownNames } from './credentials'
+import { withDeadline } from './deadline'
 import { FirstMessages } from './first-messages'
+import { copyData } from './frozen'
 import { Gate } from './gate'
 import { startHeartbeat } from './heartbeat'
+import { Instance } from './instance'
 import { Life } from './life'
 import { Limits } from './limits'
+import { addLogoutRoute } from './logout-route'
 import { CLOSE_TIMEOUT, readOptions } from './options'
 import type { CompleteOptions, TokenSources, WsAuthOptions } from './options'
 import { Refuser } from './refusal'
@@ -27,6 +32,9 @@ import type { DeclaredRoute } from './routes'
 import { shutDown } from './shutdown'
 import { guardedSocketClass } from './socket'
 import { Stats } from './stats'
+import { addTicketRoute } from './ticket-route'
+import { claimsOfTicket, Tickets } from './tickets'
+import type { IssuedTicket } from './tickets'
 import { cachingVerifier } from './token-cache'
 import { createCustomVerifier, createJwtVerifier, warnOfShortSecret, withSafeSecret } from './token-verifier'
 import type { Verifier } from './token-verifier'
@@ -61,10 +69,21 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const audit = new Audit(stats)
   const upgrades = new Upgrades((request, why, startedAt) => audit.unanswered(request, app.log, why, startedAt))
   const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size)
-  const services = { options, verifier: createVerifier(app, options, jwt), limits }
+  const verifier = createVerifier(app, options, jwt)
+  const instance = new Instance({
+    backplane: options.backplane,
+    connections,
+    log: app.log,
+    revocationTtl: options.revocationTtl,
+    livesWithoutExpiry: options.verify === undefined,
+    onOutage: () => life.closeUnavailable()
+  })
+  attend(app, instance.link)
+  const tickets = options.tickets.query === null ? null : new Tickets(instance.link, options.tickets.ttl, verifier.rules)
+  const services = { options, verifier, limits, instance, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(services, audit, setUser)
-  const life = new Life({ options, clockTolerance: services.verifier.rules.clockTolerance, connections, limits, audit, renewals })
+  const life: Life = new Life({ options, clockTolerance: verifier.rules.clockTolerance, connections, limits, audit, renewals, instance })
   const firstMessages: FirstMessages = new FirstMessages({ services, limits, audit, life, setUser })
   const websocket = websocketOptions(options, names)
   const refuser = new Refuser(websocket.options?.handleProtocols)
@@ -72,7 +91,13 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
-  app.decorate('wsAuth', { connections, stats: () => stats.snapshot(connections.size, upgrades.size + firstMessages.size) })
+  app.decorate('wsAuth', {
+    connections,
+    stats: () => stats.snapshot(connections.size, upgrades.size + firstMessages.size),
+    issueTicket: async (claims, binding = {}) => await issueTicket(tickets, options, claims, binding),
+    revoke: async (match, revokeOptions) => await instance.revoke(match, revokeOptions),
+    disconnect: async (match, disconnectOptions) => await instance.disconnect(match, disconnectOptions)
+  })
 
   const server = (options.websocket.options?.server ?? app.server) as Server
   upgrades.listenFirst(server, names, options.handshakeTimeout)
@@ -102,7 +127,34 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     const seen = seenRouteOf(route)
     if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route)
   })
+  if (tickets !== null && options.tickets.path !== null) {
+    addTicketRoute(app, options.tickets.path, { options, tickets, audit, takeAsker: gate.takeAsker })
+  }
+  if (options.backChannelLogout !== null) await addLogoutRoute(app, options.backChannelLogout, { options, verifier, instance })
   upgrades.listenLast(server)
+}
+
+/** How long the start of the app waits for the backplane, in milliseconds. Later handshakes are refused until it is there. */
+const JOIN_TIMEOUT = 2000
+
+/** Waits for the others at the start, and leaves them at the end. */
+function attend (app: FastifyInstance, link: BackplaneLink): void {
+  let left: Promise<void> | undefined
+  app.addHook('onReady', async () => {
+    await withDeadline(link.ready, JOIN_TIMEOUT, 'joining the backplane').catch((error: unknown) => {
+      app.log.warn({ err: error }, 'handshakes are refused until the backplane can be reached')
+    })
+  })
+  // Before anybody waits for an answer of ours.
+  app.addHook('preClose', (done) => { left = link.leave(); done() })
+  app.addHook('onClose', async () => await left)
+}
+
+async function issueTicket (tickets: Tickets | null, options: CompleteOptions, given: unknown, binding: unknown): Promise<IssuedTicket> {
+  if (tickets === null) throw new Error('"tickets" option must be on for issueTicket')
+  const claims = claimsOfTicket(given)
+  const { formatUser } = options.jwt ?? {}
+  return await tickets.issue({ claims, user: formatUser === undefined ? claims : copyData(formatUser(claims as never)) }, binding)
 }
 
 /** A scope may have registered it that cannot be seen from here. */

@@ -4,7 +4,7 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from './audit'
-import { Authentication, authorize, checkClaims, readUser, verifyToken } from './authentication'
+import { Authentication, authorize, checkClaims, checkRevoked, readUser, verifyToken } from './authentication'
 import type { AuthenticationServices } from './authentication'
 import type { Claims } from './claims'
 import { WsAuthError } from './errors'
@@ -41,7 +41,7 @@ class Renewal extends Authentication {
   }
 }
 
-const STEPS: ReadonlyArray<Step<Renewal, AuthenticationServices>> = [verifyToken, checkClaims, checkSame, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Renewal, AuthenticationServices>> = [verifyToken, checkClaims, checkSame, checkRevoked, readUser, authorize]
 
 /** The renewals of an app. */
 export class Renewals implements ConnectionRenewals {
@@ -114,8 +114,9 @@ export class Renewals implements ConnectionRenewals {
   #apply (renewal: Renewal, request: FastifyRequest, refusal: WsAuthError | null): WsAuthError | null {
     const { connection } = renewal
     if (connection.endIfDue() || refusal !== null) return refusal
-    const older = refusalOfClaims(connection.claims, renewal.claims)
-    if (older !== null) return older
+    // It may have been revoked, or be older, since it was asked.
+    const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#services.instance.refusalOf(renewal.claims)
+    if (late !== null) return late
     connection.assume(renewal)
     this.#setUser(request, renewal.user)
     return null

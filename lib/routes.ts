@@ -13,6 +13,10 @@ export const kRoute = Symbol('fastify-ws-auth.route')
 
 /** What is known of a route that was declared after the plugin was registered. */
 export type SeenRoute = { readonly kind: 'http' } | {
+  readonly kind: 'ticket'
+  /** How whoever asks for a ticket is authenticated. */
+  readonly options: CompleteRouteOptions
+} | {
   readonly kind: 'websocket'
   readonly options: CompleteRouteOptions
   /** Whether a plain request of it is a dry run of the handshake, and not for an HTTP handler beside. */
@@ -34,6 +38,7 @@ const HTTP: SeenRoute = { kind: 'http' }
 
 /** Reads a route's `wsAuth` and remembers it in the route's config. @throws TypeError where it makes no sense. */
 export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
+  if (route.config?.[kRoute]?.kind === 'ticket') return HTTP
   const seen = isWebsocket(route) ? readRoute(route, plugin) : HTTP
   if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
     throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none`)
@@ -73,10 +78,22 @@ function isHead ({ method }: DeclaredRoute): boolean {
   return [method].flat().every((one) => one === 'HEAD')
 }
 
-/** Adds the names by which tokens are looked for to those that are taken out of every upgrade. */
-export function learnNames (names: KnownNames, { token }: HandshakeOptions): void {
+/** What a route is declared with that hands out tickets: its requests are authenticated as handshakes are. */
+export function declareTicketRoute (plugin: HandshakeOptions): { config: FastifyContextConfig, onRequest: onRequestHookHandler } {
+  const options = readRouteOptions({ token: { param: false, message: false } }, { ...plugin, tickets: { query: null, require: false } })
+  return { config: { [kRoute]: { kind: 'ticket', options } }, onRequest: onPlainRequest }
+}
+
+const onPlainRequest: onRequestHookHandler = (request, _reply, done) => {
+  markDryRun(request.raw)
+  done()
+}
+
+/** Adds the names by which tokens and tickets are looked for to those that are taken out of every upgrade. */
+export function learnNames (names: KnownNames, { token, tickets }: HandshakeOptions): void {
   names.sources.add(token)
   if (token.query !== null) names.query.add(token.query)
+  if (tickets.query !== null) names.query.add(tickets.query)
   if (token.subprotocol !== null) names.subprotocol.add(token.subprotocol)
 }
 
@@ -106,11 +123,7 @@ export function seenRouteOf ({ config }: { config?: FastifyContextConfig }): See
 
 /** Has plain requests of a route marked as dry runs, and answered with 426 (RFC 9110, 15.5.22) at the end of all hooks. */
 export function addDryRun (route: DeclaredRoute): void {
-  const onRequest: onRequestHookHandler = (request, _reply, done) => {
-    markDryRun(request.raw)
-    done()
-  }
-  route.onRequest = [...[route.onRequest ?? []].flat(), onRequest]
+  route.onRequest = [...[route.onRequest ?? []].flat(), onPlainRequest]
   const { handler } = route
   route.handler = function (request, reply) {
     if (request.ws) return handler.call(this, request, reply)

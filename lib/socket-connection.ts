@@ -34,6 +34,8 @@ export interface ConnectionKeeper {
   readonly grace: number
   /** Whether auth frames are ours. */
   readonly hasFrames: boolean
+  /** Its claims are others than before. */
+  onAssumed (connection: SocketConnection, before: Claims | null): void
   /** It has ended. */
   onEnd (connection: SocketConnection, request: FastifyRequest, reason: CloseReason): void
 }
@@ -93,9 +95,11 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
 
   /** What a renewal changes. It does not have to be woken earlier for it: its token is not older. */
   assume ({ user, claims, expiresAt }: Identity): void {
+    const before = this.claims
     this.user = user
     this.claims = claims
     this.expiresAt = expiresAt
+    this.#keeper.onAssumed(this, before)
     this.#setTimes()
   }
 
@@ -103,10 +107,14 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
     this.#socket?.close(code, reason)
   }
 
-  /** Closes it for a reason of ours, which the other side learns, with the code that the route has for it or with another. */
-  closeFor (reason: CloseReason, kind: CloseKind | number): void {
+  /**
+   * Closes it for a reason of ours, with the code that the route has for it or with another.
+   *
+   * @param text what the other side learns, where that is not the reason
+   */
+  closeFor (reason: CloseReason, kind: CloseKind | number, text: string = reason): void {
     const code = typeof kind === 'number' ? kind : this.#keeper.route.closeCodes[kind]
-    this.#end(reason, () => this.#socket?.close(code, reason))
+    this.#end(reason, () => this.#socket?.close(code, text))
   }
 
   /** Ends it without a closing handshake: there is nobody to shake hands with. */

@@ -5,7 +5,6 @@
 import type { Credential } from './credentials'
 import { WsAuthError, wsAuthErrors } from './errors'
 import { errorWithoutToken, textWithoutToken } from './redaction'
-import { isThenable } from './thenable'
 
 /** What the checks are made of. */
 export interface Attempt {
@@ -37,11 +36,6 @@ export function runSteps<A extends Attempt, S> (attempt: A, services: S, steps: 
   } catch (error) {
     return refusalOf(error, attempt)
   }
-}
-
-/** Reads an answer at once where it is there at once. */
-export function answer<T> (value: T | PromiseLike<T>, read: (value: T) => void): void | PromiseLike<void> {
-  return isThenable(value) ? Promise.resolve(value).then(read) : read(value)
 }
 
 /** What the app's own functions throw is not the client's to know, and what they throw it with is not the log's. */

@@ -7,3 +7,8 @@
 export function isThenable<T = unknown> (value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }
+
+/** What is made of a value: at once where it is there at once. */
+export function thenRead<T, R> (value: T | PromiseLike<T>, read: (value: T) => R | PromiseLike<R>): R | PromiseLike<R> {
+  return isThenable(value) ? Promise.resolve(value).then(read) : read(value)
+}

@@ -3,7 +3,10 @@
  * role names are that it narrows to.
  */
 import type { Connection, ConnectionList } from './connection'
+import type { CommandResult } from './instance'
+import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './match'
 import type { StatsSnapshot } from './stats'
+import type { IssuedTicket, TicketBinding } from './tickets'
 
 /** The `app.wsAuth` decorator. */
 export interface WsAuth {
@@ -11,6 +14,31 @@ export interface WsAuth {
   readonly connections: ConnectionList
   /** What happened since the start. */
   stats (): StatsSnapshot
+  /**
+   * A ticket for whoever these claims are about: good for one handshake, within `tickets.ttl`.
+   *
+   * @param claims as those of a token; without an `iat`, it is now
+   * @param options what it is bound to. Default: nothing
+   * @throws TypeError for wrong arguments. WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED` for claims that no
+   *   token may have, `WS_AUTH_UNAVAILABLE` where the backplane cannot be reached. Error where `tickets` is off
+   */
+  issueTicket (claims: object, options?: TicketBinding): Promise<IssuedTicket>
+  /**
+   * Refuses tokens from now on and closes their connections, on all instances: by `jti`, by `sid`, or by `sub` those that were
+   * issued at `beforeAt` (milliseconds since the epoch, default now) or before. It is kept for `revocationTtl`.
+   *
+   * @returns once every live instance has answered, or 5 s have passed
+   * @throws TypeError for wrong arguments. WsAuthError `WS_AUTH_UNAVAILABLE` where the other instances may not get it: on this
+   *   one it is in force all the same, and they may still get it later
+   */
+  revoke (match: RevokeMatch, options?: RevokeOptions): Promise<CommandResult>
+  /**
+   * Closes connections on all instances: by `id`, `jti`, `sid` or `sub`. Their tokens stay good, and clients may come back.
+   *
+   * @returns as `revoke`
+   * @throws as `revoke`
+   */
+  disconnect (match: DisconnectMatch, options?: DisconnectOptions): Promise<CommandResult>
 }
 
 declare module 'fastify' {

@@ -7,14 +7,14 @@ import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, Server } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Identity } from './connection'
+import type { Authenticated } from './authentication'
 import type { CompleteRouteOptions } from './options'
 import { takeCredentials } from './credentials'
 import type { KnownNames, TakenCredentials } from './credentials'
 import { wsAuthErrors } from './errors'
 
 /** A handshake that was accepted, on a guarded route. */
-export interface Accepted extends Identity {
+export interface Accepted extends Authenticated {
   readonly route: CompleteRouteOptions
   /** Whether nobody is known yet: the token is to come with the first message. */
   readonly awaitsMessage: boolean

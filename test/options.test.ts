@@ -64,8 +64,22 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ handshakeTimeout: 0 }, '"handshakeTimeout" option must be an integer from 1 to 2147483647'],
   [{ handshakeTimeout: 2 ** 31 }, '"handshakeTimeout" option must be an integer from 1 to 2147483647'],
   [{ maxTokenBytes: '8k' }, `"maxTokenBytes" option must be an integer from 1 to ${Number.MAX_SAFE_INTEGER}`],
-  ...['tickets', 'revocationTtl', 'backplane']
-    .map((later): [unknown, string] => [{ [later]: true }, `"${later}" option must be left out: this version does not support it yet`])
+  [{ tickets: 'yes' }, '"tickets" option must be a boolean, or { path, query, ttl, require }'],
+  [{ tickets: { name: 'ticket' } }, '"tickets.name" option must be left out: there is no such option'],
+  [{ tickets: { path: 'ws-ticket' } }, '"tickets.path" option must be a path that begins with a slash'],
+  [{ tickets: { query: '' } }, '"tickets.query" option must be a non-empty string'],
+  [{ tickets: { ttl: 0 } }, '"tickets.ttl" option must be an integer from 1 to 2147483647'],
+  [{ tickets: { require: 1 } }, '"tickets.require" option must be a boolean'],
+  [{ tickets: { query: 'token' } }, '"token.query" option must be another name than tickets.query'],
+  [{ revocationTtl: Infinity }, `"revocationTtl" option must be an integer from 1 to ${Number.MAX_SAFE_INTEGER}`],
+  [{ backplane: true }, '"backplane" option must be a backplane, such as memoryBackplane() or redisBackplane({ client })'],
+  [{ backplane: {} }, '"backplane" option must be a backplane, such as memoryBackplane() or redisBackplane({ client })'],
+  [{ backChannelLogout: true }, '"backChannelLogout" option must be false or { path, issuer }'],
+  [{ backChannelLogout: { path: 'logout', issuer: 'i' } }, '"backChannelLogout.path" option must be a path that begins with a slash'],
+  [{ backChannelLogout: { path: '/logout' } }, '"backChannelLogout.issuer" option must be a non-empty string'],
+  [{ backChannelLogout: { path: '/logout', issuer: 'i', audience: 1 } }, '"backChannelLogout.audience" option must be a non-empty string'],
+  [{ backChannelLogout: { path: '/logout', issuer: 'i', match: 'jti' } }, '"backChannelLogout.match" option must be \'sid\' or \'sub\''],
+  [{ backChannelLogout: { path: '/logout', issuer: 'i', client: 'c' } }, '"backChannelLogout.client" option must be left out: there is no such option']
 ]
 
 const wrongOnRoute: Array<[options: unknown, message: string]> = [
@@ -84,7 +98,9 @@ const wrongOnRoute: Array<[options: unknown, message: string]> = [
   [{ rejectWith: true }, '"wsAuth.rejectWith" option must be \'http\', \'close\' or \'auto\''],
   [{ closeCodes: { limit: 1 } }, '"wsAuth.closeCodes.limit" option must be an integer from 3000 to 4999, or 1008'],
   [{ maxLifetime: 0 }, '"wsAuth.maxLifetime" option must be a positive integer, or Infinity'],
-  [{ tickets: {} }, '"wsAuth.tickets" option must be left out: this version does not support it yet']
+  [{ tickets: {} }, '"wsAuth.tickets" option must be left out, unless the plugin\'s "tickets" is on'],
+  [{ tickets: true }, '"wsAuth.tickets" option must be { require }'],
+  [{ tickets: { ttl: 1 } }, '"wsAuth.tickets.ttl" option must be left out: there is no such option']
 ]
 
 t.test('a wrong option is a TypeError at registration that names it', async (t) => {
@@ -128,8 +144,12 @@ t.test('token.param of a route must be a whole segment of its path', async (t) =
 })
 
 t.test('defaults are those of the README', async (t) => {
-  const { roles, scopes, ...rest } = readOptions({})
+  const { roles, scopes, backplane, ...rest } = readOptions({})
+  t.equal(backplane.constructor.name, 'MemoryBackplane')
   t.strictSame(rest, {
+    tickets: { path: null, query: null, ttl: 0, require: false },
+    revocationTtl: 2_592_000_000,
+    backChannelLogout: null,
     token: { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: undefined, param: null, message: null },
     origin: 'same-host',
     rejectWith: 'http',

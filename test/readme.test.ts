@@ -36,13 +36,16 @@ t.test('the table of options has every option and no other, with its default', a
   const rows = Object.fromEntries(table('## Options').map(([name = '', byDefault]) => [name, byDefault]))
   const options = readOptions({})
   t.strictSame(Object.keys(rows).sort(), Object.keys(options).sort())
-  const literals = Object.entries(rows).filter(([name]) => ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket'].includes(name))
+  const literals = Object.entries(rows).filter(([name]) => ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout'].includes(name))
   for (const [name, text] of literals) {
     const value = options[name as keyof typeof options] ?? false
     t.equal(text, typeof value === 'string' ? `'${value}'` : JSON.stringify(value), name)
   }
   const object = (text = ''): unknown => JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"').replace('Infinity', 'null'))
   t.strictSame(object(rows.closeCodes), DEFAULT_CLOSE_CODES)
+  t.equal(rows.tickets, 'false')
+  const [, tickets] = /any of `(\{[^`]*\})`/.exec(table('## Options').find(([name]) => name === 'tickets')?.[2] ?? '') ?? []
+  t.strictSame(object(tickets), readOptions({ tickets: true }).tickets, 'tickets')
   t.strictSame(object(rows.limits), JSON.parse(JSON.stringify(options.limits)), 'limits')
   t.strictSame(readOptions({ token: object(rows.token) as object }).token, { ...options.token, cookie: { name: 'token', signed: false } })
 })

@@ -854,6 +854,8 @@ class Silence {
     this.route = { maxLifetime, closeCodes: { unauthorized: 3000 } } as ConnectionKeeper['route']
   }
 
+  onAssumed (): void {}
+
   onEnd (_connection: unknown, _request: unknown, reason: string): void { this.ended.push(reason) }
 }
 

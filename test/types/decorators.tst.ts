@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Claims, CloseReason, Connection, TokenSource, WsAuth, WsAuthErrorCode, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
+import type { Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -82,10 +82,36 @@ test('app.wsAuth counts', () => {
 
 test('an event says what was decided', () => {
   const event = {} as WsAuthEvent
-  expect(event.event).type.toBe<'accepted' | 'refused' | 'renewed' | 'renewal_refused' | 'expired' | 'closed'>()
+  expect(event.event).type.toBe<'accepted' | 'refused' | 'renewed' | 'renewal_refused' | 'expired' | 'closed' | 'ticket_issued'>()
   expect(event.code).type.toBe<WsAuthErrorCode | null>()
   expect(event.reason).type.toBe<CloseReason | null>()
   expect(event.source).type.toBe<TokenSource | null>()
   expect(event.duration).type.toBe<number>()
   expect(event).type.not.toHaveProperty('token')
+})
+
+test('revoke and disconnect take exactly what they act on', () => {
+  const { revoke, disconnect } = app.wsAuth
+  expect(revoke).type.toBeCallableWith({ jti: 'a' })
+  expect(revoke).type.toBeCallableWith({ sub: 'ann', beforeAt: Date.now() }, { untilAt: Date.now() })
+  expect(revoke).type.not.toBeCallableWith({ id: 'a' })
+  expect(revoke).type.not.toBeCallableWith({ jti: 'a', beforeAt: 1 })
+  expect(revoke).type.not.toBeCallableWith({})
+  expect(revoke).type.not.toBeCallableWith({ sub: 'ann' }, { until: 1 })
+  expect(disconnect).type.toBeCallableWith({ id: 'a' }, { code: 4000, reason: 'bye' })
+  expect(disconnect).type.not.toBeCallableWith({ sub: 'ann', beforeAt: 1 })
+  expect(disconnect).type.not.toBeCallableWith('a')
+  expect(revoke({ jti: 'a' })).type.toBe<Promise<CommandResult>>()
+  expect(disconnect({ id: 'a' })).type.toBe<Promise<CommandResult>>()
+  expect<CommandResult>().type.toBe<{ readonly closed: number, readonly instances: readonly InstanceAnswer[] }>()
+  expect<InstanceAnswer>().type.toBe<{ readonly id: string, readonly answered: boolean, readonly closed: number | null }>()
+})
+
+test('a ticket is text, and for how long it is good', () => {
+  const { issueTicket } = app.wsAuth
+  expect(issueTicket).type.toBeCallableWith({ sub: 'ann' })
+  expect(issueTicket).type.toBeCallableWith({ sub: 'ann' }, { path: '/chat', origin: 'https://example.com' })
+  expect(issueTicket).type.not.toBeCallableWith('ann')
+  expect(issueTicket).type.not.toBeCallableWith({ sub: 'ann' }, { url: '/chat' })
+  expect(issueTicket({ sub: 'ann' })).type.toBe<Promise<IssuedTicket>>()
 })

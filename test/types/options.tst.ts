@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import fastifyWsAuth from 'fastify-ws-auth'
+import fastifyWsAuth, { memoryBackplane } from 'fastify-ws-auth'
 import type { Claims, WsAuthOptions } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
@@ -36,7 +36,11 @@ test('every option is typed', () => {
     limits: { perUser: 3, onLimit: 'close-oldest', pending: 10 },
     heartbeat: { interval: 30_000 },
     handshakeTimeout: 1,
-    maxTokenBytes: 1
+    maxTokenBytes: 1,
+    tickets: { path: false, query: 'ticket', ttl: 1, require: true },
+    revocationTtl: 1,
+    backplane: memoryBackplane(),
+    backChannelLogout: { path: '/logout', issuer: 'i', audience: 'a', match: 'sub' }
   }
   expect(app.register).type.toBeCallableWith(fastifyWsAuth, options)
 })

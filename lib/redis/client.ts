@@ -1,0 +1,165 @@
+/*
+ * The client of Redis that an app has made and owns, whichever it is: what is asked of it, and how each kind is asked. Only
+ * the shapes of clients are known here, no package. One that blocks is a duplicate, which is ours to open and to close.
+ */
+
+/** Asks Redis. */
+export interface RedisConnection {
+  /** One command. @throws what the client or Redis throws */
+  send (command: readonly string[]): Promise<unknown>
+  /** Some commands in one transaction (MULTI). Each reply is a value, or the Error that Redis answered with. */
+  transact (commands: ReadonlyArray<readonly string[]>): Promise<unknown[]>
+}
+
+/** A connection of our own. */
+export interface OwnConnection extends RedisConnection {
+  /** @throws where it cannot be opened; it does not try again */
+  open (): Promise<void>
+  close (): void
+}
+
+/** The connection of the app. */
+export interface AppConnection extends RedisConnection {
+  /** Another to the same Redis, which is not open yet. */
+  duplicate (): OwnConnection
+}
+
+/** A client as of ioredis or iovalkey, also for a cluster. */
+export interface IoredisLike {
+  call (...args: never[]): Promise<unknown>
+  multi (...args: never[]): unknown
+  duplicate (...args: never[]): unknown
+}
+
+/** A client as of node-redis. */
+export interface NodeRedisLike {
+  readonly isOpen: boolean
+  sendCommand (...args: never[]): Promise<unknown>
+  multi (...args: never[]): unknown
+  duplicate (...args: never[]): unknown
+}
+
+/** A client that {@link connectionOf} understands. */
+export type RedisClient = IoredisLike | NodeRedisLike
+
+/** What is called of an {@link IoredisLike}. */
+interface Ioredis {
+  readonly isCluster?: boolean
+  call (command: string, ...args: string[]): Promise<unknown>
+  multi (commands: string[][]): { exec (): Promise<Array<[unknown, unknown]> | null> }
+  duplicate (...args: unknown[]): OwnIoredis
+}
+
+interface OwnIoredis extends Ioredis {
+  connect (): Promise<void>
+  disconnect (): void
+  on (event: 'error', listener: () => void): void
+}
+
+/** What is called of a {@link NodeRedisLike}. */
+interface NodeRedis {
+  readonly isOpen: boolean
+  readonly options?: { readonly socket?: object }
+  sendCommand (command: readonly string[]): Promise<unknown>
+  multi (): NodeRedisTransaction
+  duplicate (options: object): OwnNodeRedis
+}
+
+interface NodeRedisTransaction {
+  addCommand (command: readonly string[]): unknown
+  exec (): Promise<unknown[]>
+}
+
+interface OwnNodeRedis extends NodeRedis {
+  connect (): Promise<unknown>
+  destroy (): void
+  on (event: 'error', listener: () => void): void
+}
+
+/**
+ * A blocking read lasts longer than most time-outs allow, and what has failed is opened anew from here: a client that sends
+ * commands again by itself would hide that something was lost.
+ */
+const IOREDIS = {
+  lazyConnect: true,
+  maxRetriesPerRequest: 0,
+  retryStrategy: () => null,
+  sentinelRetryStrategy: () => null,
+  reconnectOnError: null,
+  commandTimeout: undefined,
+  socketTimeout: undefined,
+  blockingTimeout: undefined,
+  enableOfflineQueue: true,
+  enableAutoPipelining: false
+}
+
+/** The connection of a client, or `null` where it is of no kind that is known. */
+export function connectionOf (client: unknown): AppConnection | null {
+  if (isNodeRedis(client)) return { ...asksNodeRedis(client), duplicate: () => duplicateNodeRedis(client) }
+  if (isIoredis(client)) return { ...asksIoredis(client), duplicate: () => duplicateIoredis(client) }
+  return null
+}
+
+function isIoredis (client: unknown): client is Ioredis {
+  return hasMethods(client, ['call', 'multi', 'duplicate'])
+}
+
+function isNodeRedis (client: unknown): client is NodeRedis {
+  return hasMethods(client, ['sendCommand', 'multi', 'duplicate']) && typeof (client as { isOpen?: unknown }).isOpen === 'boolean'
+}
+
+function hasMethods (client: unknown, names: readonly string[]): boolean {
+  return typeof client === 'object' && client !== null && names.every((name) => typeof (client as Record<string, unknown>)[name] === 'function')
+}
+
+function asksIoredis (client: Ioredis): RedisConnection {
+  return {
+    send: async ([name = '', ...args]) => await client.call(name, ...args),
+    transact: async (commands) => {
+      const replies = await client.multi(commands.map(([name = '', ...args]) => [name.toLowerCase(), ...args])).exec()
+      if (replies === null) throw new Error('the transaction was aborted')
+      return replies.map(([error, reply]) => error ?? reply)
+    }
+  }
+}
+
+function duplicateIoredis (client: Ioredis): OwnConnection {
+  const own = client.isCluster === true
+    ? client.duplicate([], { clusterRetryStrategy: () => null, lazyConnect: true, redisOptions: { ...IOREDIS, lazyConnect: undefined } })
+    : client.duplicate(IOREDIS)
+  // Whatever it is, the command that is waited for fails too.
+  own.on('error', () => {})
+  return { ...asksIoredis(own), open: async () => await own.connect(), close: () => own.disconnect() }
+}
+
+function asksNodeRedis (client: NodeRedis): RedisConnection {
+  return {
+    send: async (command) => await client.sendCommand(command),
+    transact: async (commands) => {
+      const transaction = client.multi()
+      for (const command of commands) transaction.addCommand(command)
+      try {
+        return await transaction.exec()
+      } catch (error) {
+        // It throws where one of them failed, and has all replies.
+        const { replies } = error as { replies?: unknown }
+        if (Array.isArray(replies)) return replies
+        throw error
+      }
+    }
+  }
+}
+
+function duplicateNodeRedis (client: NodeRedis): OwnConnection {
+  const socket = { ...client.options?.socket, reconnectStrategy: false, socketTimeout: undefined }
+  const own = client.duplicate({ socket, commandOptions: undefined, disableOfflineQueue: false })
+  own.on('error', () => {})
+  return { ...asksNodeRedis(own), open: async () => { await own.connect() }, close: () => closeNodeRedis(own) }
+}
+
+/** It throws where it is closed already. */
+function closeNodeRedis (own: OwnNodeRedis): void {
+  try {
+    own.destroy()
+  } catch {}
+}

@@ -1,0 +1,268 @@
+/*
+ * An instance's link to the others by Redis. One connection of our own follows the log and blocks; all else goes through the
+ * app's. Whatever fails is tried again from the beginning, and what may have been missed meanwhile is found out then.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ANSWER_TIMEOUT } from '../backplane'
+import type { BackplaneLink, BackplaneMember, Command, InstanceAnswer } from '../backplane'
+import { createId } from '../connection-id'
+import { withDeadline } from '../deadline'
+import { COMMAND_TIMEOUT, withDeadlines } from './asking'
+import type { AppConnection, OwnConnection, RedisConnection } from './client'
+import type { LoggedCommand } from './entries'
+import type { Keys } from './keys'
+import { LogReader } from './log-reader'
+import { LogWriter } from './log-writer'
+import { BEAT_INTERVAL, Presence } from './presence'
+import { answerFields, Questions } from './questions'
+
+/** What a link is made of. */
+export interface RedisLinkParts {
+  readonly connection: AppConnection
+  readonly keys: Keys
+  readonly member: BackplaneMember
+  /** How old what was read of the log may be, in milliseconds. */
+  readonly staleAfter: number
+  readonly onOutage: 'close' | 'keep'
+}
+
+/** How long a read waits for something new, and how often is looked whether the log is still the same, in milliseconds. */
+const MAX_BLOCK = 5000
+/** How long is waited before another attempt, in milliseconds: twice as long each time. */
+const MIN_PAUSE = 50
+const MAX_PAUSE = 2000
+/** How long answers are kept for who has asked, in milliseconds, and how many. */
+const INBOX_TTL = 60_000
+const MAX_ANSWERS = 10_000
+/** How many disconnects are remembered, so that one that comes twice is one: the user may have come back. */
+const MAX_REMEMBERED = 10_000
+/** How many revocations are kept that could not be written. */
+const MAX_UNWRITTEN = 10_000
+/** How long taking leave may take, in milliseconds. */
+const LEAVE_TIMEOUT = 1000
+
+/** See {@link BackplaneLink}. */
+export class RedisLink implements BackplaneLink {
+  readonly ready: Promise<void>
+  readonly #parts: RedisLinkParts
+  readonly #asking: RedisConnection
+  readonly #presence: Presence
+  readonly #writer: LogWriter
+  readonly #reader: LogReader
+  readonly #questions = new Questions()
+  readonly #disconnected = new Set<string>()
+  /** Revocations that are in force here alone, by uid. */
+  readonly #unwritten = new Map<string, LoggedCommand>()
+  readonly #leaving = new AbortController()
+  readonly #timers: NodeJS.Timeout[]
+  #own: OwnConnection | null = null
+  #onReady: () => void = () => {}
+  #isOut = false
+  #isProbing = false
+  #isWritingLate = false
+  #failures = 0
+
+  constructor (parts: RedisLinkParts) {
+    const { connection, keys, member, staleAfter } = parts
+    this.#parts = parts
+    this.#asking = withDeadlines(connection)
+    this.#presence = new Presence(keys, member.id)
+    this.#writer = new LogWriter(keys, this.#presence)
+    this.#reader = new LogReader({
+      keys,
+      member,
+      writer: this.#writer,
+      onCommands: (commands) => this.#apply(commands),
+      onAnswers: (entries) => this.#questions.take(entries)
+    })
+    this.ready = new Promise((resolve) => { this.#onReady = resolve })
+    this.#timers = [
+      setInterval(() => { this.#beat() }, BEAT_INTERVAL).unref(),
+      setInterval(() => { void this.#watch() }, Math.min(staleAfter / 4, 1000)).unref()
+    ]
+    void this.#run()
+  }
+
+  get isCurrent (): boolean {
+    return this.#reader.hasBegun && (this.#parts.onOutage === 'keep' || this.#isFresh)
+  }
+
+  async publish (command: Command): Promise<InstanceAnswer[]> {
+    const until = performance.now() + ANSWER_TIMEOUT
+    const logged = { uid: createId(), from: this.#parts.member.id, command }
+    this.#questions.begin(logged.uid)
+    try {
+      const ids = await this.#write(logged)
+      const readLiving = async (): Promise<readonly string[]> => this.#presence.othersOf(await this.#asking.send(this.#presence.listCommand))
+      return await this.#questions.answers(logged.uid, ids, until, readLiving)
+    } finally {
+      this.#questions.end(logged.uid)
+    }
+  }
+
+  async put (name: string, value: string, ttl: number): Promise<boolean> {
+    return await this.#asking.send(['SET', this.#parts.keys.value(name), value, 'PX', String(ttl), 'NX']) !== null
+  }
+
+  async get (name: string): Promise<string | null> {
+    return textOf(await this.#asking.send(['GET', this.#parts.keys.value(name)]))
+  }
+
+  async take (name: string): Promise<string | null> {
+    return textOf(await this.#asking.send(['GETDEL', this.#parts.keys.value(name)]))
+  }
+
+  async leave (): Promise<void> {
+    if (this.#isLeft) return
+    this.#leaving.abort()
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#own?.close()
+    await withDeadline(this.#presence.leave(this.#parts.connection), LEAVE_TIMEOUT, 'leaving').catch(() => {})
+  }
+
+  get #isLeft (): boolean {
+    return this.#leaving.signal.aborted
+  }
+
+  get #isFresh (): boolean {
+    return performance.now() - this.#reader.readAt <= this.#parts.staleAfter
+  }
+
+  /** Follows the log for as long as the instance lives. */
+  async #run (): Promise<void> {
+    while (!this.#isLeft) {
+      const own = this.#own = this.#parts.connection.duplicate()
+      try {
+        await withDeadline(own.open(), COMMAND_TIMEOUT, 'connecting to Redis')
+        await this.#follow(own)
+      } catch (error) {
+        this.#tellOfFailure(error)
+      } finally {
+        own.close()
+      }
+      const pause = Math.min(MIN_PAUSE * 2 ** this.#failures++, MAX_PAUSE)
+      await sleep(pause * (0.5 + Math.random() / 2), undefined, { ref: false, signal: this.#leaving.signal }).catch(() => {})
+    }
+  }
+
+  async #follow (own: RedisConnection): Promise<void> {
+    await this.#presence.beat(withDeadlines(own))
+    if (!this.#reader.hasBegun) await this.#reader.begin(own)
+    const interval = Math.max(Math.min(MAX_BLOCK, this.#parts.staleAfter / 4), 1)
+    for (let checkedAt = -Infinity; !this.#isLeft;) {
+      if (performance.now() - checkedAt >= interval) {
+        await this.#reader.check(own)
+        checkedAt = performance.now()
+        this.#onFollowing()
+      }
+      await this.#reader.read(own, Math.ceil(interval))
+    }
+  }
+
+  /** The log can be followed. What could not be written before is written now. */
+  #onFollowing (): void {
+    const { log } = this.#parts.member
+    if (this.#failures > 0) log.info('the log in Redis is followed again')
+    this.#failures = 0
+    this.#onReady()
+    if (this.#isOut && this.#isFresh) this.#isOut = false
+    if (this.#unwritten.size > 0) void this.#writeLate()
+  }
+
+  /** One after the other: where one fails the next would too. */
+  async #writeLate (): Promise<void> {
+    if (this.#isWritingLate) return
+    this.#isWritingLate = true
+    try {
+      for (const logged of [...this.#unwritten.values()]) await this.#write(logged)
+    } catch (error) {
+      this.#parts.member.log.debug({ err: error }, 'revocations cannot be written into the log of Redis yet')
+    } finally {
+      this.#isWritingLate = false
+    }
+  }
+
+  #tellOfFailure (error: unknown): void {
+    if (this.#isLeft) return
+    const { log } = this.#parts.member
+    // Once, until it can be followed again.
+    if (this.#failures === 0) log.warn({ err: error }, 'the log in Redis cannot be followed: trying again')
+    else log.debug({ err: error }, 'the log in Redis cannot be followed yet')
+  }
+
+  #beat (): void {
+    this.#presence.beat(this.#asking).catch((error: unknown) => {
+      this.#parts.member.log.debug({ err: error }, 'Redis cannot be told that this instance lives')
+    })
+  }
+
+  /**
+   * Looks whether what was read is too old. A blocked event loop is no outage: whether Redis can be read is known once it was
+   * asked for after that.
+   */
+  async #watch (): Promise<void> {
+    const { connection, staleAfter } = this.#parts
+    if (!this.#reader.hasBegun || this.#isFresh || this.#isOut || this.#isProbing) return
+    this.#isProbing = true
+    try {
+      await withDeadline(this.#reader.check(connection), Math.min(staleAfter, COMMAND_TIMEOUT), 'reading the log of Redis')
+    } catch (error) {
+      if (!this.#isLeft && !this.#isFresh) this.#declareOutage(error)
+    } finally {
+      this.#isProbing = false
+    }
+  }
+
+  #declareOutage (error: unknown): void {
+    const { member, onOutage, staleAfter } = this.#parts
+    this.#isOut = true
+    if (onOutage === 'keep') return member.log.error({ err: error }, `nothing was heard of Redis for ${staleAfter} ms: what is revoked elsewhere is not known, and connections are kept`)
+    member.log.error({ err: error }, `nothing was heard of Redis for ${staleAfter} ms: handshakes are refused and connections closed`)
+    member.onOutage()
+  }
+
+  /** A revocation that cannot be written now is kept for later. */
+  async #write (logged: LoggedCommand): Promise<string[]> {
+    try {
+      const ids = await withDeadline(this.#writer.append(this.#parts.connection, logged), ANSWER_TIMEOUT, 'writing into the log of Redis')
+      this.#unwritten.delete(logged.uid)
+      return ids
+    } catch (error) {
+      if (logged.command?.type === 'revoke' && this.#unwritten.size < MAX_UNWRITTEN) this.#unwritten.set(logged.uid, logged)
+      throw error
+    }
+  }
+
+  /** Applies commands of others, and answers each of them with one entry. */
+  #apply (commands: readonly LoggedCommand[]): void {
+    const answers = new Map<string, Map<string, number>>()
+    for (const { uid, from, command } of commands) {
+      if (this.#isLeft || command === null || !this.#isNew(uid, command)) continue
+      const closed = answers.get(from) ?? new Map<string, number>()
+      answers.set(from, closed.set(uid, this.#parts.member.apply(command)))
+    }
+    for (const [asker, closed] of answers) this.#answer(asker, closed)
+  }
+
+  #isNew (uid: string, { type }: Command): boolean {
+    if (type === 'revoke') return true
+    if (this.#disconnected.has(uid)) return false
+    this.#disconnected.add(uid)
+    const [oldest] = this.#disconnected
+    if (this.#disconnected.size > MAX_REMEMBERED) this.#disconnected.delete(oldest as string)
+    return true
+  }
+
+  #answer (asker: string, closed: ReadonlyMap<string, number>): void {
+    const { keys, member } = this.#parts
+    const inbox = keys.inbox(asker)
+    this.#asking.transact([
+      ['XADD', inbox, 'MAXLEN', '~', String(MAX_ANSWERS), '*', ...answerFields(member.id, closed)],
+      ['PEXPIRE', inbox, String(INBOX_TTL)]
+    ]).catch((error: unknown) => member.log.debug({ err: error }, 'a command could not be answered'))
+  }
+}
+
+function textOf (reply: unknown): string | null {
+  return reply === null || reply === undefined ? null : String(reply)
+}
