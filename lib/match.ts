@@ -6,10 +6,13 @@ import type { DisconnectKind, RevocationKind } from './backplane'
 import { isObject } from './option-checks'
 
 /** Which tokens are revoked: by exactly one claim. By `sub` those that were issued at `beforeAt` (ms since the epoch, default now) or before. */
-export type RevokeMatch = { readonly jti: string } | { readonly sid: string } | { readonly sub: string, readonly beforeAt?: number }
+export type RevokeMatch = OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'> & { readonly beforeAt?: number }
 
 /** Which connections are closed: by exactly one claim, or one connection by its id. */
-export type DisconnectMatch = { readonly id: string } | { readonly jti: string } | { readonly sid: string } | { readonly sub: string }
+export type DisconnectMatch = OneOf<'id'> | OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'>
+
+/** One of these and none of the others. */
+type OneOf<Kind extends DisconnectKind> = { readonly [kind in Kind]: string } & { readonly [kind in Exclude<DisconnectKind, Kind>]?: never }
 
 /** How long a revocation is kept. */
 export interface RevokeOptions {
