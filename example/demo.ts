@@ -15,6 +15,8 @@ interface Frame { type: string, text?: string, name?: string, code?: string, exp
 
 interface ConnectionView { id: string, name: string, source: string, openedAt: number, expiresAt: number }
 
+interface Disconnected { closed: number, instances: Array<{ id: string, answered: boolean, closed: number | null }> }
+
 interface Stats { accepted: number, renewed: number, refused: Record<string, number>, closed: Record<string, number> }
 
 const IS_COLOURED = process.stdout.isTTY && !process.env.NO_COLOR
@@ -24,18 +26,25 @@ const WIDTHS = [26, 35]
 const BRIEFLY = 4
 const LIMIT = 10
 
-/** Drives the server at `url`, and has it stopped. Rejects where it answers other than it should. */
-export async function runDemo (url: string, stop: () => Promise<void>): Promise<void> {
+/**
+ * Drives the servers at `urls`, and has them stopped. What can be done at another instance than the one that it is about
+ * is done at the last of them. Rejects where they answer other than they should.
+ */
+export async function runDemo ([url = '', ...others]: string[], stop: () => Promise<void>): Promise<void> {
+  const elsewhere = others.at(-1) ?? url
+
   title('Two users log in')
   const ann = await logIn(url, 'ann', 'tea-for-two')
   const bea = await logIn(url, 'bea', 'keys-to-all')
   await tryWrongPassword(url)
 
-  title('Three ways in')
+  title('Four ways in')
+  const ticket = await fetchTicket(url, ann)
   const clients = [
     await enter(url, '/members', { headers: { cookie: ann.cookie } }, 'cookie'),
     await enter(url, '/members', { protocols: ['bearer', ann.token] }, 'subprotocol'),
-    await enter(url, `/members?token=${ann.token}`, {}, 'query')
+    await enter(url, `/members?token=${ann.token}`, {}, 'query'),
+    await enter(url, `/members?ticket=${ticket}`, {}, 'ticket')
   ]
 
   title('A room for members, and one for admins')
@@ -44,12 +53,19 @@ export async function runDemo (url: string, stop: () => Promise<void>): Promise<
 
   title('Refused, as a program sees it (status) and as a page does (close code)')
   await tryRefusals(url, ann)
+  await refuse(elsewhere, 'the ticket once more', `/members?ticket=${ticket}`, {}, '401 WS_AUTH_TICKET_INVALID', '3000 ticket_invalid')
 
   title('What the server knows of each connection')
   await showConnections(url, bea, clients.length)
 
+  title('Bea disconnects one of them')
+  await disconnectOne(url, elsewhere, ann, bea)
+
   title('Ann logs out, and what her login has opened is closed')
-  await logOut(url, ann, clients.slice(0, 3))
+  await logOut(url, ann, clients.slice(0, 4))
+
+  title('Ann logs out everywhere, and in again')
+  await logOutEverywhere(url, elsewhere)
 
   title(`The life of a connection, with tokens that live ${BRIEFLY} seconds`)
   const again = await logIn(url, 'ann', 'tea-for-two')
@@ -63,7 +79,7 @@ export async function runDemo (url: string, stop: () => Promise<void>): Promise<
   await showStats(url, bea)
 
   title('The server stops')
-  await shutDown(stop, clients[3])
+  await shutDown(stop, clients[4])
 }
 
 async function logIn (url: string, name: string, password: string): Promise<Login> {
@@ -138,11 +154,49 @@ async function showConnections (url: string, admin: Login, count: number): Promi
 }
 
 async function logOut (url: string, { cookie }: Login, sockets: WebSocket[]): Promise<void> {
-  const closes = sockets.map((socket) => nextClose(socket, '3000 logged_out'))
+  const closes = sockets.map((socket) => nextClose(socket, '3000 token_revoked'))
   const response = await fetch(url + '/logout', { method: 'POST', headers: { cookie } })
   expect(response.status, 204)
   await Promise.all(closes)
-  row('ann', `${red('closed')} 3000 logged_out`, dim(`${closes.length} connections`))
+  row('ann', `${red('closed')} 3000 token_revoked`, dim(`${closes.length} connections`))
+}
+
+/** Her connection is at one instance, and whoever disconnects it at another. */
+async function disconnectOne (url: string, elsewhere: string, { cookie }: Login, admin: Login): Promise<void> {
+  const socket = connect(url, '/members', { headers: { cookie } })
+  const { connection } = await nextFrame(socket, 'welcome')
+  const closed = nextClose(socket, '3003 disconnected')
+  const response = await post(elsewhere, `/connections/${connection?.id}/disconnect`, {}, { cookie: admin.cookie })
+  expect(response.status, 200)
+  const { instances } = await response.json() as Disconnected
+  await closed
+  row('ann', `${red('closed')} 3003 disconnected`)
+  for (const { id, closed } of instances) row('an instance', `${closed} closed`, dim(id))
+}
+
+/** Two browsers of hers, and no time lost between the end of the old logins and the next one. */
+async function logOutEverywhere (url: string, elsewhere: string): Promise<void> {
+  const logins = [await logIn(url, 'ann', 'tea-for-two'), await logIn(elsewhere, 'ann', 'tea-for-two')] as const
+  const sockets = [
+    await enter(url, '/members', { headers: { cookie: logins[0].cookie } }, 'cookie'),
+    await enter(elsewhere, '/members', { protocols: ['bearer', logins[1].token] }, 'subprotocol')
+  ]
+  const closes = sockets.map((socket) => nextClose(socket, '3000 token_revoked'))
+  const response = await post(elsewhere, '/logout-everywhere', {}, { cookie: logins[1].cookie })
+  expect(response.status, 200)
+  const { closed, instances } = await response.json() as { closed: number, instances: number }
+  expect(closed, closes.length)
+  await Promise.all(closes)
+  row('ann', `${red('closed')} 3000 token_revoked`, dim(`${closed} connections, ${instances} ${instances === 1 ? 'instance' : 'instances'}`))
+
+  for (const { cookie } of logins) expect((await fetch(url + '/me', { headers: { cookie } })).status, 401)
+  row('her cookies', red('401 Please log in'))
+  const stolen = { headers: { authorization: `Bearer ${logins[0].token}` } }
+  await refuse(url, 'a token of hers', '/members', stolen, '401 WS_AUTH_TOKEN_REVOKED', '3000 token_revoked')
+
+  const { cookie } = await logIn(url, 'ann', 'tea-for-two')
+  const socket = await enter(elsewhere, '/members', { headers: { cookie } }, 'cookie')
+  socket.close()
 }
 
 /** Logs in with the first message, and answers the server's hint with a new token. */
@@ -216,6 +270,13 @@ async function fetchToken (url: string, { cookie }: Login, lifetime?: number): P
   expect(response.status, 200)
   const { token } = await response.json() as { token: string }
   return token
+}
+
+async function fetchTicket (url: string, { cookie }: Login): Promise<string> {
+  const response = await post(url, '/ws-ticket', {}, { cookie })
+  expect(response.status, 200)
+  const { ticket } = await response.json() as { ticket: string }
+  return ticket
 }
 
 async function fetchConnections (url: string, { cookie }: Login): Promise<{ connections: ConnectionView[], stats: Stats }> {

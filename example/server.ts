@@ -4,6 +4,7 @@
  *   npm start                          prints the URL to open
  *   npm start -- --port 3001           another port (or PORT=3001); 0 takes any free one
  *   npm start -- --demo                without a browser: a few clients on the terminal, then it exits
+ *   npm start -- --redis               two instances that agree by Redis: that of REDIS_URL, or one of their own
  *   JWT_SECRET=<32 bytes> npm start    logins outlive a restart
  *   HTTPS=1 npm start                  behind a proxy that speaks TLS
  */
@@ -11,13 +12,17 @@ import { createHash, randomBytes, randomUUID, scrypt, timingSafeEqual } from 'no
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 import type { WebSocket } from '@fastify/websocket'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fastifyWsAuth from 'fastify-ws-auth'
 import type { Connection, WsAuthRole as Role } from 'fastify-ws-auth'
+import { redisBackplane } from 'fastify-ws-auth/redis'
+import type { Redis } from 'ioredis'
 import { runDemo } from './demo'
+import { openRedis } from './redis'
 
 /**
  * What a token says of its holder. `sid` names one login: logging out ends what that login has opened. The login is kept
@@ -48,6 +53,8 @@ const NOBODY: Account = { roles: [], salt: randomBytes(16), hash: randomBytes(32
 const IS_HTTPS = process.env.HTTPS === '1'
 const COOKIE = IS_HTTPS ? '__Host-chat_token' : 'chat_token'
 const COOKIE_OPTIONS = { httpOnly: true, sameSite: 'strict', path: '/', secure: IS_HTTPS } as const
+/** All instances have the same, so that a login at one is a login at all. */
+const SECRET = process.env.JWT_SECRET || randomBytes(32).toString('hex')
 const LOGIN_SECONDS = 8 * 60 * 60
 /** The longest life of a token that scripts can read. Who asks for less sees sooner what becomes of a connection. */
 const TOKEN_SECONDS = 5 * 60
@@ -56,7 +63,8 @@ const MAX_TEXT = 500
 const MAX_HISTORY = 50
 const MAX_BUFFERED = 1024 * 1024
 
-async function createApp (): Promise<FastifyInstance> {
+/** @param redis by what the instances agree; without it there is one */
+async function createApp (redis?: Redis): Promise<FastifyInstance> {
   const app = Fastify({
     logger: { level: process.env.LOG_LEVEL || 'warn' },
     bodyLimit: 4096,
@@ -64,13 +72,16 @@ async function createApp (): Promise<FastifyInstance> {
   })
   await app.register(fastifyWsAuth, {
     jwt: {
-      secret: process.env.JWT_SECRET || randomBytes(32).toString('hex'),
+      secret: SECRET,
       cookie: { cookieName: COOKIE, signed: false },
       sign: { iss: 'chat' },
       verify: { allowedIss: 'chat' }
     },
-    // Who has logged out is nobody, whatever tokens they have kept.
-    user: (claims) => loggedOut.has(claims.sid) ? null : claims,
+    // POST /ws-ticket. The one credential that does no harm in a URL: it has been used before anybody reads it in a log.
+    tickets: true,
+    // A revocation is kept for as long as any token could live that it is about.
+    revocationTtl: (LOGIN_SECONDS + 60) * 1000,
+    backplane: redis && redisBackplane({ client: redis }),
     // A page cannot see the status of a refused handshake: it gets a close code. Anyone else gets the status.
     rejectWith: 'auto',
     // A connection ends with its token, unless the client goes on with a new one. One that is on its way may still arrive.
@@ -117,9 +128,6 @@ class HttpError extends Error {
   constructor (readonly statusCode: number, message: string) { super(message) }
 }
 
-/** Logins that have been ended, until their tokens have expired. On many instances it would have to be where all of them look. */
-const loggedOut = new Set<unknown>()
-
 interface TokenBody { lifetime: number }
 interface LoginBody extends TokenBody { name: string, password: string }
 
@@ -149,28 +157,42 @@ function addLogin (app: FastifyInstance): void {
     const { name, password, lifetime } = request.body
     const user = await findUser(name, password)
     if (user === null) throw new HttpError(401, 'Wrong name or password')
-    reply.setCookie(COOKIE, app.jwt.sign(user, { expiresIn: LOGIN_SECONDS }), { ...COOKIE_OPTIONS, maxAge: LOGIN_SECONDS })
-    return { user: profileOf(user), token: signForConnection(app, user, lifetime) }
+    const sign = (): { login: string, token: string } =>
+      ({ login: app.jwt.sign(user, { expiresIn: LOGIN_SECONDS }), token: signForConnection(app, user, lifetime) })
+    let { login, token } = sign()
+    // A token knows only the second of its issue. Who has logged out everywhere in this one gets a login of the next.
+    if (!await isAdmitted(app, login)) {
+      await delay(1001 - Date.now() % 1000);
+      ({ login, token } = sign())
+    }
+    reply.setCookie(COOKIE, login, { ...COOKIE_OPTIONS, maxAge: LOGIN_SECONDS })
+    return { user: profileOf(user), token }
   })
 
   app.get('/me', { onRequest: authenticate }, async ({ user }) => ({ user: profileOf(user) }))
 
   // To connect with, or for an open connection to go on with: the login is renewed by logging in.
-  app.post<{ Body: TokenBody }>('/token', { onRequest: [checkOrigin, authenticate], schema: TOKEN_SCHEMA }, async ({ user, body }) => {
-    return { token: signForConnection(app, user, body.lifetime) }
+  app.post<{ Body: TokenBody }>('/token', { onRequest: [checkOrigin, authenticate], schema: TOKEN_SCHEMA }, async (request) => {
+    const token = signForConnection(app, request.user, request.body.lifetime)
+    // Once more: its body may have come in long after the login was revoked. What is revoked after this was signed before.
+    await authenticate(request)
+    return { token }
   })
 
   // For the page, to show what becomes of one.
   app.get('/expired-token', { onRequest: authenticate }, async ({ user }) => ({ token: signForConnection(app, user, -60) }))
 
+  // The cookie goes, even where the other instances cannot be told (503).
   app.post('/logout', { onRequest: [checkOrigin, authenticate] }, async ({ user }, reply) => {
-    loggedOut.add(user.sid)
-    setTimeout(() => loggedOut.delete(user.sid), LOGIN_SECONDS * 1000).unref()
-    // The cookie goes first: a page that loses its connection looks at once whether it is still logged in.
-    await reply.clearCookie(COOKIE, COOKIE_OPTIONS).code(204).send()
-    for (const connection of app.wsAuth.connections.bySub(user.sub)) {
-      if (connection.claims?.sid === user.sid) connection.close(3000, 'logged_out')
-    }
+    reply.clearCookie(COOKIE, COOKIE_OPTIONS)
+    await app.wsAuth.revoke({ sid: user.sid })
+    return reply.code(204).send()
+  })
+
+  app.post('/logout-everywhere', { onRequest: [checkOrigin, authenticate] }, async ({ user }, reply) => {
+    reply.clearCookie(COOKIE, COOKIE_OPTIONS)
+    const { closed, instances } = await app.wsAuth.revoke({ sub: user.sub })
+    return { closed, instances: instances.length }
   })
 }
 
@@ -188,8 +210,33 @@ async function checkOrigin ({ headers: { origin }, host }: FastifyRequest): Prom
 
 /** For plain requests; the plugin guards the websockets. A token for a connection must not be good for getting the next. */
 async function authenticate (request: FastifyRequest): Promise<void> {
-  const user = await request.jwtVerify<User>().catch(() => null)
-  if (user?.use !== 'login' || loggedOut.has(user.sid)) throw new HttpError(401, 'Please log in')
+  const { server, cookies: { [COOKIE]: login = '' } } = request
+  const user = readLogin(server, login)
+  if (user === null || !await isAdmitted(server, login)) throw new HttpError(401, 'Please log in')
+  request.user = user
+}
+
+function readLogin (app: FastifyInstance, login: string): User | null {
+  try {
+    const user = app.jwt.verify<User>(login)
+    return user.use === 'login' ? user : null
+  } catch {
+    return null
+  }
+}
+
+/**
+ * Whether a token has not been revoked, on whatever instance. Only the plugin knows, and it is asked as anybody may ask: a plain
+ * request of a websocket route is answered as the handshake would be, and opens nothing. All users are members.
+ */
+async function isAdmitted (app: FastifyInstance, token: string): Promise<boolean> {
+  const { statusCode } = await app.inject({ url: '/members', headers: { authorization: `Bearer ${token}` } })
+  if (statusCode > 426) throw new HttpError(503, 'Please try again in a moment')
+  return statusCode === 426
+}
+
+async function checkAdmin ({ user }: FastifyRequest): Promise<void> {
+  if (!user.roles.includes('admin')) throw new HttpError(403, 'Only for admins')
 }
 
 function signForConnection (app: FastifyInstance, { sub, roles, sid }: User, seconds: number): string {
@@ -201,7 +248,7 @@ function profileOf ({ sub, roles }: User): object {
   return { name: sub, roles }
 }
 
-// The rooms
+// The rooms. Each instance has its own: what is said here would have to be told by Redis too, which is not our subject.
 
 function addRooms (app: FastifyInstance): void {
   const members = new Room()
@@ -214,13 +261,21 @@ function addRooms (app: FastifyInstance): void {
   const token = { cookie: false, message: { timeout: 5000 } }
   app.get('/members/first-message', { websocket: true, wsAuth: { roles: ['member'], token } }, members.enter)
 
+  // Those of this instance: nobody has a list of all.
   app.get('/connections', { onRequest: authenticate }, async ({ user }) => {
     const { connections, stats } = app.wsAuth
     if (user.roles.includes('admin')) return { connections: [...connections].map(viewOf), stats: stats() }
     return { connections: connections.bySub(user.sub).map(viewOf), stats: null }
   })
 
-  // What the plugin decides, while it does: no token is part of it. Anybody can have a lot refused, and is not to flood us.
+  // On whatever instance it is.
+  const params = { type: 'object', properties: { id: { type: 'string', minLength: 1 } } }
+  app.post<{ Params: { id: string } }>('/connections/:id/disconnect', { onRequest: [checkOrigin, authenticate, checkAdmin], schema: { params } }, async ({ params: { id } }) => {
+    return await app.wsAuth.disconnect({ id })
+  })
+
+  // What the plugin decides, while it does, in all apps of the process: no token is part of it. Anybody can have a lot
+  // refused, and is not to flood us.
   const mayTell = createLimit(20, 1000)
   const tellAdmins = (event: unknown): void => { if (mayTell('')) admins.tell({ type: 'event', event }) }
   subscribe('fastify-ws-auth', tellAdmins)
@@ -309,15 +364,32 @@ function createLimit (max: number, period: number): (key: string) => boolean {
 // The command line
 
 async function main (): Promise<void> {
-  const { values } = parseArgs({ options: { port: { type: 'string' }, demo: { type: 'boolean' } } })
+  const { values } = parseArgs({ options: { port: { type: 'string' }, demo: { type: 'boolean' }, redis: { type: 'boolean' } } })
   // The demonstration brings its own clients, and needs no port that anyone knows.
-  const port = values.port ?? (values.demo ? '0' : process.env.PORT || '3000')
-  const app = await createApp()
-  const url = await app.listen({ host: '127.0.0.1', port: readPort(port) })
-  if (!process.env.JWT_SECRET && !values.demo) console.log('JWT_SECRET is not set: all logins end with this process')
-  console.log(`listening on ${url}`)
-  if (values.demo) return runDemo(url, () => app.close()).finally(() => app.close())
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void app.close() })
+  const port = readPort(values.port ?? (values.demo ? '0' : process.env.PORT || '3000'))
+  const redis = values.redis ? await openRedis() : undefined
+  const apps: FastifyInstance[] = []
+  const stop = async (): Promise<void> => {
+    await Promise.all(apps.map((app) => app.close()))
+    await redis?.stop()
+  }
+  try {
+    const urls: string[] = []
+    for (const each of redis === undefined ? [port] : [port, port && readPort(String(port + 1))]) {
+      const app = await createApp(redis?.connect())
+      apps.push(app)
+      urls.push(await app.listen({ host: '127.0.0.1', port: each }))
+    }
+    if (!process.env.JWT_SECRET && !values.demo) console.log('JWT_SECRET is not set: all logins end with this process')
+    for (const url of urls) console.log(`listening on ${url}`)
+    if (redis !== undefined) console.log(`two instances, which agree by ${redis.name}`)
+    // At Ctrl-C it comes from the terminal and once more from npm: the second one must not end us before we have tidied up.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { void stop() })
+    if (values.demo) await runDemo(urls, stop).finally(stop)
+  } catch (error) {
+    await stop()
+    throw error
+  }
 }
 
 function readPort (text: string): number {

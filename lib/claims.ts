@@ -78,11 +78,15 @@ export function nameIn (claims: Claims, claim: 'jti' | 'sid' | 'sub'): string | 
 /** OpenID Connect Back-Channel Logout 1.0, 2.4. */
 const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 
-/** Whether the token says that somebody has logged out. It is no credential of theirs, whoever has signed it. */
-export function isLogoutToken ({ events }: Claims): boolean {
-  if (typeof events !== 'object' || events === null || !Object.hasOwn(events, LOGOUT_EVENT)) return false
-  const event = (events as Record<string, unknown>)[LOGOUT_EVENT]
-  return typeof event === 'object' && event !== null
+/** What a token says of somebody who has logged out, `undefined` where it says nothing of the kind. */
+export function logoutEventOf ({ events }: Claims): unknown {
+  if (typeof events !== 'object' || events === null || !Object.hasOwn(events, LOGOUT_EVENT)) return undefined
+  return (events as Record<string, unknown>)[LOGOUT_EVENT]
+}
+
+/** Whether the token is about a logout, well-formed or not. It is no credential, whoever has signed it. */
+export function isLogoutToken (claims: Claims): boolean {
+  return logoutEventOf(claims) !== undefined
 }
 
 /** When the token of these claims expires, in milliseconds since the epoch; `null` where it never does. */

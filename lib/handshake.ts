@@ -106,7 +106,7 @@ function useTicket (handshake: Handshake, { tickets, verifier }: HandshakeServic
   const { ticket, credential, request, purpose } = handshake
   const used = credential?.source === 'ticket' ? credential : ticket
   if (used === null || tickets === null) return
-  const [path = ''] = request.originalUrl.split('?', 1)
+  const [path = ''] = request.originalUrl.split(/[?#]/, 1)
   const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }
   return thenRead(tickets.read(used.token, use), (verified) => {
     if (used === ticket) handshake.ticketClaims = verified.claims

@@ -102,7 +102,7 @@ export class Instance implements BackplaneMember {
         if (closeBy(command, connection)) closed++
       } catch (error) {
         closed++
-        this.log.error({ err: error }, 'closing a websocket connection failed')
+        this.#tell('error', { err: error }, 'closing a websocket connection failed')
       }
     }
     return closed
@@ -120,12 +120,21 @@ export class Instance implements BackplaneMember {
       const instances = [{ id: this.id, answered: true, closed }, ...others]
       const result = { closed: instances.reduce((sum, { closed }) => sum + (closed ?? 0), 0), instances }
       const silent = others.filter(({ answered }) => !answered)
-      if (silent.length === 0) this.log.info({ ...told, closed: result.closed, instances: instances.length }, 'websocket connections were closed')
-      else this.log.warn({ ...told, closed: result.closed, instances: instances.length, silent: silent.map(({ id }) => id) }, 'some instances did not answer')
+      if (silent.length === 0) this.#tell('info', { ...told, closed: result.closed, instances: instances.length }, 'websocket connections were closed')
+      else this.#tell('warn', { ...told, closed: result.closed, instances: instances.length, silent: silent.map(({ id }) => id) }, 'some instances did not answer')
       return result
     } catch (error) {
-      this.log.error({ ...told, closed, err: error }, 'the other instances may not get a command')
+      this.#tell('error', { ...told, closed, err: error }, 'the other instances may not get a command')
       throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
+    }
+  }
+
+  /** What was done stays done where the logger throws: whoever asked for it would have to take it for a failure. */
+  #tell (level: 'info' | 'warn' | 'error', what: object, message: string): void {
+    try {
+      this.log[level](what, message)
+    } catch {
+      // There is nobody else to tell.
     }
   }
 }

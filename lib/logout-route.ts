@@ -4,12 +4,14 @@
  */
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { isLogoutToken } from './claims'
+import type { BackplaneLink } from './backplane'
+import { logoutEventOf } from './claims'
 import type { Claims } from './claims'
 import { withDeadline } from './deadline'
 import { WsAuthError } from './errors'
 import type { Instance } from './instance'
 import type { RevokeMatch } from './match'
+import { isObject } from './option-checks'
 import type { BackChannelLogoutOptions, CompleteOptions } from './options'
 import type { Verifier } from './token-verifier'
 
@@ -17,6 +19,8 @@ import type { Verifier } from './token-verifier'
 const MAX_AGE = 300_000
 /** How long a `jti` is remembered at the most, in milliseconds. */
 const MAX_MEMORY = 86_400_000
+
+const WAS_USED = 'its jti was used before'
 
 /** What the route works with. */
 export interface LogoutRouteParts {
@@ -44,7 +48,7 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
       } catch (error) {
         const { code, cause } = error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
         const isTheirs = code !== 'WS_AUTH_UNAVAILABLE'
-        if (isTheirs) request.log.info({ why: cause ?? code }, 'back-channel logout refused')
+        if (isTheirs) request.log.info({ why: cause instanceof Error ? cause.message : cause ?? code }, 'back-channel logout refused')
         else request.log.error({ err: cause }, 'back-channel logout failed')
         // 2.8: also where it failed for reasons of our own.
         return await answer(reply, 400, { error: isTheirs ? 'invalid_request' : 'temporarily_unavailable' })
@@ -63,13 +67,19 @@ async function logOut (request: FastifyRequest, logout: BackChannelLogoutOptions
   const verified = (async () => await verifier.verify(token, request, aborter))()
   const { claims } = await withDeadline(verified, options.handshakeTimeout, 'the verification').finally(() => aborter.abort())
   const { match, name, ttl } = readLogout(claims, logout)
-  if (!await instance.link.put(name, '', ttl)) throw refusal('its jti was used before')
+  const { link } = instance
+  if (await isRemembered(link, name)) throw refusal(WAS_USED)
+  // Before the jti is: what fails, or ends with the process, can be tried again. To revoke the same twice is no harm.
+  await instance.revoke(match)
+  if (!await link.put(name, '', ttl)) throw refusal(WAS_USED)
+}
+
+/** Where the store does not answer, it may not be: few providers try again, and what is open here can be closed without it. */
+async function isRemembered (link: BackplaneLink, name: string): Promise<boolean> {
   try {
-    await instance.revoke(match)
-  } catch (error) {
-    // The provider may try again.
-    await instance.link.take(name)
-    throw error
+    return await link.get(name) !== null
+  } catch {
+    return false
   }
 }
 
@@ -84,10 +94,10 @@ function readLogoutToken (body: unknown, maxBytes: number): string {
 /** 2.4 and 2.6: what makes a verified token a logout token. */
 function readLogout (claims: Claims, { issuer, audience, match }: BackChannelLogoutOptions): { match: RevokeMatch, name: string, ttl: number } {
   const { iss, aud, iat, exp, jti, sub, sid } = claims
-  if (!isLogoutToken(claims)) throw refusal('its events are not those of a logout')
+  if (!isObject(logoutEventOf(claims))) throw refusal('its events are not those of a logout')
   if (Object.hasOwn(claims, 'nonce')) throw refusal('it has a nonce')
   if (iss !== issuer) throw refusal('it is of another iss')
-  if (audience !== undefined && ![aud].flat().includes(audience)) throw refusal('it is for another aud')
+  if (!isFor(aud, audience)) throw refusal('it is for another aud')
   if (typeof iat !== 'number') throw refusal('it has no iat')
   if (typeof jti !== 'string' || jti === '') throw refusal('it has no jti')
   const now = Date.now()
@@ -102,6 +112,12 @@ function readLogout (claims: Claims, { issuer, audience, match }: BackChannelLog
   if (!hasSub) throw refusal('it has neither a sub nor a sid')
   // What the user has got since then is another login.
   return { match: { sub, beforeAt: iat * 1000 }, name, ttl }
+}
+
+/** Without an `audience` it is the verifier that knows whom it may be for; it is for somebody. */
+function isFor (aud: unknown, audience: string | undefined): boolean {
+  const names = [aud].flat()
+  return audience === undefined ? names.some((name) => typeof name === 'string' && name !== '') : names.includes(audience)
 }
 
 function refusal (cause: string): WsAuthError {

@@ -55,18 +55,18 @@ export function readDisconnectMatch (match: unknown): Target<DisconnectKind> {
 
 /** @returns until when, in milliseconds since the epoch. @throws TypeError for anything that is no {@link RevokeOptions} */
 export function readRevokeOptions (options: unknown, ttl: number): number {
-  const { untilAt, ...rest } = objectOf('options', options ?? {})
+  const { untilAt, ...rest } = objectOf('options', options === undefined ? {} : options)
   assertNone('options', rest)
   return readInstant('options.untilAt', untilAt, Date.now() + ttl)
 }
 
 /** @throws TypeError for anything that is no {@link DisconnectOptions} */
 export function readDisconnectOptions (options: unknown): { code: number | null, reason: string | null } {
-  const { code = null, reason = null, ...rest } = objectOf('options', options ?? {})
+  const { code, reason, ...rest } = objectOf('options', options === undefined ? {} : options)
   assertNone('options', rest)
-  if (code !== null && !isSendableCode(code)) throw new TypeError('"options.code" must be a close code that may be sent')
-  if (reason !== null && !isReason(reason)) throw new TypeError(`"options.reason" must be a string of at most ${MAX_REASON_BYTES} bytes`)
-  return { code, reason }
+  if (code !== undefined && !isSendableCode(code)) throw new TypeError('"options.code" must be a close code that may be sent')
+  if (reason !== undefined && !isReason(reason)) throw new TypeError(`"options.reason" must be a string of at most ${MAX_REASON_BYTES} bytes`)
+  return { code: code ?? null, reason: reason ?? null }
 }
 
 /** RFC 6455, 7.4: neither a code that stands for the lack of one, nor one that nobody may use. */

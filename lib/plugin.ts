@@ -154,7 +154,7 @@ async function issueTicket (tickets: Tickets | null, options: CompleteOptions, g
   if (tickets === null) throw new Error('"tickets" option must be on for issueTicket')
   const claims = claimsOfTicket(given)
   const { formatUser } = options.jwt ?? {}
-  return await tickets.issue({ claims, user: formatUser === undefined ? claims : copyData(formatUser(claims as never)) }, binding)
+  return await tickets.issue({ claims, user: formatUser === undefined ? claims : copyData(formatUser(copyData(claims) as never)) }, binding)
 }
 
 /** A scope may have registered it that cannot be seen from here. */

@@ -31,9 +31,12 @@ export class Revocations {
 
   /** Adds one. Of two about the same, what either refuses is refused, for as long as either is kept. */
   add ({ kind, value, issuedBy, untilAt }: RevokeCommand): void {
-    if (untilAt <= Date.now()) return
+    const now = Date.now()
+    if (untilAt <= now) return
     if (kind === 'sub') {
-      const known = this.#sub.get(value)
+      const found = this.#sub.get(value)
+      // What is over may stand there still: it is not to come back with the new one.
+      const known = found !== undefined && found.untilAt > now ? found : undefined
       this.#sub.set(value, {
         issuedBy: Math.max(issuedBy ?? Infinity, known?.issuedBy ?? -Infinity),
         untilAt: Math.max(untilAt, known?.untilAt ?? 0)

@@ -4,10 +4,12 @@
 import type { FastifyInstance } from 'fastify'
 import type { Audit } from './audit'
 import type { Authentication } from './authentication'
-import type { CompleteOptions } from './options'
-import { declareTicketRoute } from './routes'
-import type { Tickets } from './tickets'
 import { WsAuthError } from './errors'
+import type { CompleteOptions } from './options'
+import { challengeOf } from './refusal'
+import { declareTicketRoute } from './routes'
+import { readBinding } from './tickets'
+import type { TicketBinding, Tickets } from './tickets'
 
 /** The longest body, in bytes: a path and an origin. */
 const BODY_LIMIT = 16_384
@@ -28,11 +30,28 @@ export function addTicketRoute (app: FastifyInstance, path: string, { options, t
     const claims = asker.claims as NonNullable<typeof asker.claims>
     // What the `user` option makes of the claims it makes again.
     const user = options.user === undefined ? asker.user : claims
-    const issued = await tickets.issue({ claims, user }, request.body ?? {}).catch((error: unknown) => {
-      if (error instanceof WsAuthError) audit.refused(request, error, asker, Date.now() - reply.elapsedTime, false)
-      throw error instanceof TypeError ? Object.assign(error, { statusCode: 400 }) : error
+    const binding = readBody(request.body)
+    const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
+      const refusal = refusalOf(error)
+      audit.refused(request, refusal, asker, Date.now() - reply.elapsedTime, false)
+      const challenge = challengeOf(refusal.code, null)
+      if (challenge !== undefined) reply.header('www-authenticate', challenge)
+      throw refusal
     })
     audit.ticketIssued(request, asker, Date.now() - reply.elapsedTime)
     return reply.header('cache-control', 'no-store').send(issued)
   })
+}
+
+function readBody (body: unknown): TicketBinding {
+  try {
+    return readBinding(body ?? {})
+  } catch (error) {
+    throw Object.assign(error as TypeError, { statusCode: 400 })
+  }
+}
+
+/** Claims that cannot be kept are the verifier's, and no fault of who asks. */
+function refusalOf (error: unknown): WsAuthError {
+  return error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
 }

@@ -3,9 +3,11 @@
  * time, and carries the claims of the token that it was given for. Kept as its hash: whoever reads the store has none.
  */
 import { createHash, randomBytes } from 'node:crypto'
+import { ANSWER_TIMEOUT } from './backplane'
 import type { BackplaneLink, Eventually } from './backplane'
 import { assertClaims } from './claims'
 import type { ClaimRules, Claims } from './claims'
+import { withDeadline } from './deadline'
 import { WsAuthError } from './errors'
 import { copyData, freezeData } from './frozen'
 import { isObject } from './option-checks'
@@ -37,12 +39,10 @@ export interface TicketUse {
 }
 
 /** What is kept of a ticket. */
-interface KeptTicket {
+interface KeptTicket extends TicketBinding {
   readonly claims: Claims
-  /** Who `formatUser` made of the claims; left out where it is these. */
+  /** Who `formatUser` made of the claims, `null` where that was nobody; left out where it is these. */
   readonly user?: unknown
-  readonly path?: string
-  readonly origin?: string
 }
 
 const TICKET_BYTES = 32
@@ -68,20 +68,24 @@ export class Tickets {
   /**
    * A ticket for somebody of these claims.
    *
-   * @throws TypeError for a wrong binding, or claims that are no data. WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED`
+   * @throws TypeError for a wrong binding, or claims that JSON cannot hold. WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED`
    *   for claims that no token may have, `WS_AUTH_UNAVAILABLE` where it cannot be kept
    */
   async issue ({ claims, user }: Verified, binding: unknown): Promise<IssuedTicket> {
     const { path, origin } = readBinding(binding)
     assertClaims(claims, this.#rules, Date.now())
-    const kept = JSON.stringify({ claims, user: user === claims ? undefined : user, path, origin })
+    const kept = textOf({ claims, user: user === claims ? undefined : user ?? null, path, origin })
     const ticket = randomBytes(TICKET_BYTES).toString('base64url')
     try {
-      await this.#link.put(nameOf(ticket), kept, this.#ttl)
+      await withDeadline(this.#keep(nameOf(ticket), kept), ANSWER_TIMEOUT, 'keeping a ticket')
     } catch (error) {
       throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
     }
     return { ticket, expiresIn: this.#ttl }
+  }
+
+  async #keep (name: string, kept: string): Promise<void> {
+    await this.#link.put(name, kept, this.#ttl)
   }
 
   /**
@@ -110,7 +114,8 @@ export function claimsOfTicket (claims: unknown): Claims {
   return freezeData(copyData({ ...claims, iat: (claims as Claims).iat ?? Math.floor(Date.now() / 1000) }))
 }
 
-function readBinding (binding: unknown): TicketBinding {
+/** What a ticket is to be bound to. @throws TypeError where that makes no sense */
+export function readBinding (binding: unknown): TicketBinding {
   if (!isObject(binding)) throw new TypeError('"options" must be an object')
   const { path, origin, ...rest } = binding
   const [key] = Object.keys(rest)
@@ -127,6 +132,18 @@ function isPath (path: unknown): boolean {
 /** The name that a ticket is kept by. Of 256 random bits a plain hash is enough. */
 function nameOf (ticket: string): string {
   return `ticket:${createHash('sha256').update(ticket).digest('base64url')}`
+}
+
+/**
+ * Claims of `verify` and of the app can be anything, and nested deeper than JSON is written: about 4,000 levels, of what is
+ * frozen 2,000. A token of 8 KiB has up to 3,000, so a copy is written.
+ */
+function textOf (kept: KeptTicket): string {
+  try {
+    return JSON.stringify(copyData(kept))
+  } catch (error) {
+    throw new TypeError('"claims" must be data that JSON can hold', { cause: error })
+  }
 }
 
 /** Whoever can write into the store can put anything there. */

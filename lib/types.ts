@@ -15,7 +15,8 @@ export interface WsAuth {
   /** What happened since the start. */
   stats (): StatsSnapshot
   /**
-   * A ticket for whoever these claims are about: good for one handshake, within `tickets.ttl`.
+   * A ticket for whoever these claims are about: good for one handshake, within `tickets.ttl`. Its user is what the `user` option or
+   * the `formatUser` of the `jwt` option make of them; a `formatUser` of an @fastify/jwt that the app registered is not known here.
    *
    * @param claims as those of a token; without an `iat`, it is now
    * @param options what it is bound to. Default: nothing

@@ -3,8 +3,11 @@
  */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -13,6 +16,7 @@ import { WebSocket } from 'ws'
 import { reasonToSkip, startBrowser } from './helpers/browser'
 import { buildExample, runExample, startExample } from './helpers/example'
 import type { RunningExample } from './helpers/example'
+import { reasonToSkip as reasonToSkipRedis, startRedis } from './helpers/redis'
 
 const SECRET = 'a secret of the tests, and long enough'
 /** How long a connection outlives its token in the example, and how late it may be closed, in milliseconds. */
@@ -53,6 +57,35 @@ function claimsOf (token: string): { iat: number, exp: number, sub: string, use:
   return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as ReturnType<typeof claimsOf>
 }
 
+/** A connection of a user, and what the server calls it. */
+async function enterRoom (url: string, cookie: string): Promise<{ socket: WebSocket, id: string }> {
+  const socket = connect(url, cookie)
+  const [data] = await once(socket, 'message', { signal: AbortSignal.timeout(TIMEOUT) })
+  return { socket, id: (JSON.parse(String(data)) as { connection: { id: string } }).connection.id }
+}
+
+async function statusOf (url: string, path: string, cookie: string): Promise<number> {
+  return (await post(url + path, '{}', { cookie })).status
+}
+
+async function ticketOf (url: string, cookie: string): Promise<string> {
+  return (await (await post(`${url}/ws-ticket`, '{}', { cookie })).json() as { ticket: string }).ticket
+}
+
+/** What a handshake is refused with, or `open`. */
+async function handshakeOf (url: string, path: string, headers: Record<string, string> = {}): Promise<string> {
+  const socket = new WebSocket(url.replace('http', 'ws') + path, { headers })
+  const answer = await once(socket, 'open', { signal: AbortSignal.timeout(TIMEOUT) })
+    .then(() => 'open', ({ message }: Error) => message.replace('Unexpected server response: ', ''))
+  socket.on('error', () => {}).terminate()
+  return answer
+}
+
+/** Waits until a second has just begun, so that what follows happens in one. */
+async function untilSecond (): Promise<void> {
+  await delay(1005 - Date.now() % 1000)
+}
+
 async function closeOf (socket: WebSocket): Promise<string> {
   const [code, reason] = await once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) })
   return `${code} ${reason}`
@@ -77,50 +110,61 @@ async function received (socket: WebSocket, frames: string[], text: string, coun
   while (frames.filter((frame) => frame.includes(text)).length < count) await once(socket, 'message', { signal })
 }
 
+/** What the demonstration shows, of one instance or of two. */
+function assertDemo (t: Test, stdout: string): void {
+  for (const source of ['cookie', 'subprotocol', 'query', 'ticket']) t.match(stdout, new RegExp(`^ {2}${source} +open +/members as ann`, 'm'))
+  t.match(stdout, /bea +hears +ann: Good morning!/)
+  t.match(stdout, /401 WS_AUTH_TOKEN_MISSING +3000 token_missing/)
+  t.match(stdout, /401 WS_AUTH_TOKEN_INVALID +3000 token_invalid/)
+  t.match(stdout, /401 WS_AUTH_TOKEN_EXPIRED +3000 token_expired/)
+  t.match(stdout, /400 WS_AUTH_TOKEN_AMBIGUOUS +3000 token_ambiguous/)
+  t.match(stdout, /403 WS_AUTH_FORBIDDEN +3003 forbidden/)
+  t.match(stdout, /403 WS_AUTH_ORIGIN_FORBIDDEN +3003 origin_forbidden/)
+  t.match(stdout, /ann +closed 3000 token_revoked +4 connections/)
+  t.match(stdout, /the ticket once more +401 WS_AUTH_TICKET_INVALID +3000 ticket_invalid/)
+  t.match(stdout, /ann +closed 3003 disconnected/)
+  t.match(stdout, /her cookies +401 Please log in/)
+  t.match(stdout, /a token of hers +401 WS_AUTH_TOKEN_REVOKED +3000 token_revoked/)
+  t.match(stdout, /first message +open \/members\/first-message as ann/)
+  t.match(stdout, /told to renew +auth\.renew, auth\.ok +until/)
+  t.match(stdout, /renewed with less +auth\.error WS_AUTH_TOKEN_INVALID/)
+  t.match(stdout, /not renewed +closed 3000 token_expired/)
+  t.match(stdout, /no first message +closed 3008 auth_timeout/)
+  t.match(stdout, /the oldest +closed 3003 connection_replaced/)
+  t.match(stdout, /renewed +1$/m)
+  t.match(stdout, /refused +WS_AUTH_TIMEOUT +1$/m)
+  t.match(stdout, /closed +token_expired +1$/m)
+  t.match(stdout, /bea +closed 1001 shutdown/)
+  t.notMatch(stdout, /eyJ/, 'no token is shown')
+  t.notOk(stdout.includes('\u001B'), 'no colours where nobody sees them')
+}
+
 t.before(buildExample)
 t.jobs = 3
 
 t.test('on the terminal', { buffered: true }, async (t) => {
   t.test('--demo shows each way in and each refusal, and exits with 0', async (t) => {
-    const { code, stdout, stderr } = await runExample('--demo')
+    const { code, stdout, stderr } = await runExample(['--demo'])
     t.equal(code, 0)
     t.equal(stderr, '')
     t.match(stdout, /^listening on http:\/\/127\.0\.0\.1:\d+$/m)
-    for (const source of ['cookie', 'subprotocol', 'query']) t.match(stdout, new RegExp(`^ {2}${source} +open +/members as ann`, 'm'))
-    t.match(stdout, /bea +hears +ann: Good morning!/)
-    t.match(stdout, /401 WS_AUTH_TOKEN_MISSING +3000 token_missing/)
-    t.match(stdout, /401 WS_AUTH_TOKEN_INVALID +3000 token_invalid/)
-    t.match(stdout, /401 WS_AUTH_TOKEN_EXPIRED +3000 token_expired/)
-    t.match(stdout, /400 WS_AUTH_TOKEN_AMBIGUOUS +3000 token_ambiguous/)
-    t.match(stdout, /403 WS_AUTH_FORBIDDEN +3003 forbidden/)
-    t.match(stdout, /403 WS_AUTH_ORIGIN_FORBIDDEN +3003 origin_forbidden/)
-    t.match(stdout, /ann +closed 3000 logged_out +3 connections/)
-    t.match(stdout, /first message +open \/members\/first-message as ann/)
-    t.match(stdout, /told to renew +auth\.renew, auth\.ok +until/)
-    t.match(stdout, /renewed with less +auth\.error WS_AUTH_TOKEN_INVALID/)
-    t.match(stdout, /not renewed +closed 3000 token_expired/)
-    t.match(stdout, /no first message +closed 3008 auth_timeout/)
-    t.match(stdout, /the oldest +closed 3003 connection_replaced/)
-    t.match(stdout, /renewed +1$/m)
-    t.match(stdout, /refused +WS_AUTH_TIMEOUT +1$/m)
-    t.match(stdout, /closed +token_expired +1$/m)
-    t.match(stdout, /bea +closed 1001 shutdown/)
-    t.notMatch(stdout, /eyJ/, 'no token is shown')
-    t.notOk(stdout.includes('\u001B'), 'no colours where nobody sees them')
+    t.match(stdout, /an instance +1 closed/)
+    t.match(stdout, /ann +closed 3000 token_revoked +2 connections, 1 instance$/m)
+    assertDemo(t, stdout)
   })
 
   t.test('a port that is taken is named, with what to do', async (t) => {
     const { port } = await startExample(t)
-    const { code, stderr } = await runExample('--port', String(port))
+    const { code, stderr } = await runExample(['--port', String(port)])
     t.equal(code, 1)
     t.equal(stderr, `port ${port} is taken: choose another, or any that is free with  npm start -- --port 0\n`)
   })
 
   t.test('an unknown option and a port that is none are said in one line', async (t) => {
-    const unknown = await runExample('--prot', '1')
+    const unknown = await runExample(['--prot', '1'])
     t.equal(unknown.code, 1)
     t.match(unknown.stderr, /^Unknown option '--prot'.*\n$/)
-    const wrong = await runExample('--port', 'many')
+    const wrong = await runExample(['--port', 'many'])
     t.equal(wrong.code, 1)
     t.match(wrong.stderr, /^the port must be a number from 0 to 65535, not many\n$/)
   })
@@ -165,13 +209,14 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     const cookie = await cookieOf(url, 'ann')
     const login = JSON.stringify({ name: 'ann', password: PASSWORDS.ann })
     for (const origin of ['http://evil.example', 'http://127.0.0.1:1', 'null', `${url}.evil.example`, url.replace('http', 'https')]) {
-      for (const [path, body] of [['/token', '{}'], ['/login', login], ['/logout', '{}']] as const) {
+      for (const [path, body] of [['/token', '{}'], ['/login', login], ['/logout', '{}'], ['/logout-everywhere', '{}'], ['/connections/x/disconnect', '{}']] as const) {
         const response = await post(url + path, body, { cookie, origin })
         t.equal(response.status, 403, `${path} from ${origin}`)
         t.same(response.headers.getSetCookie(), [])
       }
     }
-    t.equal((await post(`${url}/token`, '{}', { cookie, origin: url })).status, 200)
+    t.equal((await post(`${url}/ws-ticket`, '{}', { cookie, origin: 'http://127.0.0.1:1' })).status, 403)
+    for (const path of ['/token', '/ws-ticket']) t.equal((await post(url + path, '{}', { cookie, origin: url })).status, 200)
   })
 
   t.test('behind HTTPS the cookie is Secure and has the prefix __Host-', async (t) => {
@@ -252,7 +297,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.equal(response.status, 204)
     t.match(response.headers.getSetCookie(), [/^chat_token=; .*Expires=Thu, 01 Jan 1970/])
     const [code, reason] = await closed
-    t.equal(`${code} ${reason}`, '3000 logged_out')
+    t.equal(`${code} ${reason}`, '3000 token_revoked')
     t.equal(elsewhere.readyState, WebSocket.OPEN)
     elsewhere.terminate()
     // A copy of the cookie is of no use any more.
@@ -287,6 +332,192 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.equal(response.headers.get('x-content-type-options'), 'nosniff')
     t.equal(response.headers.get('x-frame-options'), 'DENY')
     t.notMatch(page, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|https?:\/\/(?!www\.w3\.org)/)
+  })
+})
+
+t.test('revoking, over HTTP', { buffered: true }, async (t) => {
+  t.jobs = 4
+
+  t.test('a log out everywhere makes every cookie, token and ticket of the user worthless, and nobody else\'s', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const [here, there, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
+    const [token, ticket] = [await tokenOf(url, there), await ticketOf(url, there)]
+    const [one, two, other] = [await enterRoom(url, here), await enterRoom(url, there), await enterRoom(url, bea)]
+    const closes = [closeOf(one.socket), closeOf(two.socket)]
+    const response = await post(`${url}/logout-everywhere`, '{}', { cookie: here })
+    t.equal(response.status, 200)
+    t.match(response.headers.getSetCookie(), [/^chat_token=; .*Expires=Thu, 01 Jan 1970/])
+    t.same(await response.json(), { closed: 2, instances: 1 }, 'how instances are called is not told')
+    t.same(await Promise.all(closes), ['3000 token_revoked', '3000 token_revoked'])
+    for (const cookie of [here, there]) {
+      for (const path of ['/token', '/ws-ticket', '/logout', '/logout-everywhere']) t.equal(await statusOf(url, path, cookie), 401, path)
+      t.equal((await fetch(`${url}/me`, { headers: { cookie } })).status, 401)
+      t.equal(await handshakeOf(url, '/members', { cookie }), '401')
+    }
+    t.equal(await handshakeOf(url, `/members?token=${token}`), '401')
+    t.equal(await handshakeOf(url, `/members?ticket=${ticket}`), '401')
+    t.equal(await handshakeOf(url, '/members', { cookie: bea }), 'open')
+    t.equal(other.socket.readyState, WebSocket.OPEN)
+    other.socket.terminate()
+  })
+
+  t.test('whoever logs in again in the same second is logged in', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    let cookie = await cookieOf(url, 'ann')
+    // A slow machine may be in the next second by then: not each time.
+    for (let round = 0; round < 4; round++) {
+      await untilSecond()
+      t.equal(await statusOf(url, '/logout-everywhere', cookie), 200)
+      const response = await logIn(url, 'ann', PASSWORDS.ann)
+      const { token } = await response.json() as Profile
+      cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? ''
+      t.equal((await fetch(`${url}/me`, { headers: { cookie } })).status, 200)
+      t.equal(await handshakeOf(url, '/members', { cookie }), 'open')
+      t.equal(await handshakeOf(url, '/members', { authorization: `Bearer ${token}` }), 'open')
+    }
+  })
+
+  t.test('a request for a token that was begun before a log out everywhere, and ended after it, gets none', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const cookie = await cookieOf(url, 'ann')
+    const slow = request(`${url}/token`, { method: 'POST', headers: { cookie, 'content-type': 'application/json', 'content-length': 2 } })
+    slow.write('{')
+    await delay(300)
+    t.equal(await statusOf(url, '/logout-everywhere', cookie), 200)
+    // A token of this second would not be revoked by its user.
+    await untilSecond()
+    slow.end('}')
+    const [response] = await once(slow, 'response')
+    t.equal((response as { statusCode: number }).statusCode, 401)
+    slow.destroy()
+  })
+
+  t.test('a revoked login beside somebody else\'s good one is not taken', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const [ann, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
+    const login = ann.slice(ann.indexOf('=') + 1)
+    t.equal(await statusOf(url, '/logout', ann), 204)
+    const who = await (await fetch(`${url}/me`, { headers: { cookie: bea, authorization: `Bearer ${login}` } })).json() as Profile
+    t.equal(who.user.name, 'bea')
+    t.equal((await fetch(`${url}/me`, { headers: { cookie: `${ann}; ${bea}` } })).status, 401)
+  })
+
+  t.test('of many that use a ticket at once one gets in', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const ticket = await ticketOf(url, await cookieOf(url, 'ann'))
+    const answers = await Promise.all(Array.from({ length: 10 }, () => handshakeOf(url, `/members?ticket=${ticket}`)))
+    t.same(answers.sort(), [...Array<string>(9).fill('401'), 'open'])
+  })
+
+  t.test('an admin disconnects a connection, which may come back; a member disconnects none', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const [ann, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
+    const { socket, id } = await enterRoom(url, ann)
+    const refused = await post(`${url}/connections/${id}/disconnect`, '{}', { cookie: ann })
+    t.equal(refused.status, 403)
+    t.equal(await messageOf(refused), 'Only for admins')
+    t.equal(await statusOf(url, `/connections/${id}/disconnect`, ''), 401)
+    t.equal(socket.readyState, WebSocket.OPEN)
+
+    const closed = closeOf(socket)
+    const response = await post(`${url}/connections/${id}/disconnect`, '{}', { cookie: bea })
+    t.match(await response.json(), { closed: 1, instances: [{ id: String, answered: true, closed: 1 }] })
+    t.equal(await closed, '3003 disconnected')
+    const again = await post(`${url}/connections/${id}/disconnect`, '{}', { cookie: bea })
+    t.match(await again.json(), { closed: 0, instances: [{ answered: true, closed: 0 }] })
+    t.equal(await statusOf(url, '/connections//disconnect', bea), 400)
+    t.equal(await handshakeOf(url, '/members', { cookie: ann }), 'open')
+  })
+})
+
+t.test('--redis without a Redis', { buffered: true }, async (t) => {
+  t.jobs = 2
+  t.test('says what to do where there is no redis-server', { buffered: true }, async (t) => {
+    const { code, stdout, stderr } = await runExample(['--redis', '--port', '0'], { PATH: join(__dirname, 'nowhere') })
+    t.equal(code, 1)
+    t.equal(stderr, 'there is no redis-server to start: install it, or say where a Redis is, REDIS_URL=redis://127.0.0.1:6379 npm start -- --redis\n')
+    t.equal(stdout, '')
+  })
+
+  t.test('says so where nobody answers at REDIS_URL, and not its password', { buffered: true }, async (t) => {
+    const { code, stderr } = await runExample(['--redis', '--port', '0'], { REDIS_URL: 'redis://:pa55word@127.0.0.1:1' })
+    t.equal(code, 1)
+    t.equal(stderr, 'there is no Redis to be used at REDIS_URL: connect ECONNREFUSED 127.0.0.1:1\n')
+  })
+})
+
+t.test('--redis', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
+  t.jobs = 3
+
+  t.test('--demo shows all of it at two instances, and leaves nothing behind', { buffered: true }, async (t) => {
+    const folder = newFolder(t)
+    const { code, stdout, stderr } = await runExample(['--redis', '--demo'], { TMPDIR: folder })
+    t.equal(code, 0)
+    t.equal(stderr, '')
+    t.equal([...stdout.matchAll(/^listening on http:\/\/127\.0\.0\.1:\d+$/mg)].length, 2)
+    t.match(stdout, /^two instances, which agree by a redis-server of their own$/m)
+    t.match(stdout, /an instance +0 closed .*\n +an instance +1 closed/, 'it was at the other')
+    t.match(stdout, /ann +closed 3000 token_revoked +2 connections, 2 instances$/m)
+    assertDemo(t, stdout)
+    t.same(readdirSync(folder), [])
+  })
+
+  t.test('a Redis of its own ends with it, also where it could not start', { buffered: true }, async (t) => {
+    const folder = newFolder(t)
+    const example = await startExample(t, { isTwofold: true, env: { TMPDIR: folder } })
+    t.equal(readdirSync(folder).length, 1)
+    const { socket } = await enterRoom(example.url, await cookieOf(example.url, 'ann'))
+    const [code, close] = await Promise.all([example.stop(), closeOf(socket)])
+    t.equal(code, 0)
+    t.equal(close, '1001 shutdown')
+    t.same(readdirSync(folder), [])
+    const failed = await runExample(['--redis', '--port', '65535'], { TMPDIR: folder })
+    t.equal(failed.code, 1)
+    t.equal(failed.stderr, 'the port must be a number from 0 to 65535, not 65536\n')
+    t.same(readdirSync(folder), [])
+  })
+
+  t.test('a Redis that asks for a password is said to', { buffered: true }, async (t) => {
+    const redis = await startRedis(t, { settings: ['--requirepass', 'pa55word'] })
+    const { code, stderr } = await runExample(['--redis', '--port', '0'], { REDIS_URL: redis.path })
+    t.equal(code, 1)
+    t.match(stderr, /^there is no Redis to be used at REDIS_URL: NOAUTH .*\n$/)
+  })
+
+  t.test('a login, a ticket, a disconnect and a log out are for both instances', { buffered: true }, async (t) => {
+    const redis = await startRedis(t)
+    const { urls: [one = '', two = ''] } = await startExample(t, { isTwofold: true, env: { REDIS_URL: redis.path } })
+    const [ann, bea] = [await cookieOf(one, 'ann'), await cookieOf(two, 'bea')]
+
+    const ticket = await ticketOf(one, ann)
+    t.equal(await handshakeOf(two, `/members?ticket=${ticket}`), 'open')
+    t.equal(await handshakeOf(one, `/members?ticket=${ticket}`), '401')
+
+    const { socket, id } = await enterRoom(one, ann)
+    const disconnected = closeOf(socket)
+    const response = await post(`${two}/connections/${id}/disconnect`, '{}', { cookie: bea })
+    t.match(await response.json(), { closed: 1, instances: [{ answered: true, closed: 0 }, { answered: true, closed: 1 }] })
+    t.equal(await disconnected, '3003 disconnected')
+
+    const { socket: again } = await enterRoom(one, ann)
+    const revoked = closeOf(again)
+    t.equal(await statusOf(two, '/logout', ann), 204)
+    t.equal(await revoked, '3000 token_revoked')
+    for (const url of [one, two]) t.equal(await statusOf(url, '/token', ann), 401)
+  })
+
+  t.test('a log out while Redis is away holds at the instance that was asked, and says that it may not at the other', { buffered: true }, async (t) => {
+    const redis = await startRedis(t)
+    const { url } = await startExample(t, { isTwofold: true, env: { REDIS_URL: redis.path, LOG_LEVEL: 'silent' } })
+    const cookie = await cookieOf(url, 'ann')
+    const { socket } = await enterRoom(url, cookie)
+    await redis.stop()
+    const closed = closeOf(socket)
+    const response = await post(`${url}/logout`, '{}', { cookie })
+    t.equal(response.status, 503)
+    t.match(response.headers.getSetCookie(), [/^chat_token=; .*Expires=Thu, 01 Jan 1970/])
+    t.equal(await closed, '3000 token_revoked')
+    t.equal(await statusOf(url, '/token', cookie), 401)
   })
 })
 
@@ -503,7 +734,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
-    for (const [way, protocol] of [['cookie', 'none'], ['subprotocol', 'bearer'], ['query', 'none']]) {
+    for (const [way, protocol] of [['cookie', 'none'], ['subprotocol', 'bearer'], ['query', 'none'], ['ticket', 'none']]) {
       const card = page.locator(`[data-way=${way}]`)
       await card.locator('.badge[data-state=open]').waitFor()
       t.equal(await card.locator('[data-field=source]').textContent(), way)
@@ -511,8 +742,8 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
       t.equal(await card.locator('[data-field=protocol]').textContent(), protocol)
       t.match(await card.locator('[data-field=id]').textContent(), /^[\w-]{8}$/)
     }
-    await page.locator('#connections li').nth(3).waitFor()
-    t.equal(await page.locator('#connections li').count(), 4)
+    await page.locator('#connections li').nth(4).waitFor()
+    t.equal(await page.locator('#connections li').count(), 5)
   })
 
   t.test('each refusal shows its status and its close code', { buffered: true }, async (t) => {
@@ -525,7 +756,8 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
       garbage: ['401 WS_AUTH_TOKEN_INVALID', '3000 token_invalid'],
       expired: ['401 WS_AUTH_TOKEN_EXPIRED', '3000 token_expired'],
       forbidden: ['403 WS_AUTH_FORBIDDEN', '3003 forbidden'],
-      ambiguous: ['400 WS_AUTH_TOKEN_AMBIGUOUS', '3000 token_ambiguous']
+      ambiguous: ['400 WS_AUTH_TOKEN_AMBIGUOUS', '3000 token_ambiguous'],
+      spent: ['401 WS_AUTH_TICKET_INVALID', '3000 ticket_invalid']
     }
     for (const [name, codes] of Object.entries(expected)) {
       const badges = page.locator(`[data-refusal=${name}] .result .badge`)
@@ -577,8 +809,8 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
-    await page.locator('[data-way=query] .badge[data-state=open]').waitFor()
-    for (let count = 5; count <= 10; count++) {
+    await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+    for (let count = 6; count <= 10; count++) {
       await page.click('#one-more')
       await page.locator('#connections li').nth(count - 1).waitFor()
     }
@@ -597,7 +829,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     const example = await startExample(t)
     const page = await openPage(await newContext(t, browser), example.url)
     await enter(page, 'ann')
-    await page.locator('[data-way=query] .badge[data-state=open]').waitFor()
+    await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
     t.equal(await example.stop(), 0)
     await page.locator('#status[data-state=waiting]').waitFor()
     await page.locator('#lost', { hasText: '1001 shutdown' }).waitFor()
@@ -621,6 +853,84 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await ann.locator('#events li, #stats li').count(), 0)
   })
 
+  t.test('a log out everywhere in one browser is one in the other, and the way back in is open at once', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const one = await openPage(await newContext(t, browser), url)
+    const two = await openPage(await newContext(t, browser), url)
+    const bea = await openPage(await newContext(t, browser), url)
+    for (const page of [one, two]) {
+      await enter(page, 'ann')
+      await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+    }
+    await enter(bea, 'bea')
+    await one.click('#logout-everywhere')
+    await one.locator('#notice', { hasText: /^Logged out everywhere: 10 connections were closed, on 1 instance\.$/ }).waitFor()
+    await one.locator('#login').waitFor()
+    t.equal(await one.locator('#login-error').textContent(), '', 'whoever has asked for it is told nothing bad')
+    await two.locator('#login-error', { hasText: 'You have been logged out (3000 token_revoked). Please log in again.' }).waitFor()
+    await two.reload()
+    await two.locator('#login').waitFor()
+    await enter(one, 'ann')
+    await one.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+    t.equal(await bea.locator('#status').getAttribute('data-state'), 'open')
+  })
+
+  t.test('an admin disconnects one connection of another browser, which can be taken back', { buffered: true }, async (t) => {
+    const { url } = await startExample(t)
+    const ann = await openPage(await newContext(t, browser), url)
+    const bea = await openPage(await newContext(t, browser), url)
+    await enter(bea, 'bea')
+    await enter(ann, 'ann')
+    await ann.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+    t.equal(await ann.locator('#disconnect').isVisible(), false)
+    t.equal(await ann.locator('#connections button').count(), 0, 'a member disconnects nobody')
+
+    const rows = bea.locator('#connections .connection', { hasText: 'ann' })
+    await rows.filter({ hasText: 'ticket' }).locator('button').press('Enter')
+    await ann.locator('[data-way=ticket] .badge', { hasText: '3003 disconnected' }).waitFor()
+    t.equal(await ann.locator('#status').getAttribute('data-state'), 'open', 'the others stay')
+    await bea.locator('#disconnect-result', { hasText: /^Disconnected 1: \S+ closed 1$/ }).waitFor()
+    await bea.locator('#disconnect-result:focus').waitFor()
+
+    const cookies = rows.filter({ hasText: 'cookie' })
+    for (let left = await cookies.count(); left > 0; left--) {
+      await cookies.first().locator('button').click()
+      await cookies.nth(left - 1).waitFor({ state: 'detached' })
+    }
+    await ann.locator('#lost', { hasText: '3003 disconnected' }).waitFor()
+    await ann.click('#take-back')
+    await isOnline(ann)
+  })
+
+  t.test('two instances: a disconnect by id and a log out everywhere at one reach the browser at the other', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
+    const redis = await startRedis(t)
+    const { urls: [here = '', there = ''] } = await startExample(t, { isTwofold: true, env: { REDIS_URL: redis.path } })
+    const one = await openPage(await newContext(t, browser), here)
+    const two = await openPage(await newContext(t, browser), there)
+    const bea = await openPage(await newContext(t, browser), there)
+    await enter(one, 'ann')
+    await enter(two, 'ann')
+    await enter(bea, 'bea')
+    for (const page of [one, two]) await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+    t.match(await bea.locator('#connections-scope').textContent(), `At ${new URL(there).host}; another instance has its own.`)
+
+    const row = one.locator('#connections .connection', { hasText: 'ticket' })
+    const id = await row.locator('.mono').textContent() ?? ''
+    t.equal(await bea.locator(`[data-id="${id}"]`).count(), 0, 'the list is that of the instance that was asked')
+    await bea.fill('#disconnect-id', id)
+    await bea.click('#disconnect button')
+    await one.locator('[data-way=ticket] .badge', { hasText: '3003 disconnected' }).waitFor()
+    await bea.locator('#disconnect-result', { hasText: /^Disconnected 1: \S+ closed 0, \S+ closed 1$/ }).waitFor()
+
+    await two.click('#logout-everywhere')
+    await two.locator('#notice', { hasText: /^Logged out everywhere: 9 connections were closed, on 2 instances\.$/ }).waitFor()
+    await one.locator('#login-error', { hasText: '(3000 token_revoked)' }).waitFor()
+    await one.reload()
+    await one.locator('#login').waitFor()
+    await enter(one, 'ann')
+    t.equal(await bea.locator('#status').getAttribute('data-state'), 'open')
+  })
+
   t.test('nothing is wider than a screen of 360 pixels', { buffered: true }, async (t) => {
     const example = await startExample(t)
     const context = await newContext(t, browser, { width: 360, height: 740 })
@@ -630,11 +940,13 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await enter(page, 'bea')
     await say(page, 'w'.repeat(200))
     await page.click('#try-all')
-    await page.locator('[data-refusal=ambiguous] .result .badge').nth(1).waitFor()
+    await page.locator('[data-refusal=spent] .result .badge').nth(1).waitFor()
     await page.click('#life-open')
     await hasState(page, 'open')
     await page.locator('#connections li').first().waitFor()
     await page.locator('#events li').first().waitFor()
+    await page.locator('#connections button').last().click()
+    await page.locator('#disconnect-result', { hasText: 'Disconnected 1' }).waitFor()
     t.equal(await isTooWide(), false)
     await example.stop()
     await page.locator('#lost').waitFor()
@@ -651,7 +963,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await page.locator('#status[data-state=waiting]').waitFor()
     await startExample(t, { port: first.port, env })
     await isOnline(page)
-    await page.locator('[data-way=query] .badge[data-state=open]').waitFor()
+    await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
     await say(page, 'back again')
     const message = page.locator('#messages .text', { hasText: 'back again' })
     await message.waitFor()
@@ -665,7 +977,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await first.stop()
     await startExample(t, { port: first.port })
     await page.locator('#login').waitFor()
-    t.equal(await page.locator('#login-error').textContent(), 'You have been logged out. Please log in again.')
+    t.match(await page.locator('#login-error').textContent(), /^You have been logged out(?: \(3000 token_invalid\))?\. Please log in again\.$/)
     await enter(page, 'ann')
   })
 })
@@ -740,6 +1052,13 @@ async function hasState (page: Page, state: string): Promise<void> {
 async function secondsLeft (page: Page): Promise<number> {
   const [minutes, seconds] = (await page.locator('#life-left').textContent() ?? '').split(':')
   return Number(minutes) * 60 + parseInt(seconds ?? '')
+}
+
+/** An empty folder, for what would be left behind. */
+function newFolder (t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'example-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
 }
 
 /** An empty page on another port. */

@@ -37,6 +37,8 @@ export interface NodeRedisLike {
   sendCommand (...args: never[]): Promise<unknown>
   multi (...args: never[]): unknown
   duplicate (...args: never[]): unknown
+  /** Of one connection: neither a cluster nor a sentinel has it, whose `sendCommand` is another. */
+  watch (...args: never[]): unknown
 }
 
 /** A client that {@link connectionOf} understands. */
@@ -45,6 +47,7 @@ export type RedisClient = IoredisLike | NodeRedisLike
 /** What is called of an {@link IoredisLike}. */
 interface Ioredis {
   readonly isCluster?: boolean
+  readonly options?: { readonly keyPrefix?: string, readonly redisOptions?: object }
   call (command: string, ...args: string[]): Promise<unknown>
   multi (commands: string[][]): { exec (): Promise<Array<[unknown, unknown]> | null> }
   duplicate (...args: unknown[]): OwnIoredis
@@ -63,6 +66,7 @@ interface NodeRedis {
   sendCommand (command: readonly string[]): Promise<unknown>
   multi (): NodeRedisTransaction
   duplicate (options: object): OwnNodeRedis
+  withTypeMapping? (types: object): NodeRedis
 }
 
 interface NodeRedisTransaction {
@@ -93,9 +97,15 @@ const IOREDIS = {
   enableAutoPipelining: false
 }
 
+/** Replicas lag: to who reads from one, the log looks trimmed. */
+const CLUSTER = { clusterRetryStrategy: () => null, lazyConnect: true, enableOfflineQueue: true, enableAutoPipelining: false, scaleReads: 'master' }
+
+/** XINFO in a form in which every version knows where the key is. */
+const XINFO_STREAM = 'return redis.call("XINFO", "STREAM", KEYS[1])'
+
 /** The connection of a client, or `null` where it is of no kind that is known. */
 export function connectionOf (client: unknown): AppConnection | null {
-  if (isNodeRedis(client)) return { ...asksNodeRedis(client), duplicate: () => duplicateNodeRedis(client) }
+  if (isNodeRedis(client)) return { ...asksNodeRedis(withTexts(client)), duplicate: () => duplicateNodeRedis(client) }
   if (isIoredis(client)) return { ...asksIoredis(client), duplicate: () => duplicateIoredis(client) }
   return null
 }
@@ -105,7 +115,7 @@ function isIoredis (client: unknown): client is Ioredis {
 }
 
 function isNodeRedis (client: unknown): client is NodeRedis {
-  return hasMethods(client, ['sendCommand', 'multi', 'duplicate']) && typeof (client as { isOpen?: unknown }).isOpen === 'boolean'
+  return hasMethods(client, ['sendCommand', 'multi', 'duplicate', 'watch']) && typeof (client as { isOpen?: unknown }).isOpen === 'boolean'
 }
 
 function hasMethods (client: unknown, names: readonly string[]): boolean {
@@ -113,23 +123,40 @@ function hasMethods (client: unknown, names: readonly string[]): boolean {
 }
 
 function asksIoredis (client: Ioredis): RedisConnection {
+  const hasPrefix = (client.options?.keyPrefix ?? '') !== ''
+  const written = (command: readonly string[]): [string, ...string[]] => {
+    const [name = '', ...args] = hasPrefix ? withKnownKey(command) : command
+    return [name.toLowerCase(), ...args]
+  }
   return {
-    send: async ([name = '', ...args]) => await client.call(name, ...args),
+    send: async (command) => await client.call(...written(command)),
     transact: async (commands) => {
-      const replies = await client.multi(commands.map(([name = '', ...args]) => [name.toLowerCase(), ...args])).exec()
+      const replies = await client.multi(commands.map(written)).exec()
       if (replies === null) throw new Error('the transaction was aborted')
       return replies.map(([error, reply]) => error ?? reply)
     }
   }
 }
 
+/** A `keyPrefix` goes before the keys that a client finds: not all versions find that of XINFO, or any in capital letters. */
+function withKnownKey (command: readonly string[]): readonly string[] {
+  const [name, , key = ''] = command
+  return name === 'XINFO' ? ['EVAL', XINFO_STREAM, '1', key] : command
+}
+
 function duplicateIoredis (client: Ioredis): OwnConnection {
+  // Before ioredis 6 a cluster's `redisOptions` are replaced, the password among them.
   const own = client.isCluster === true
-    ? client.duplicate([], { clusterRetryStrategy: () => null, lazyConnect: true, redisOptions: { ...IOREDIS, lazyConnect: undefined } })
+    ? client.duplicate([], { ...CLUSTER, redisOptions: { ...client.options?.redisOptions, ...IOREDIS, lazyConnect: undefined } })
     : client.duplicate(IOREDIS)
   // Whatever it is, the command that is waited for fails too.
   own.on('error', () => {})
   return { ...asksIoredis(own), open: async () => await own.connect(), close: () => own.disconnect() }
+}
+
+/** The same client, also where the app has it reply with buffers. */
+function withTexts (client: NodeRedis): NodeRedis {
+  return client.withTypeMapping?.({}) ?? client
 }
 
 function asksNodeRedis (client: NodeRedis): RedisConnection {

@@ -67,13 +67,30 @@ function isDisconnectKind (kind: unknown): kind is DisconnectKind {
  * tokens were issued, so that each is a member of its own and none can undo another.
  */
 export function memberOf ({ kind, value, issuedBy }: RevokeCommand): string {
-  return kind === 'sub' ? `sub:${issuedBy}:${value}` : `${kind}:${value}`
+  const text = isPlain(value) ? value : JSON.stringify(value)
+  return kind === 'sub' ? `sub:${issuedBy}:${text}` : `${kind}:${text}`
+}
+
+/** Half a surrogate pair, which a claim can have, is nothing that UTF-8 can say: it is written as in JSON. */
+function isPlain (value: string): boolean {
+  return !value.startsWith('"') && value.isWellFormed()
 }
 
 /** The revocation of a member of that set, or `null` where it is none. */
 export function parseMember (member: string, untilAt: number): RevokeCommand | null {
-  const [, kind, issuedBy, value] = /^(?:(jti|sid)|sub:(-?\d+)):([^]+)$/.exec(member) ?? []
-  if (value === undefined || !Number.isFinite(untilAt)) return null
+  const [, kind, issuedBy, text] = /^(?:(jti|sid)|sub:(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)):([^]+)$/.exec(member) ?? []
+  const value = text === undefined ? null : readText(text)
+  if (value === null || !Number.isFinite(untilAt)) return null
   if (kind === 'jti' || kind === 'sid') return { type: 'revoke', kind, value, issuedBy: null, untilAt }
-  return { type: 'revoke', kind: 'sub', value, issuedBy: Number(issuedBy), untilAt }
+  return Number.isFinite(Number(issuedBy)) ? { type: 'revoke', kind: 'sub', value, issuedBy: Number(issuedBy), untilAt } : null
+}
+
+/** A value as it was before {@link memberOf}, or `null` where there was none. */
+function readText (text: string): string | null {
+  if (!text.startsWith('"')) return text
+  try {
+    return String(JSON.parse(text)) || null
+  } catch {
+    return null
+  }
 }

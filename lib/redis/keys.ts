@@ -10,11 +10,11 @@ export interface Keys {
   readonly alive: string
   /** The stream of answers to an instance. */
   readonly inbox: (id: string) => string
-  /** What is kept by a name. */
+  /** What is kept by a name, whatever that is: it is none of the above. */
   readonly value: (name: string) => string
 }
 
 export function keysOf (prefix: string): Keys {
   const tag = `{${prefix}}:`
-  return { log: `${tag}log`, revoked: `${tag}revoked`, alive: `${tag}alive`, inbox: (id) => `${tag}inbox:${id}`, value: (name) => tag + name }
+  return { log: `${tag}log`, revoked: `${tag}revoked`, alive: `${tag}alive`, inbox: (id) => `${tag}inbox:${id}`, value: (name) => `${tag}value:${name}` }
 }

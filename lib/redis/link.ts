@@ -15,6 +15,7 @@ import { LogReader } from './log-reader'
 import { LogWriter } from './log-writer'
 import { BEAT_INTERVAL, Presence } from './presence'
 import { answerFields, Questions } from './questions'
+import { checkServer } from './server-check'
 
 /** What a link is made of. */
 export interface RedisLinkParts {
@@ -24,6 +25,15 @@ export interface RedisLinkParts {
   /** How old what was read of the log may be, in milliseconds. */
   readonly staleAfter: number
   readonly onOutage: 'close' | 'keep'
+}
+
+/** A revocation of this instance, and what is known of it. */
+interface UnsureRevocation {
+  readonly logged: LoggedCommand
+  readonly isWritten: boolean
+  readonly isRead: boolean
+  /** When the last attempt to write it was over, on the monotonic clock: what was read before says nothing of it. */
+  readonly triedAt: number
 }
 
 /** How long a read waits for something new, and how often is looked whether the log is still the same, in milliseconds. */
@@ -36,8 +46,8 @@ const INBOX_TTL = 60_000
 const MAX_ANSWERS = 10_000
 /** How many disconnects are remembered, so that one that comes twice is one: the user may have come back. */
 const MAX_REMEMBERED = 10_000
-/** How many revocations are kept that could not be written. */
-const MAX_UNWRITTEN = 10_000
+/** How many revocations are kept that may have to be written again. */
+const MAX_UNSURE = 10_000
 /** How long taking leave may take, in milliseconds. */
 const LEAVE_TIMEOUT = 1000
 
@@ -51,8 +61,8 @@ export class RedisLink implements BackplaneLink {
   readonly #reader: LogReader
   readonly #questions = new Questions()
   readonly #disconnected = new Set<string>()
-  /** Revocations that are in force here alone, by uid. */
-  readonly #unwritten = new Map<string, LoggedCommand>()
+  /** Revocations that may be in force here alone, by uid: a failover can lose what was written. */
+  readonly #unsure = new Map<string, UnsureRevocation>()
   readonly #leaving = new AbortController()
   readonly #timers: NodeJS.Timeout[]
   #own: OwnConnection | null = null
@@ -73,7 +83,9 @@ export class RedisLink implements BackplaneLink {
       member,
       writer: this.#writer,
       onCommands: (commands) => this.#apply(commands),
-      onAnswers: (entries) => this.#questions.take(entries)
+      onOwn: (uid) => this.#learn(uid, { isRead: true }),
+      onAnswers: (entries) => this.#questions.take(entries),
+      onLost: () => this.#beat()
     })
     this.ready = new Promise((resolve) => { this.#onReady = resolve })
     this.#timers = [
@@ -88,6 +100,7 @@ export class RedisLink implements BackplaneLink {
   }
 
   async publish (command: Command): Promise<InstanceAnswer[]> {
+    if (this.#isLeft) throw new Error('this instance has left the others')
     const until = performance.now() + ANSWER_TIMEOUT
     const logged = { uid: createId(), from: this.#parts.member.id, command }
     this.#questions.begin(logged.uid)
@@ -117,6 +130,7 @@ export class RedisLink implements BackplaneLink {
     this.#leaving.abort()
     for (const timer of this.#timers) clearInterval(timer)
     this.#own?.close()
+    this.#questions.close()
     await withDeadline(this.#presence.leave(this.#parts.connection), LEAVE_TIMEOUT, 'leaving').catch(() => {})
   }
 
@@ -146,8 +160,14 @@ export class RedisLink implements BackplaneLink {
   }
 
   async #follow (own: RedisConnection): Promise<void> {
-    await this.#presence.beat(withDeadlines(own))
-    if (!this.#reader.hasBegun) await this.#reader.begin(own)
+    // What cannot be written to (it is out of memory, or a replica) can still be read.
+    await this.#presence.beat(withDeadlines(own)).catch((error: unknown) => {
+      if (!this.#isLeft) this.#parts.member.log.warn({ err: error }, 'Redis cannot be told that this instance lives')
+    })
+    if (!this.#reader.hasBegun) {
+      await checkServer(withDeadlines(own), this.#parts.member.log)
+      await this.#reader.begin(own)
+    }
     const interval = Math.max(Math.min(MAX_BLOCK, this.#parts.staleAfter / 4), 1)
     for (let checkedAt = -Infinity; !this.#isLeft;) {
       if (performance.now() - checkedAt >= interval) {
@@ -159,14 +179,14 @@ export class RedisLink implements BackplaneLink {
     }
   }
 
-  /** The log can be followed. What could not be written before is written now. */
+  /** The log can be followed. What ought to be in it and was not found there is written now. */
   #onFollowing (): void {
     const { log } = this.#parts.member
     if (this.#failures > 0) log.info('the log in Redis is followed again')
     this.#failures = 0
     this.#onReady()
     if (this.#isOut && this.#isFresh) this.#isOut = false
-    if (this.#unwritten.size > 0) void this.#writeLate()
+    if (this.#unsure.size > 0) void this.#writeLate()
   }
 
   /** One after the other: where one fails the next would too. */
@@ -174,7 +194,10 @@ export class RedisLink implements BackplaneLink {
     if (this.#isWritingLate) return
     this.#isWritingLate = true
     try {
-      for (const logged of [...this.#unwritten.values()]) await this.#write(logged)
+      const { readAt } = this.#reader
+      for (const { logged, triedAt } of [...this.#unsure.values()]) {
+        if (triedAt < readAt) await this.#write(logged)
+      }
     } catch (error) {
       this.#parts.member.log.debug({ err: error }, 'revocations cannot be written into the log of Redis yet')
     } finally {
@@ -221,16 +244,25 @@ export class RedisLink implements BackplaneLink {
     member.onOutage()
   }
 
-  /** A revocation that cannot be written now is kept for later. */
+  /** A revocation is kept until it was written whole and read in the log: else it is written again. */
   async #write (logged: LoggedCommand): Promise<string[]> {
-    try {
-      const ids = await withDeadline(this.#writer.append(this.#parts.connection, logged), ANSWER_TIMEOUT, 'writing into the log of Redis')
-      this.#unwritten.delete(logged.uid)
-      return ids
-    } catch (error) {
-      if (logged.command?.type === 'revoke' && this.#unwritten.size < MAX_UNWRITTEN) this.#unwritten.set(logged.uid, logged)
-      throw error
+    if (logged.command?.type === 'revoke' && this.#unsure.size < MAX_UNSURE) {
+      this.#unsure.set(logged.uid, { logged, isWritten: false, isRead: false, triedAt: Infinity })
     }
+    try {
+      const ids = await withDeadline(this.#writer.append(this.#parts.connection, logged, this.#askCommands), ANSWER_TIMEOUT, 'writing into the log of Redis')
+      this.#learn(logged.uid, { isWritten: true })
+      return ids
+    } finally {
+      this.#learn(logged.uid, { triedAt: performance.now() })
+    }
+  }
+
+  #learn (uid: string, news: Partial<UnsureRevocation>): void {
+    const unsure = this.#unsure.get(uid)
+    if (unsure === undefined) return
+    Object.assign(unsure, news)
+    if (unsure.isWritten && unsure.isRead) this.#unsure.delete(uid)
   }
 
   /** Applies commands of others, and answers each of them with one entry. */
@@ -253,13 +285,18 @@ export class RedisLink implements BackplaneLink {
     return true
   }
 
+  /** Who has asked has made the stream: to one that is gone nobody answers. */
   #answer (asker: string, closed: ReadonlyMap<string, number>): void {
     const { keys, member } = this.#parts
-    const inbox = keys.inbox(asker)
-    this.#asking.transact([
-      ['XADD', inbox, 'MAXLEN', '~', String(MAX_ANSWERS), '*', ...answerFields(member.id, closed)],
-      ['PEXPIRE', inbox, String(INBOX_TTL)]
-    ]).catch((error: unknown) => member.log.debug({ err: error }, 'a command could not be answered'))
+    this.#asking.send(['XADD', keys.inbox(asker), 'NOMKSTREAM', 'MAXLEN', '~', String(MAX_ANSWERS), '*', ...answerFields(member.id, closed)])
+      .catch((error: unknown) => member.log.debug({ err: error }, 'a command could not be answered'))
+  }
+
+  /** Makes the stream of answers to this instance, for as long as one may come. */
+  get #askCommands (): string[][] {
+    const { keys, member } = this.#parts
+    const inbox = keys.inbox(member.id)
+    return [['XADD', inbox, 'MAXLEN', '~', String(MAX_ANSWERS), '*', 'asks', member.id], ['PEXPIRE', inbox, String(INBOX_TTL)]]
   }
 }
 

@@ -12,11 +12,11 @@ import type { RedisConnection } from './client'
 import { memberOf, parseEntry } from './entries'
 import type { LoggedCommand } from './entries'
 import type { Keys } from './keys'
-import { headOf } from './log-writer'
+import { readHead } from './log-writer'
 import type { LogWriter } from './log-writer'
 import { compareIds, epochOf, isNext, START } from './position'
 import type { Position } from './position'
-import { entriesOf, pairsOf, valueOf } from './replies'
+import { entriesOf, pairsOf } from './replies'
 import type { StreamEntry } from './replies'
 import { readRevoked, writeRevoked } from './revoked-set'
 
@@ -25,8 +25,9 @@ const BATCH = 1000
 /** Within how many milliseconds, at random, instances write back what Redis has lost: the first spares the others most of it. */
 const WRITE_BACK_SPREAD = 500
 
-/** What is missing from the log. */
-type Gap = 'none' | 'trimmed' | 'lost'
+/** Why the revocations have to be read again, the least first. */
+const GAPS = ['none', 'wished', 'trimmed', 'lost'] as const
+type Gap = typeof GAPS[number]
 
 /** What a reader works with. */
 export interface LogReaderParts {
@@ -35,8 +36,12 @@ export interface LogReaderParts {
   readonly writer: LogWriter
   /** Called with the commands of other instances, in order, some more than once. */
   readonly onCommands: (commands: readonly LoggedCommand[]) => void
+  /** Called with the uid of each command of this instance. */
+  readonly onOwn: (uid: string) => void
   /** Called with the answers to commands of this one. */
   readonly onAnswers: (entries: readonly StreamEntry[]) => void
+  /** Called where Redis may have lost all that it was told. */
+  readonly onLost: () => void
 }
 
 /** Reads the log of one instance. Several connections may be used to read at once. */
@@ -46,7 +51,9 @@ export class LogReader {
   #position: Position | null = null
   #inboxId = '0-0'
   #readAt = -Infinity
-  #hasToReload = false
+  /** It stays until it is made up for: what fails on the way is not forgotten. */
+  #gap: Gap = 'none'
+  #gaps = 0
 
   constructor (parts: LogReaderParts) {
     this.#parts = parts
@@ -66,7 +73,7 @@ export class LogReader {
   async begin (connection: RedisConnection): Promise<void> {
     const asking = withDeadlines(connection)
     const askedAt = performance.now()
-    const position = await this.#positionAt(asking, await this.#readHead(asking))
+    const position = await this.#positionAt(asking, await readHead(asking, this.#parts.keys))
     await this.#readRevoked(asking)
     this.#position ??= position
     this.#readAt = askedAt
@@ -80,15 +87,15 @@ export class LogReader {
     const asking = withDeadlines(connection)
     const askedAt = performance.now()
     const { id, uid } = this.#position ?? START
-    const { log } = this.#parts.keys
-    const [info, own] = await asking.transact([['XINFO', 'STREAM', log], ['XRANGE', log, id, id]])
-    const head = headOf(info)
-    const [entry] = entriesOf(valueOf(own))
-    const isAnother = uid !== null && entry !== undefined && entry.fields.get('uid') !== uid
+    const head = await readHead(asking, this.#parts.keys)
+    const now = await this.#positionAt(asking, id)
+    const isAnother = uid !== null && now.uid !== null && now.uid !== uid
     if (isAnother || compareIds(head, id) < 0) await this.#moveTo(head, asking, 'lost')
     while (this.#isBefore(head) && await this.#readSome(connection, 0) > 0);
     if (this.#isBefore(head)) await this.#moveTo(head, asking, 'trimmed')
-    this.#readAt = Math.max(this.#readAt, askedAt)
+    // Another attempt may have failed.
+    await this.#reload(asking)
+    this.#vouchUpTo(askedAt)
   }
 
   /** Reads what is new. @param block for how many milliseconds it is waited for; 0 is not at all */
@@ -110,10 +117,10 @@ export class LogReader {
     const entries = entriesOf(streams.find(([name]) => name.endsWith(keys.log))?.[1])
     const answers = entriesOf(streams.find(([name]) => name.endsWith(inbox))?.[1])
     if (answers.length > 0) this.#takeAnswers(answers)
-    const gap = this.#takeEntries(entries)
-    if (gap !== 'none' || this.#hasToReload) await this.#reload(withDeadlines(connection), gap)
+    this.#takeEntries(entries)
+    await this.#reload(withDeadlines(connection))
     // What was asked for before the commands were written says nothing of them.
-    if (entries.length < BATCH) this.#readAt = Math.max(this.#readAt, askedAt)
+    if (entries.length < BATCH) this.#vouchUpTo(askedAt)
     return entries.length
   }
 
@@ -122,43 +129,55 @@ export class LogReader {
     this.#parts.onAnswers(answers)
   }
 
-  #takeEntries (entries: readonly StreamEntry[]): Gap {
-    const { member, onCommands } = this.#parts
+  /** Not while something is missing that another connection reads. */
+  #vouchUpTo (askedAt: number): void {
+    if (this.#gap === 'none') this.#readAt = Math.max(this.#readAt, askedAt)
+  }
+
+  #takeEntries (entries: readonly StreamEntry[]): void {
+    const { member, onCommands, onOwn } = this.#parts
     const commands: LoggedCommand[] = []
-    let gap: Gap = 'none'
     for (const entry of entries) {
       const { id } = this.#position ?? START
       // Another connection was faster.
       if (compareIds(entry.id, id) <= 0) continue
-      if (!isNext(entry.id, id)) gap = gap === 'lost' || epochOf(entry.id) !== epochOf(id) ? 'lost' : 'trimmed'
+      if (!isNext(entry.id, id)) this.#note(id === START.id || epochOf(entry.id) === epochOf(id) ? 'trimmed' : 'lost')
       const logged = parseEntry(entry)
-      this.#position = { id: entry.id, uid: logged?.uid ?? null }
+      this.#position = { id: entry.id, uid: uidOf(entry) }
       if (logged === null) this.#tellOfUnknown('an entry of the log')
-      else if (logged.from !== member.id) commands.push(logged)
+      else if (logged.from === member.id) onOwn(logged.uid)
+      else commands.push(logged)
     }
-    this.#hasToReload ||= commands.some(({ command }) => command === null)
+    if (commands.some(({ command }) => command === null)) this.#note('wished')
     if (commands.length > 0) onCommands(commands)
-    return gap
   }
 
   /** Nothing before a place can be read any more. */
   async #moveTo (head: string, asking: RedisConnection, gap: Gap): Promise<void> {
     this.#position = await this.#positionAt(asking, head)
-    await this.#reload(asking, gap)
+    this.#note(gap)
+  }
+
+  #note (gap: Gap): void {
+    this.#gaps++
+    if (GAPS.indexOf(gap) <= GAPS.indexOf(this.#gap)) return
+    this.#gap = gap
+    const { member: { log }, onLost } = this.#parts
+    if (gap === 'trimmed') log.warn('the log in Redis was trimmed before it was read: all revocations are read again, disconnects may have been missed')
+    if (gap !== 'lost') return
+    log.error('the log in Redis was lost or is another: what this instance knows to be revoked is written back')
+    onLost()
   }
 
   /** Reads the revocations in force in place of commands that were missed. */
-  async #reload (asking: RedisConnection, gap: Gap): Promise<void> {
-    const { log } = this.#parts.member
-    this.#hasToReload = true
-    if (gap === 'trimmed') log.warn('the log in Redis was trimmed before it was read: all revocations are read again, disconnects may have been missed')
-    if (gap === 'lost') {
-      log.error('the log in Redis was lost or is another: what this instance knows to be revoked is written back')
-      await sleep(Math.random() * WRITE_BACK_SPREAD, undefined, { ref: false })
-    }
+  async #reload (asking: RedisConnection): Promise<void> {
+    const [gap, gaps] = [this.#gap, this.#gaps]
+    if (gap === 'none') return
+    if (gap === 'lost') await sleep(Math.random() * WRITE_BACK_SPREAD, undefined, { ref: false })
     const present = await this.#readRevoked(asking)
-    this.#hasToReload = false
     if (gap === 'lost') await this.#writeBack(asking, present)
+    // There may be another since it was begun.
+    if (this.#gaps === gaps) this.#gap = 'none'
   }
 
   /** The others are told where something was missing: they have read without it, perhaps. */
@@ -190,13 +209,13 @@ export class LogReader {
     return compareIds((this.#position ?? START).id, head) < 0
   }
 
-  async #readHead (asking: RedisConnection): Promise<string> {
-    const [info] = await asking.transact([['XINFO', 'STREAM', this.#parts.keys.log]])
-    return headOf(info)
-  }
-
   async #positionAt (asking: RedisConnection, id: string): Promise<Position> {
     const [entry] = entriesOf(await asking.send(['XRANGE', this.#parts.keys.log, id, id]))
-    return { id, uid: entry?.fields.get('uid') ?? null }
+    return { id, uid: entry === undefined ? null : uidOf(entry) }
   }
+}
+
+/** What is none of ours may have none. */
+function uidOf ({ fields }: StreamEntry): string {
+  return fields.get('uid') ?? ''
 }

@@ -6,7 +6,6 @@ import type { RedisConnection } from './client'
 import { fieldsOf } from './entries'
 import type { LoggedCommand } from './entries'
 import type { Keys } from './keys'
-import { epochOf } from './position'
 import type { Presence } from './presence'
 import { pairsOf, valueOf } from './replies'
 import { addCommand } from './revoked-set'
@@ -17,21 +16,35 @@ const MAX_ENTRIES = 100_000
 const MAX_ATTEMPTS = 5
 
 /** The head of no log. */
-export const NO_HEAD = '0-0'
+const NO_HEAD = '0-0'
 
-/** The id that a log gave last, of a reply to XINFO STREAM; {@link NO_HEAD} where there is no log. @throws what else Redis answered with */
-export function headOf (reply: unknown): string {
+/** The id that a log gave last; that before all others where there is no log. By itself: out of memory, Redis takes no transaction. */
+export async function readHead ({ send }: RedisConnection, { log }: Keys): Promise<string> {
+  return headOf(await send(['XINFO', 'STREAM', log]).catch((error: unknown) => error))
+}
+
+/** Of a reply to XINFO STREAM. @throws what else Redis answered with */
+function headOf (reply: unknown): string {
   if (reply instanceof Error && /no such key/i.test(reply.message)) return NO_HEAD
   return String(new Map(pairsOf(valueOf(reply))).get('last-generated-id') ?? NO_HEAD)
 }
+
+/** Where the next entry goes: into the log that there is, into one that is begun, or into one in place of a log that is full. */
+interface NextEntry {
+  readonly epoch: bigint
+  readonly into: 'log' | 'new log' | 'another log'
+}
+
+/** Of an epoch as of a sequence: each is 64 bits. */
+const MAX_PART = 2n ** 64n - 1n
 
 /** Writes into the log. */
 export class LogWriter {
   readonly #keys: Keys
   readonly #presence: Presence
-  /** The epoch of the log; `null` where it is not known, or where there is no log. */
-  #epoch: string | null = null
-  #lastEpoch = 0
+  /** `null` where it is not known. */
+  #next: NextEntry | null = null
+  #lastEpoch = 0n
 
   constructor (keys: Keys, presence: Presence) {
     this.#keys = keys
@@ -41,51 +54,64 @@ export class LogWriter {
   /**
    * Writes an entry.
    *
+   * @param more further commands of the same transaction, whose replies are of no account
    * @returns the ids of the other instances that lived in that moment
    */
-  async append (connection: RedisConnection, entry: LoggedCommand): Promise<string[]> {
+  async append (connection: RedisConnection, entry: LoggedCommand, more: ReadonlyArray<readonly string[]> = []): Promise<string[]> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      this.#epoch ??= await this.#readEpoch(connection)
-      const [id, alive] = await connection.transact([
-        this.#addCommand(entry),
-        this.#presence.listCommand,
-        ...(entry.command?.type === 'revoke' ? [addCommand(this.#keys, [entry.command])] : [])
-      ])
-      if (typeof id === 'string') {
-        this.#assume(id)
+      const next = this.#next ??= await this.#readNext(connection)
+      const commands = this.#addCommands(next, entry)
+      const revocations = entry.command?.type === 'revoke' ? [addCommand(this.#keys, [entry.command])] : []
+      const replies = await connection.transact([...commands, this.#presence.listCommand, ...revocations, ...more])
+      if (isAdded(replies.slice(0, commands.length))) {
+        this.#assume(next.epoch)
+        const [alive, added] = replies.slice(commands.length)
+        // Beside the log alone, who starts later would not learn of it.
+        if (revocations.length > 0) valueOf(added)
         return this.#presence.othersOf(valueOf(alive))
       }
-      // The log was lost, or another epoch has begun.
-      if (id !== null && !isBehind(id)) valueOf(id)
-      this.#epoch = null
+      this.#next = null
     }
     throw new Error('the log of Redis could not be written to')
   }
 
-  async #readEpoch ({ transact }: RedisConnection): Promise<string | null> {
-    const [info] = await transact([['XINFO', 'STREAM', this.#keys.log]])
-    const head = headOf(info)
-    if (head === NO_HEAD) return null
-    this.#assume(head)
-    return this.#epoch
+  async #readNext (connection: RedisConnection): Promise<NextEntry> {
+    const head = await readHead(connection, this.#keys)
+    if (head === NO_HEAD) return { epoch: this.#newEpoch, into: 'new log' }
+    const [epoch = 0n, sequence = 0n] = head.split('-').map(BigInt)
+    if (sequence < MAX_PART) return { epoch, into: 'log' }
+    // Whoever can write into Redis can have taken the last id.
+    return epoch < MAX_PART ? { epoch: epoch + 1n, into: 'log' } : { epoch: BigInt(Date.now()), into: 'another log' }
   }
 
-  #assume (id: string): void {
-    this.#epoch = epochOf(id)
-    this.#lastEpoch = Math.max(this.#lastEpoch, Number(this.#epoch))
+  #assume (epoch: bigint): void {
+    this.#next = { epoch, into: 'log' }
+    if (epoch > this.#lastEpoch) this.#lastEpoch = epoch
   }
 
   /** A log that is begun must not be taken for the one that was lost. */
-  #addCommand (entry: LoggedCommand): string[] {
+  get #newEpoch (): bigint {
+    const now = BigInt(Date.now())
+    return now > this.#lastEpoch || this.#lastEpoch === MAX_PART ? now : this.#lastEpoch + 1n
+  }
+
+  /** Of several that begin a log at once one succeeds, and the others add to it. */
+  #addCommands ({ epoch, into }: NextEntry, entry: LoggedCommand): string[][] {
     const { log } = this.#keys
-    const rest = [...fieldsOf(entry)]
-    const trimmed = ['MAXLEN', '~', String(MAX_ENTRIES)]
-    if (this.#epoch !== null) return ['XADD', log, 'NOMKSTREAM', ...trimmed, `${this.#epoch}-*`, ...rest]
-    return ['XADD', log, ...trimmed, `${Math.max(Date.now(), this.#lastEpoch + 1)}-*`, ...rest]
+    const added = [`${epoch}-*`, ...fieldsOf(entry)]
+    if (into === 'log') return [['XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', String(MAX_ENTRIES), ...added]]
+    const begun = `${log}:${entry.uid}`
+    return [['XADD', begun, ...added], [into === 'new log' ? 'RENAMENX' : 'RENAME', begun, log], ['DEL', begun]]
   }
 }
 
-/** Whether Redis says that there is an entry behind already. */
+/** False where the log was lost, or another has begun, or another epoch. @throws what else Redis answered with */
+function isAdded ([id, renamed]: readonly unknown[]): boolean {
+  if (isBehind(id)) return false
+  return valueOf(id) !== null && Number(valueOf(renamed) === 'OK' ? 1 : renamed ?? 1) === 1
+}
+
+/** Whether Redis says that there is an entry behind already, or no id left. */
 function isBehind (reply: unknown): boolean {
-  return reply instanceof Error && /equal or smaller/i.test(reply.message)
+  return reply instanceof Error && /equal or smaller|exhausted|too large/i.test(reply.message)
 }

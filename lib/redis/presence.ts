@@ -18,6 +18,7 @@ export class Presence {
   readonly #id: string
   /** What the monotonic clock lacks to that of Redis, in milliseconds. */
   #offset: number | null = null
+  #hasLeft = false
 
   constructor (keys: Keys, id: string) {
     this.#keys = keys
@@ -27,6 +28,8 @@ export class Presence {
   /** Says that it lives. What is over is thrown away on the way. */
   async beat ({ send, transact }: RedisConnection): Promise<void> {
     this.#offset ??= offsetOf(await send(['TIME']))
+    // What waited for Redis meanwhile comes after the farewell.
+    if (this.#hasLeft) return
     const { alive } = this.#keys
     const [time] = await transact([
       ['TIME'],
@@ -49,6 +52,7 @@ export class Presence {
 
   /** Says that it lives no more. */
   async leave ({ transact }: RedisConnection): Promise<void> {
+    this.#hasLeft = true
     await transact([['ZREM', this.#keys.alive, this.#id], ['DEL', this.#keys.inbox(this.#id)]])
   }
 

@@ -10,6 +10,8 @@ interface Question {
   readonly closed: Map<string, number>
   /** Looks whether all have answered. */
   onAnswer: () => void
+  /** Waits no longer. */
+  onClose: () => void
 }
 
 /** How often is looked whether who has not answered still lives, in milliseconds. */
@@ -26,12 +28,17 @@ export class Questions {
 
   /** A command is about to be told of: answers may come from now on. */
   begin (uid: string): void {
-    this.#open.set(uid, { closed: new Map(), onAnswer: () => {} })
+    this.#open.set(uid, { closed: new Map(), onAnswer: () => {}, onClose: () => {} })
   }
 
   /** Nobody is interested in answers any more. */
   end (uid: string): void {
     this.#open.delete(uid)
+  }
+
+  /** Waits for no answers any more. */
+  close (): void {
+    for (const { onClose } of this.#open.values()) onClose()
   }
 
   /** Reads answers. */
@@ -75,6 +82,7 @@ export class Questions {
           resolve()
         }
         question.onAnswer = () => { if (isAnswered()) settle() }
+        question.onClose = settle
       })
     }
     return awaited.map((id) => ({ id, answered: question.closed.has(id), closed: question.closed.get(id) ?? null }))
@@ -85,7 +93,7 @@ export class Questions {
 function readClosed (text: string | undefined): Array<[string, number]> {
   try {
     const closed = Object.entries(Object(JSON.parse(text ?? '')) as Record<string, unknown>)
-    return closed.filter((pair): pair is [string, number] => Number.isSafeInteger(pair[1]))
+    return closed.filter((pair): pair is [string, number] => Number.isSafeInteger(pair[1]) && Number(pair[1]) >= 0)
   } catch {
     return []
   }

@@ -22,7 +22,8 @@ export function pruneCommand ({ revoked }: Keys, now: number): string[] {
 }
 
 /**
- * Reads them all, some at a time: those that are there all the while are among them, and some may come twice.
+ * Reads them all, some at a time: those that are there all the while are among them, and some may come twice. What is over
+ * is there until it is thrown away, and in force no more.
  *
  * @param read called with each
  * @param onUnknown called with each member that is none
@@ -35,7 +36,7 @@ export async function readRevoked (send: RedisConnection['send'], { revoked }: K
     for (const [member, untilAt] of pairsOf(members)) {
       const revocation = parseMember(member, Number(untilAt))
       if (revocation === null) onUnknown()
-      else read(revocation)
+      else if (revocation.untilAt > Date.now()) read(revocation)
     }
     cursor = String(next ?? '0')
   } while (cursor !== '0')

@@ -1,0 +1,52 @@
+/*
+ * What all tests of faults of Redis have in common: who is bad and who is good, what the log says, and what is asserted after
+ * each fault.
+ */
+import t from 'tap'
+import type { Test } from 'tap'
+import { assertOpen, assertRevoked, untilWell } from './cluster-of-apps'
+import type { Member, Visitor } from './cluster-of-apps'
+import { reasonToSkip } from './redis'
+
+export const BAD = { sub: 'mallory', jti: 'stolen' }
+export const GOOD = { sub: 'alice', jti: 'hers' }
+
+/** Short, where an outage is what is tested. */
+export const STALE_AFTER = 1000
+
+export const CANNOT_FOLLOW = 'the log in Redis cannot be followed: trying again'
+export const MAY_NOT_GET = 'the other instances may not get a command'
+export const LOST = 'the log in Redis was lost or is another: what this instance knows to be revoked is written back'
+export const WRITTEN_BACK = 'revocations were written back to Redis, which had lost them'
+export const TRIMMED = 'the log in Redis was trimmed before it was read: all revocations are read again, disconnects may have been missed'
+export const CLOSED_ALL = `nothing was heard of Redis for ${STALE_AFTER} ms: handshakes are refused and connections closed`
+export const KEPT_ALL = `nothing was heard of Redis for ${STALE_AFTER} ms: what is revoked elsewhere is not known, and connections are kept`
+export const UNKNOWN_ENTRY = 'an entry of the log in Redis is none of ours and was passed over: who else writes there?'
+export const UNKNOWN_REVOCATION = 'a revocation in Redis is none of ours and was passed over: who else writes there?'
+
+const unhandled: unknown[] = []
+process.on('unhandledRejection', (error) => { unhandled.push(error) })
+t.teardown(() => { if (unhandled.length > 0) throw unhandled[0] })
+
+// They wait for most of the time.
+t.jobs = 4
+
+export function fault (name: string, test: (t: Test) => Promise<void>): void {
+  void t.test(name, { skip: reasonToSkip(), buffered: true }, test)
+}
+
+export async function assertWell (t: Test, members: readonly Member[], bad: readonly Visitor[], good: readonly Visitor[]): Promise<void> {
+  const duration = await untilWell(t, members)
+  t.comment(`well again after ${duration} ms`)
+  await assertRevoked(t, members, bad, BAD)
+  await assertOpen(t, good)
+}
+
+/** Of each instance: what it said. */
+export function assertTold (t: Test, members: readonly Member[], message: string): void {
+  for (const { told } of members) t.ok(told().includes(message), `the log says: ${message}`)
+}
+
+export function assertNotTold (t: Test, members: readonly Member[], message: string): void {
+  for (const { told } of members) t.notOk(told().includes(message), `the log does not say: ${message}`)
+}
