@@ -161,7 +161,7 @@ function addLogin (app: FastifyInstance): void {
       ({ login: app.jwt.sign(user, { expiresIn: LOGIN_SECONDS }), token: signForConnection(app, user, lifetime) })
     let { login, token } = sign()
     // A token knows only the second of its issue. Who has logged out everywhere in this one gets a login of the next.
-    if (!await isAdmitted(app, login)) {
+    if (app.wsAuth.isRevoked(app.jwt.verify<User>(login))) {
       await delay(1001 - Date.now() % 1000);
       ({ login, token } = sign())
     }
@@ -210,29 +210,8 @@ async function checkOrigin ({ headers: { origin }, host }: FastifyRequest): Prom
 
 /** For plain requests; the plugin guards the websockets. A token for a connection must not be good for getting the next. */
 async function authenticate (request: FastifyRequest): Promise<void> {
-  const { server, cookies: { [COOKIE]: login = '' } } = request
-  const user = readLogin(server, login)
-  if (user === null || !await isAdmitted(server, login)) throw new HttpError(401, 'Please log in')
-  request.user = user
-}
-
-function readLogin (app: FastifyInstance, login: string): User | null {
-  try {
-    const user = app.jwt.verify<User>(login)
-    return user.use === 'login' ? user : null
-  } catch {
-    return null
-  }
-}
-
-/**
- * Whether a token has not been revoked, on whatever instance. Only the plugin knows, and it is asked as anybody may ask: a plain
- * request of a websocket route is answered as the handshake would be, and opens nothing. All users are members.
- */
-async function isAdmitted (app: FastifyInstance, token: string): Promise<boolean> {
-  const { statusCode } = await app.inject({ url: '/members', headers: { authorization: `Bearer ${token}` } })
-  if (statusCode > 426) throw new HttpError(503, 'Please try again in a moment')
-  return statusCode === 426
+  const user = await request.jwtVerify<User>().catch(() => null)
+  if (user?.use !== 'login' || request.server.wsAuth.isRevoked(user)) throw new HttpError(401, 'Please log in')
 }
 
 async function checkAdmin ({ user }: FastifyRequest): Promise<void> {

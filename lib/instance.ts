@@ -12,6 +12,7 @@ import type { Connections } from './connections'
 import { WsAuthError } from './errors'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './match'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './match'
+import { isObject } from './option-checks'
 import { Revocations, wasIssuedBy } from './revocations'
 import type { SocketConnection } from './socket-connection'
 
@@ -61,6 +62,14 @@ export class Instance implements BackplaneMember {
   refusalOf (claims: Claims | null): WsAuthError | null {
     if (!this.link.isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane cannot say what was revoked') })
     return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED') : null
+  }
+
+  /** Whether tokens of these claims were revoked. @throws WsAuthError `WS_AUTH_UNAVAILABLE`. TypeError where they are no object */
+  isRevoked (claims: unknown): boolean {
+    if (!isObject(claims)) throw new TypeError('"claims" must be an object')
+    const refusal = this.refusalOf(claims)
+    if (refusal?.code === 'WS_AUTH_UNAVAILABLE') throw refusal
+    return refusal !== null
   }
 
   /** Warns, once, of a token that outlives its revocation: it would be good again. */

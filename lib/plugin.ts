@@ -95,6 +95,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     connections,
     stats: () => stats.snapshot(connections.size, upgrades.size + firstMessages.size),
     issueTicket: async (claims, binding = {}) => await issueTicket(tickets, options, claims, binding),
+    isRevoked: (claims) => instance.isRevoked(claims),
     revoke: async (match, revokeOptions) => await instance.revoke(match, revokeOptions),
     disconnect: async (match, disconnectOptions) => await instance.disconnect(match, disconnectOptions)
   })

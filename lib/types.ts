@@ -25,6 +25,12 @@ export interface WsAuth {
    */
   issueTicket (claims: object, options?: TicketBinding): Promise<IssuedTicket>
   /**
+   * Whether a token of these claims was revoked, for plain requests, which the plugin does not guard. It costs no round trip.
+   *
+   * @throws WsAuthError `WS_AUTH_UNAVAILABLE` where the backplane cannot say. TypeError where they are no object
+   */
+  isRevoked (claims: object): boolean
+  /**
    * Refuses tokens from now on and closes their connections, on all instances: by `jti`, by `sid`, or by `sub` those that were
    * issued at `beforeAt` (milliseconds since the epoch, default now) or before. It is kept for `revocationTtl`.
    *

@@ -397,8 +397,7 @@ t.test('revoking, over HTTP', { buffered: true }, async (t) => {
     const [ann, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
     const login = ann.slice(ann.indexOf('=') + 1)
     t.equal(await statusOf(url, '/logout', ann), 204)
-    const who = await (await fetch(`${url}/me`, { headers: { cookie: bea, authorization: `Bearer ${login}` } })).json() as Profile
-    t.equal(who.user.name, 'bea')
+    t.equal((await fetch(`${url}/me`, { headers: { cookie: bea, authorization: `Bearer ${login}` } })).status, 401)
     t.equal((await fetch(`${url}/me`, { headers: { cookie: `${ann}; ${bea}` } })).status, 401)
   })
 

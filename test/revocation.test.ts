@@ -670,3 +670,30 @@ t.test('revoked by a listener of the server for new sockets, nobody sees the con
   t.notOk(isRun)
   t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 })
 })
+
+t.test('a plain request can ask whether its token was revoked, and is told where nobody knows', async (t) => {
+  const others = { isCurrent: true }
+  const backplane = memoryBackplane()
+  const { app } = await start(t, {
+    plugin: {
+      backplane: {
+        join: (member) => {
+          const link = backplane.join(member)
+          return { ...link, get isCurrent () { return others.isCurrent } }
+        }
+      }
+    }
+  })
+  await app.wsAuth.revoke({ sub: 'ann' })
+  await app.wsAuth.revoke({ sid: 'login' })
+  const { isRevoked } = app.wsAuth
+  t.equal(isRevoked({ sub: 'ann', iat: seconds(-10) }), true)
+  t.equal(isRevoked({ sub: 'ann', iat: seconds(10) }), false)
+  t.equal(isRevoked({ sub: 'bob', sid: 'login' }), true)
+  t.equal(isRevoked({}), false)
+  for (const wrong of [undefined, null, 'token', ['ann']]) {
+    t.throws(() => isRevoked(wrong as never), { name: 'TypeError', message: '"claims" must be an object' })
+  }
+  others.isCurrent = false
+  t.throws(() => isRevoked({ sub: 'bob' }), { code: 'WS_AUTH_UNAVAILABLE', statusCode: 503 })
+})

@@ -92,9 +92,9 @@ export function tie (child: ChildProcess, target: number | undefined): void {
 async function end (child: ChildProcess): Promise<number | null> {
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
   const exit = once(child, 'exit')
-  // Twice, since npm passes on what the terminal has sent already.
+  // Twice, since npm passes on what the terminal has sent already. At once: a process on its way out heeds nobody.
   child.kill('SIGTERM')
-  const timers = [setTimeout(() => child.kill('SIGTERM'), 20), setTimeout(() => child.kill('SIGKILL'), 8000)]
+  const timers = [setTimeout(() => child.kill('SIGTERM'), 1), setTimeout(() => child.kill('SIGKILL'), 8000)]
   const [code] = await exit as [number | null]
   for (const timer of timers) clearTimeout(timer)
   return code

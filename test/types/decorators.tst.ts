@@ -107,6 +107,11 @@ test('revoke and disconnect take exactly what they act on', () => {
   expect<InstanceAnswer>().type.toBe<{ readonly id: string, readonly answered: boolean, readonly closed: number | null }>()
 })
 
+test('whether claims are revoked is said at once', () => {
+  expect(app.wsAuth.isRevoked({ sub: 'ann' })).type.toBe<boolean>()
+  expect(app.wsAuth.isRevoked).type.not.toBeCallableWith('token')
+})
+
 test('a ticket is text, and for how long it is good', () => {
   const { issueTicket } = app.wsAuth
   expect(issueTicket).type.toBeCallableWith({ sub: 'ann' })
