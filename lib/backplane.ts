@@ -3,7 +3,7 @@
  * starter learns of, and things that are used once. `memory-backplane.ts` keeps it within a process, `redis/` among many;
  * both pass the same tests (test/contracts). Whoever speaks to another store can write a third.
  */
-import type { FastifyBaseLogger } from 'fastify'
+import type { QuietLog } from './quiet-log'
 
 /** What a revocation can be about: a claim of RFC 7519 (`jti`, `sub`) or of OpenID Connect Front-Channel Logout 1.0 (`sid`). */
 export type RevocationKind = 'jti' | 'sid' | 'sub'
@@ -49,7 +49,8 @@ export interface InstanceAnswer {
 export interface BackplaneMember {
   /** Unique among all instances. */
   readonly id: string
-  readonly log: FastifyBaseLogger
+  /** Never throws. */
+  readonly log: QuietLog
   /**
    * Applies a command, and answers how many connections that closed here. It must be called for every command of another
    * instance and for every revocation of the past, in any order; more than once is no harm for revocations. Never throws.

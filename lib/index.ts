@@ -13,7 +13,9 @@ import type { WsAuthErrorCode as ErrorCode } from './errors'
 import type { CommandResult as Result } from './instance'
 import type * as matches from './match'
 import { memoryBackplane as createMemoryBackplane } from './memory-backplane'
-import type { RouteWsAuth as AnyRouteWsAuth, WsAuthOptions as Options } from './options'
+import type {
+  BackChannelLogoutOptions as LogoutOptions, RouteWsAuth as AnyRouteWsAuth, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options
+} from './options'
 import { registerWsAuth } from './plugin'
 import type { StatsSnapshot } from './stats'
 import type * as ticketing from './tickets'
@@ -33,6 +35,8 @@ declare namespace fastifyWsAuth {
   /** The role names: those of {@link WsAuthTypes}, or any. */
   export type WsAuthRole = WsAuthTypes extends { role: infer R extends string } ? R : string
   export type WsAuthOptions = Options
+  export type TicketsOptions = AnyTicketsOptions
+  export type BackChannelLogoutOptions = LogoutOptions
   export type RouteWsAuth = AnyRouteWsAuth<WsAuthRole>
   export type Claims = TokenClaims
   export type Connection = OpenConnection
@@ -55,6 +59,9 @@ declare namespace fastifyWsAuth {
   export type BackplaneMember = plane.BackplaneMember
   export type BackplaneLink = plane.BackplaneLink
   export type Command = plane.Command
+  export type RevokeCommand = plane.RevokeCommand
+  export type DisconnectCommand = plane.DisconnectCommand
+  export type Eventually<T> = plane.Eventually<T>
   export type InstanceAnswer = plane.InstanceAnswer
 }
 

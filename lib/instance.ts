@@ -13,6 +13,8 @@ import { WsAuthError } from './errors'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './match'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './match'
 import { isObject } from './option-checks'
+import { quietLog } from './quiet-log'
+import type { QuietLog } from './quiet-log'
 import { Revocations, wasIssuedBy } from './revocations'
 import type { SocketConnection } from './socket-connection'
 
@@ -40,7 +42,7 @@ export interface InstanceParts {
 /** One process of the app, or one app of the process. */
 export class Instance implements BackplaneMember {
   readonly id = `${hostname()}:${process.pid}:${createId().slice(0, 8)}`
-  readonly log: FastifyBaseLogger
+  readonly log: QuietLog
   readonly link: BackplaneLink
   readonly onOutage: () => void
   readonly #connections: Connections
@@ -50,7 +52,7 @@ export class Instance implements BackplaneMember {
   #warnsOf: 'all' | 'with exp' | 'none'
 
   constructor ({ backplane, connections, log, revocationTtl, livesWithoutExpiry, onOutage }: InstanceParts) {
-    this.log = log
+    this.log = quietLog(log)
     this.onOutage = onOutage
     this.#connections = connections
     this.#revocationTtl = revocationTtl
@@ -111,7 +113,7 @@ export class Instance implements BackplaneMember {
         if (closeBy(command, connection)) closed++
       } catch (error) {
         closed++
-        this.#tell('error', { err: error }, 'closing a websocket connection failed')
+        this.log.error({ err: error }, 'closing a websocket connection failed')
       }
     }
     return closed
@@ -129,21 +131,12 @@ export class Instance implements BackplaneMember {
       const instances = [{ id: this.id, answered: true, closed }, ...others]
       const result = { closed: instances.reduce((sum, { closed }) => sum + (closed ?? 0), 0), instances }
       const silent = others.filter(({ answered }) => !answered)
-      if (silent.length === 0) this.#tell('info', { ...told, closed: result.closed, instances: instances.length }, 'websocket connections were closed')
-      else this.#tell('warn', { ...told, closed: result.closed, instances: instances.length, silent: silent.map(({ id }) => id) }, 'some instances did not answer')
+      if (silent.length === 0) this.log.info({ ...told, closed: result.closed, instances: instances.length }, 'websocket connections were closed')
+      else this.log.warn({ ...told, closed: result.closed, instances: instances.length, silent: silent.map(({ id }) => id) }, 'some instances did not answer')
       return result
     } catch (error) {
-      this.#tell('error', { ...told, closed, err: error }, 'the other instances may not get a command')
+      this.log.error({ ...told, closed, err: error }, 'the other instances may not get a command')
       throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
-    }
-  }
-
-  /** What was done stays done where the logger throws: whoever asked for it would have to take it for a failure. */
-  #tell (level: 'info' | 'warn' | 'error', what: object, message: string): void {
-    try {
-      this.log[level](what, message)
-    } catch {
-      // There is nobody else to tell.
     }
   }
 }

@@ -37,6 +37,10 @@ export interface Target<Kind> {
 const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', 'sub']
 const DISCONNECT_KINDS: readonly DisconnectKind[] = ['id', ...REVOCATION_KINDS]
 
+/** Seconds since the epoch of this century and many to come; as milliseconds they are of the early seventies. */
+const SECONDS_FROM = 1e9
+const SECONDS_TO = 1e11
+
 /** RFC 6455, 5.5: what a close frame has room for beside its code. */
 const MAX_REASON_BYTES = 123
 
@@ -93,6 +97,8 @@ function readTarget<Kind extends string> (match: Record<string, unknown>, kinds:
 function readInstant (name: string, value: unknown, byDefault: number): number {
   if (value === undefined) return byDefault
   if (typeof value !== 'number' || !Number.isFinite(value)) throw new TypeError(`"${name}" must be a number of milliseconds since the epoch`)
+  // What a JWT has in its claims would revoke nobody.
+  if (value >= SECONDS_FROM && value < SECONDS_TO) throw new TypeError(`"${name}" must be in milliseconds since the epoch, not in seconds`)
   return value
 }
 

@@ -111,7 +111,10 @@ export interface WsAuthOptions {
   tickets?: boolean | TicketsOptions
   /** How long a revocation is kept, in milliseconds: no token should live longer. Default 2 592 000 000 (30 d). */
   revocationTtl?: number
-  /** What keeps tickets, revocations and disconnects, for one instance or for many. Default `memoryBackplane()`. */
+  /**
+   * What keeps tickets, revocations and disconnects, for one instance or for many. Default `memoryBackplane()`, which forgets
+   * them with the process.
+   */
   backplane?: Backplane
   /** A route for OpenID Connect Back-Channel Logout 1.0. Default `false`. */
   backChannelLogout?: false | BackChannelLogoutOptions
@@ -138,7 +141,7 @@ export interface BackChannelLogoutOptions {
   /** The client id, which a logout token must be for. Default: what the verifier allows. */
   audience?: string
   /**
-   * What is revoked where a logout token names both: the provider's session (`'sid'`: access tokens must carry it), or all of the
+   * What is revoked where a logout token names both: the login (`'sid'`: access tokens must carry it), or all of the
    * user's tokens up to then (`'sub'`). Default `'sid'`.
    */
   match?: 'sid' | 'sub'

@@ -41,6 +41,9 @@ import type { Verifier } from './token-verifier'
 import { Upgrades } from './upgrade'
 import { holdConnectionEvents } from './visibility'
 
+/** How long the start of the app waits for the backplane, in milliseconds. After that, handshakes are refused until it is there. */
+const JOIN_TIMEOUT = 2000
+
 /** The servers that have it: a second one would answer each upgrade a second time. */
 const guarded = new WeakSet<object>()
 
@@ -135,9 +138,6 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   upgrades.listenLast(server)
 }
 
-/** How long the start of the app waits for the backplane, in milliseconds. Later handshakes are refused until it is there. */
-const JOIN_TIMEOUT = 2000
-
 /** Waits for the others at the start, and leaves them at the end. */
 function attend (app: FastifyInstance, link: BackplaneLink): void {
   let left: Promise<void> | undefined
@@ -152,10 +152,11 @@ function attend (app: FastifyInstance, link: BackplaneLink): void {
 }
 
 async function issueTicket (tickets: Tickets | null, options: CompleteOptions, given: unknown, binding: unknown): Promise<IssuedTicket> {
-  if (tickets === null) throw new Error('"tickets" option must be on for issueTicket')
+  if (tickets === null) throw new TypeError('"tickets" option must be on for issueTicket')
   const claims = claimsOfTicket(given)
   const { formatUser } = options.jwt ?? {}
-  return await tickets.issue({ claims, user: formatUser === undefined ? claims : copyData(formatUser(copyData(claims) as never)) }, binding)
+  const user = formatUser === undefined ? claims : copyData(formatUser(copyData(claims) as never))
+  return await tickets.issue({ claims, user }, binding)
 }
 
 /** A scope may have registered it that cannot be seen from here. */

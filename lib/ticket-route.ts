@@ -32,7 +32,7 @@ export function addTicketRoute (app: FastifyInstance, path: string, { options, t
     const user = options.user === undefined ? asker.user : claims
     const binding = readBody(request.body)
     const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
-      const refusal = refusalOf(error)
+      const refusal = asRefusal(error)
       audit.refused(request, refusal, asker, Date.now() - reply.elapsedTime, false)
       const challenge = challengeOf(refusal.code, null)
       if (challenge !== undefined) reply.header('www-authenticate', challenge)
@@ -52,6 +52,6 @@ function readBody (body: unknown): TicketBinding {
 }
 
 /** Claims that cannot be kept are the verifier's, and no fault of who asks. */
-function refusalOf (error: unknown): WsAuthError {
+function asRefusal (error: unknown): WsAuthError {
   return error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
 }

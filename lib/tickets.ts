@@ -46,6 +46,8 @@ interface KeptTicket extends TicketBinding {
 }
 
 const TICKET_BYTES = 32
+/** As seconds, in the year 5138. */
+const MIN_MILLISECONDS = 1e11
 /** What a ticket looks like: nothing else is worth asking for. */
 const TICKET = /^[\w-]{43}$/
 
@@ -107,9 +109,10 @@ export class Tickets {
   }
 }
 
-/** The claims that `issueTicket` was given, as a token would have them. @throws TypeError where they are no object */
+/** The claims that `issueTicket` was given, as a token would have them. @throws TypeError where they are no object, or their `exp` is in milliseconds */
 export function claimsOfTicket (claims: unknown): Claims {
   if (!isObject(claims)) throw new TypeError('"claims" must be an object')
+  if (Number.isFinite(claims.exp) && Number(claims.exp) >= MIN_MILLISECONDS) throw new TypeError('"claims.exp" must be in seconds since the epoch, not in milliseconds')
   // Issued now: without it, a revocation of the user in the past would be one of the ticket.
   return freezeData(copyData({ ...claims, iat: (claims as Claims).iat ?? Math.floor(Date.now() / 1000) }))
 }

@@ -20,8 +20,8 @@ export interface WsAuth {
    *
    * @param claims as those of a token; without an `iat`, it is now
    * @param options what it is bound to. Default: nothing
-   * @throws TypeError for wrong arguments. WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED` for claims that no
-   *   token may have, `WS_AUTH_UNAVAILABLE` where the backplane cannot be reached. Error where `tickets` is off
+   * @throws TypeError for wrong arguments. Also where `tickets` is off. WsAuthError `WS_AUTH_TOKEN_INVALID` or
+   *   `WS_AUTH_TOKEN_EXPIRED` for claims that no token may have, `WS_AUTH_UNAVAILABLE` where the backplane cannot be reached
    */
   issueTicket (claims: object, options?: TicketBinding): Promise<IssuedTicket>
   /**
@@ -50,7 +50,7 @@ export interface WsAuth {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Open connections and counts of fastify-ws-auth. */
+    /** Connections, tickets, revocation and counts of fastify-ws-auth. */
     wsAuth: WsAuth
   }
 

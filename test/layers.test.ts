@@ -5,13 +5,13 @@ import t from 'tap'
 
 const layers = [
   'errors', 'thenable', 'deadline', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
-  'claims', 'jwt-format', 'backplane', 'revocations', 'memory-backplane', 'option-checks', 'match', 'options', 'opening-handshake', 'credentials', 'request-user',
+  'claims', 'jwt-format', 'quiet-log', 'backplane', 'revocations', 'memory-backplane', 'option-checks', 'match', 'options', 'opening-handshake', 'credentials', 'request-user',
   'connection', 'connection-id', 'hint', 'socket-connection', 'connections', 'instance', 'limits', 'stats', 'audit', 'heartbeat',
   'token-verifier', 'token-cache', 'tickets', 'types', 'steps', 'authentication',
   'upgrade', 'visibility', 'handshake', 'renewal', 'life', 'refusal', 'backlog', 'first-message', 'first-messages', 'routes', 'gate', 'shutdown',
   'ticket-route', 'logout-route',
-  'redis/client', 'redis/replies', 'redis/entries', 'redis/position', 'redis/keys', 'redis/asking', 'redis/server-check', 'redis/revoked-set', 'redis/presence',
-  'redis/log-writer', 'redis/log-reader', 'redis/questions', 'redis/link', 'redis/index',
+  'redis/connection', 'redis/ioredis', 'redis/node-redis', 'redis/client', 'redis/replies', 'redis/entries', 'redis/position', 'redis/keys', 'redis/asking', 'redis/server-check', 'redis/revoked-set', 'redis/presence',
+  'redis/log-writer', 'redis/log-reader', 'redis/questions', 'redis/unsure-revocations', 'redis/outage-watch', 'redis/link', 'redis/index',
   'plugin', 'index'
 ]
 

@@ -56,6 +56,7 @@ async function startChat (t: Test, plugin: fastifyWsAuth.WsAuthOptions): Promise
 function connect (t: Test, { port }: StartedApp, way: 'header' | 'message', sub: string): { socket: WebSocket, ended: Promise<string> } {
   const token = sign({ sub, exp: Math.floor(Date.now() / 1000) + 600 })
   const socket = new WebSocket(`ws://127.0.0.1:${port}/chat`, way === 'header' ? { headers: { authorization: `Bearer ${token}` } } : {})
+  socket.on('error', () => {})
   t.teardown(() => { socket.terminate() })
   if (way === 'message') socket.on('open', () => { socket.send(JSON.stringify({ type: 'auth', token })) })
   return { socket, ended: once(socket, 'close').then(([code, reason]) => `${code} ${reason}`) }

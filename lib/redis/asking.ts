@@ -1,6 +1,6 @@
 /* Commands with a deadline of ours: by default no client notices that a server has stopped. */
 import { withDeadline } from '../deadline'
-import type { RedisConnection } from './client'
+import type { RedisConnection } from './connection'
 
 /** How long Redis may take to answer, in milliseconds. */
 export const COMMAND_TIMEOUT = 5000

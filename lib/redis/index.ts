@@ -8,7 +8,9 @@ import type { RedisClient } from './client'
 import { keysOf } from './keys'
 import { RedisLink } from './link'
 
-export type { IoredisLike, NodeRedisLike, RedisClient } from './client'
+export type { RedisClient } from './client'
+export type { IoredisLike } from './ioredis'
+export type { NodeRedisLike } from './node-redis'
 
 /** Options of {@link redisBackplane}. */
 export interface RedisBackplaneOptions {

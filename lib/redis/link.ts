@@ -8,14 +8,17 @@ import type { BackplaneLink, BackplaneMember, Command, InstanceAnswer } from '..
 import { createId } from '../connection-id'
 import { withDeadline } from '../deadline'
 import { COMMAND_TIMEOUT, withDeadlines } from './asking'
-import type { AppConnection, OwnConnection, RedisConnection } from './client'
+import type { AppConnection, OwnConnection, RedisConnection } from './connection'
 import type { LoggedCommand } from './entries'
 import type { Keys } from './keys'
 import { LogReader } from './log-reader'
 import { LogWriter } from './log-writer'
+import { OutageWatch } from './outage-watch'
 import { BEAT_INTERVAL, Presence } from './presence'
 import { answerFields, Questions } from './questions'
+import { pruneCommand } from './revoked-set'
 import { checkServer } from './server-check'
+import { UnsureRevocations } from './unsure-revocations'
 
 /** What a link is made of. */
 export interface RedisLinkParts {
@@ -25,15 +28,6 @@ export interface RedisLinkParts {
   /** How old what was read of the log may be, in milliseconds. */
   readonly staleAfter: number
   readonly onOutage: 'close' | 'keep'
-}
-
-/** A revocation of this instance, and what is known of it. */
-interface UnsureRevocation {
-  readonly logged: LoggedCommand
-  readonly isWritten: boolean
-  readonly isRead: boolean
-  /** When the last attempt to write it was over, on the monotonic clock: what was read before says nothing of it. */
-  readonly triedAt: number
 }
 
 /** How long a read waits for something new, and how often is looked whether the log is still the same, in milliseconds. */
@@ -46,8 +40,6 @@ const INBOX_TTL = 60_000
 const MAX_ANSWERS = 10_000
 /** How many disconnects are remembered, so that one that comes twice is one: the user may have come back. */
 const MAX_REMEMBERED = 10_000
-/** How many revocations are kept that may have to be written again. */
-const MAX_UNSURE = 10_000
 /** How long taking leave may take, in milliseconds. */
 const LEAVE_TIMEOUT = 1000
 
@@ -61,19 +53,19 @@ export class RedisLink implements BackplaneLink {
   readonly #reader: LogReader
   readonly #questions = new Questions()
   readonly #disconnected = new Set<string>()
-  /** Revocations that may be in force here alone, by uid: a failover can lose what was written. */
-  readonly #unsure = new Map<string, UnsureRevocation>()
+  readonly #unsure = new UnsureRevocations()
+  readonly #watch: OutageWatch
   readonly #leaving = new AbortController()
-  readonly #timers: NodeJS.Timeout[]
+  readonly #beating: NodeJS.Timeout
   #own: OwnConnection | null = null
   #onReady: () => void = () => {}
-  #isOut = false
-  #isProbing = false
   #isWritingLate = false
   #failures = 0
+  /** Whether the last attempt to say that it lives has failed, and that was told. */
+  #isUnheard = false
 
   constructor (parts: RedisLinkParts) {
-    const { connection, keys, member, staleAfter } = parts
+    const { connection, keys, member } = parts
     this.#parts = parts
     this.#asking = withDeadlines(connection)
     this.#presence = new Presence(keys, member.id)
@@ -83,20 +75,18 @@ export class RedisLink implements BackplaneLink {
       member,
       writer: this.#writer,
       onCommands: (commands) => this.#apply(commands),
-      onOwn: (uid) => this.#learn(uid, { isRead: true }),
+      onOwn: (uid) => this.#unsure.onRead(uid),
       onAnswers: (entries) => this.#questions.take(entries),
-      onLost: () => this.#beat()
+      onLost: () => { void this.#beat(this.#asking) }
     })
     this.ready = new Promise((resolve) => { this.#onReady = resolve })
-    this.#timers = [
-      setInterval(() => { this.#beat() }, BEAT_INTERVAL).unref(),
-      setInterval(() => { void this.#watch() }, Math.min(staleAfter / 4, 1000)).unref()
-    ]
+    this.#watch = new OutageWatch({ ...parts, reader: this.#reader })
+    this.#beating = setInterval(() => { void this.#beat(this.#asking) }, BEAT_INTERVAL).unref()
     void this.#run()
   }
 
   get isCurrent (): boolean {
-    return this.#reader.hasBegun && (this.#parts.onOutage === 'keep' || this.#isFresh)
+    return !this.#isLeft && this.#watch.isCurrent
   }
 
   async publish (command: Command): Promise<InstanceAnswer[]> {
@@ -128,7 +118,8 @@ export class RedisLink implements BackplaneLink {
   async leave (): Promise<void> {
     if (this.#isLeft) return
     this.#leaving.abort()
-    for (const timer of this.#timers) clearInterval(timer)
+    clearInterval(this.#beating)
+    this.#watch.stop()
     this.#own?.close()
     this.#questions.close()
     await withDeadline(this.#presence.leave(this.#parts.connection), LEAVE_TIMEOUT, 'leaving').catch(() => {})
@@ -138,32 +129,28 @@ export class RedisLink implements BackplaneLink {
     return this.#leaving.signal.aborted
   }
 
-  get #isFresh (): boolean {
-    return performance.now() - this.#reader.readAt <= this.#parts.staleAfter
-  }
-
   /** Follows the log for as long as the instance lives. */
   async #run (): Promise<void> {
     while (!this.#isLeft) {
-      const own = this.#own = this.#parts.connection.duplicate()
-      try {
-        await withDeadline(own.open(), COMMAND_TIMEOUT, 'connecting to Redis')
-        await this.#follow(own)
-      } catch (error) {
-        this.#tellOfFailure(error)
-      } finally {
-        own.close()
-      }
+      await this.#connectAndFollow().catch((error: unknown) => this.#tellOfFailure(error))
       const pause = Math.min(MIN_PAUSE * 2 ** this.#failures++, MAX_PAUSE)
       await sleep(pause * (0.5 + Math.random() / 2), undefined, { ref: false, signal: this.#leaving.signal }).catch(() => {})
     }
   }
 
+  async #connectAndFollow (): Promise<void> {
+    const own = this.#own = this.#parts.connection.duplicate()
+    try {
+      await withDeadline(own.open(), COMMAND_TIMEOUT, 'connecting to Redis')
+      await this.#follow(own)
+    } finally {
+      own.close()
+    }
+  }
+
   async #follow (own: RedisConnection): Promise<void> {
     // What cannot be written to (it is out of memory, or a replica) can still be read.
-    await this.#presence.beat(withDeadlines(own)).catch((error: unknown) => {
-      if (!this.#isLeft) this.#parts.member.log.warn({ err: error }, 'Redis cannot be told that this instance lives')
-    })
+    await this.#beat(withDeadlines(own))
     if (!this.#reader.hasBegun) {
       await checkServer(withDeadlines(own), this.#parts.member.log)
       await this.#reader.begin(own)
@@ -185,8 +172,7 @@ export class RedisLink implements BackplaneLink {
     if (this.#failures > 0) log.info('the log in Redis is followed again')
     this.#failures = 0
     this.#onReady()
-    if (this.#isOut && this.#isFresh) this.#isOut = false
-    if (this.#unsure.size > 0) void this.#writeLate()
+    void this.#writeLate()
   }
 
   /** One after the other: where one fails the next would too. */
@@ -194,10 +180,7 @@ export class RedisLink implements BackplaneLink {
     if (this.#isWritingLate) return
     this.#isWritingLate = true
     try {
-      const { readAt } = this.#reader
-      for (const { logged, triedAt } of [...this.#unsure.values()]) {
-        if (triedAt < readAt) await this.#write(logged)
-      }
+      for (const logged of this.#unsure.missingAt(this.#reader.readAt)) await this.#write(logged)
     } catch (error) {
       this.#parts.member.log.debug({ err: error }, 'revocations cannot be written into the log of Redis yet')
     } finally {
@@ -213,56 +196,29 @@ export class RedisLink implements BackplaneLink {
     else log.debug({ err: error }, 'the log in Redis cannot be followed yet')
   }
 
-  #beat (): void {
-    this.#presence.beat(this.#asking).catch((error: unknown) => {
-      this.#parts.member.log.debug({ err: error }, 'Redis cannot be told that this instance lives')
-    })
-  }
-
-  /**
-   * Looks whether what was read is too old. A blocked event loop is no outage: whether Redis can be read is known once it was
-   * asked for after that.
-   */
-  async #watch (): Promise<void> {
-    const { connection, staleAfter } = this.#parts
-    if (!this.#reader.hasBegun || this.#isFresh || this.#isOut || this.#isProbing) return
-    this.#isProbing = true
+  /** Says that it lives, and throws away what is over: by itself, for a Redis that is full takes no transaction. */
+  async #beat (asking: RedisConnection): Promise<void> {
+    const { keys, member: { log } } = this.#parts
     try {
-      await withDeadline(this.#reader.check(connection), Math.min(staleAfter, COMMAND_TIMEOUT), 'reading the log of Redis')
+      await this.#presence.beat(asking)
+      this.#isUnheard = false
     } catch (error) {
-      if (!this.#isLeft && !this.#isFresh) this.#declareOutage(error)
-    } finally {
-      this.#isProbing = false
+      if (!this.#isUnheard && !this.#isLeft) log.warn({ err: error }, 'Redis cannot be told that this instance lives: others may not wait for its answers')
+      this.#isUnheard = true
     }
+    await asking.send(pruneCommand(keys, this.#presence.now)).catch(() => {})
   }
 
-  #declareOutage (error: unknown): void {
-    const { member, onOutage, staleAfter } = this.#parts
-    this.#isOut = true
-    if (onOutage === 'keep') return member.log.error({ err: error }, `nothing was heard of Redis for ${staleAfter} ms: what is revoked elsewhere is not known, and connections are kept`)
-    member.log.error({ err: error }, `nothing was heard of Redis for ${staleAfter} ms: handshakes are refused and connections closed`)
-    member.onOutage()
-  }
-
-  /** A revocation is kept until it was written whole and read in the log: else it is written again. */
   async #write (logged: LoggedCommand): Promise<string[]> {
-    if (logged.command?.type === 'revoke' && this.#unsure.size < MAX_UNSURE) {
-      this.#unsure.set(logged.uid, { logged, isWritten: false, isRead: false, triedAt: Infinity })
-    }
+    if (!this.#unsure.onWriting(logged)) this.#parts.member.log.error('too many revocations could not be written into the log of Redis: one more will not be written again')
+    let isWritten = false
     try {
       const ids = await withDeadline(this.#writer.append(this.#parts.connection, logged, this.#askCommands), ANSWER_TIMEOUT, 'writing into the log of Redis')
-      this.#learn(logged.uid, { isWritten: true })
+      isWritten = true
       return ids
     } finally {
-      this.#learn(logged.uid, { triedAt: performance.now() })
+      this.#unsure.onTried(logged.uid, isWritten)
     }
-  }
-
-  #learn (uid: string, news: Partial<UnsureRevocation>): void {
-    const unsure = this.#unsure.get(uid)
-    if (unsure === undefined) return
-    Object.assign(unsure, news)
-    if (unsure.isWritten && unsure.isRead) this.#unsure.delete(uid)
   }
 
   /** Applies commands of others, and answers each of them with one entry. */

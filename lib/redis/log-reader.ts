@@ -8,7 +8,7 @@ import type { BackplaneMember } from '../backplane'
 import { createId } from '../connection-id'
 import { withDeadline } from '../deadline'
 import { COMMAND_TIMEOUT, withDeadlines } from './asking'
-import type { RedisConnection } from './client'
+import type { RedisConnection } from './connection'
 import { memberOf, parseEntry } from './entries'
 import type { LoggedCommand } from './entries'
 import type { Keys } from './keys'
@@ -91,7 +91,8 @@ export class LogReader {
     const now = await this.#positionAt(asking, id)
     const isAnother = uid !== null && now.uid !== null && now.uid !== uid
     if (isAnother || compareIds(head, id) < 0) await this.#moveTo(head, asking, 'lost')
-    while (this.#isBefore(head) && await this.#readSome(connection, 0) > 0);
+    let isMore = this.#isBefore(head)
+    while (isMore) isMore = await this.#readSome(connection, 0) > 0 && this.#isBefore(head)
     if (this.#isBefore(head)) await this.#moveTo(head, asking, 'trimmed')
     // Another attempt may have failed.
     await this.#reload(asking)
@@ -137,6 +138,7 @@ export class LogReader {
   #takeEntries (entries: readonly StreamEntry[]): void {
     const { member, onCommands, onOwn } = this.#parts
     const commands: LoggedCommand[] = []
+    let unknown = 0
     for (const entry of entries) {
       const { id } = this.#position ?? START
       // Another connection was faster.
@@ -144,12 +146,13 @@ export class LogReader {
       if (!isNext(entry.id, id)) this.#note(id === START.id || epochOf(entry.id) === epochOf(id) ? 'trimmed' : 'lost')
       const logged = parseEntry(entry)
       this.#position = { id: entry.id, uid: uidOf(entry) }
-      if (logged === null) this.#tellOfUnknown('an entry of the log')
+      if (logged === null) unknown++
       else if (logged.from === member.id) onOwn(logged.uid)
       else commands.push(logged)
     }
     if (commands.some(({ command }) => command === null)) this.#note('wished')
     if (commands.length > 0) onCommands(commands)
+    if (unknown > 0) this.#tellOfUnknown('an entry of the log')
   }
 
   /** Nothing before a place can be read any more. */

@@ -2,7 +2,7 @@
  * Writes commands into the log, and what is revoked into the set beside it: both in one transaction, so that whoever reads
  * the set after a place in the log has all that stands before it.
  */
-import type { RedisConnection } from './client'
+import type { RedisConnection } from './connection'
 import { fieldsOf } from './entries'
 import type { LoggedCommand } from './entries'
 import type { Keys } from './keys'
@@ -107,8 +107,9 @@ export class LogWriter {
 
 /** False where the log was lost, or another has begun, or another epoch. @throws what else Redis answered with */
 function isAdded ([id, renamed]: readonly unknown[]): boolean {
-  if (isBehind(id)) return false
-  return valueOf(id) !== null && Number(valueOf(renamed) === 'OK' ? 1 : renamed ?? 1) === 1
+  if (isBehind(id) || valueOf(id) === null) return false
+  // RENAMENX answers 0 where there was a log, as a number or in letters.
+  return String(valueOf(renamed)) !== '0'
 }
 
 /** Whether Redis says that there is an entry behind already, or no id left. */

@@ -2,9 +2,8 @@
  * Which instances live: each says so every few seconds, and is believed for some more. By the clock of Redis, since those of
  * machines differ.
  */
-import type { RedisConnection } from './client'
+import type { RedisConnection } from './connection'
 import type { Keys } from './keys'
-import { pruneCommand } from './revoked-set'
 import { valueOf } from './replies'
 
 /** How often an instance says that it lives, in milliseconds. */
@@ -25,7 +24,7 @@ export class Presence {
     this.#id = id
   }
 
-  /** Says that it lives. What is over is thrown away on the way. */
+  /** Says that it lives. */
   async beat ({ send, transact }: RedisConnection): Promise<void> {
     this.#offset ??= offsetOf(await send(['TIME']))
     // What waited for Redis meanwhile comes after the farewell.
@@ -33,16 +32,15 @@ export class Presence {
     const { alive } = this.#keys
     const [time] = await transact([
       ['TIME'],
-      ['ZADD', alive, String(this.#now + LIFETIME), this.#id],
-      ['ZREMRANGEBYSCORE', alive, '-inf', String(this.#now - LIFETIME)],
-      pruneCommand(this.#keys, this.#now)
+      ['ZADD', alive, String(this.now + LIFETIME), this.#id],
+      ['ZREMRANGEBYSCORE', alive, '-inf', String(this.now - LIFETIME)]
     ])
     this.#offset = offsetOf(valueOf(time))
   }
 
   /** How those are asked for that live, as a command for Redis. */
   get listCommand (): string[] {
-    return ['ZRANGEBYSCORE', this.#keys.alive, String(this.#now), '+inf']
+    return ['ZRANGEBYSCORE', this.#keys.alive, String(this.now), '+inf']
   }
 
   /** The others of those that live. */
@@ -56,7 +54,8 @@ export class Presence {
     await transact([['ZREM', this.#keys.alive, this.#id], ['DEL', this.#keys.inbox(this.#id)]])
   }
 
-  get #now (): number {
+  /** What the clock of Redis says, in milliseconds since the epoch; that of this machine where it was not asked yet. */
+  get now (): number {
     return Math.round(performance.now() + (this.#offset ?? Date.now() - performance.now()))
   }
 }

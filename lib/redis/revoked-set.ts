@@ -3,7 +3,7 @@
  * log. A sorted set, whose scores only grow (ZADD GT): written twice, late or in any order, it is the same.
  */
 import type { RevokeCommand } from '../backplane'
-import type { RedisConnection } from './client'
+import type { RedisConnection } from './connection'
 import { memberOf, parseMember } from './entries'
 import type { Keys } from './keys'
 import { pairsOf } from './replies'

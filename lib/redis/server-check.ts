@@ -2,14 +2,14 @@
  * A Redis that forgets what it was told, or does not know the commands, is noticed at the start and not on the day on which a
  * user has to be logged out.
  */
-import type { FastifyBaseLogger } from 'fastify'
-import type { RedisConnection } from './client'
+import type { QuietLog } from '../quiet-log'
+import type { RedisConnection } from './connection'
 
 /** The first version that continues the ids of a stream within a part of our choice (`XADD <epoch>-*`). */
 const MIN_VERSION = 7
 
 /** Looks at the settings of the server. What may not be asked for is not known. */
-export async function checkServer ({ send }: RedisConnection, log: FastifyBaseLogger): Promise<void> {
+export async function checkServer ({ send }: RedisConnection, log: QuietLog): Promise<void> {
   const info = await send(['INFO']).then(String, () => '')
   const version = /^redis_version:(\d+)\./m.exec(info)?.[1]
   const policy = /^maxmemory_policy:(allkeys-\w+)/m.exec(info)?.[1]
