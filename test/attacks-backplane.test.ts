@@ -252,8 +252,8 @@ t.test('a backplane that does not keep the contract', async (t) => {
       const { port } = app.server.address() as { port: number }
       const { closed } = await connect(t, port, '/chat', bearer({ sub: 'ann' }))
       const closing = app.close()
-      t.equal(await within(8000, 'the client is told', closed), 1001)
-      await within(8000, 'the app is closed', closing)
+      t.equal(await within(5000, 'the client is told', closed), 1001)
+      await within(5000, 'the app is closed', closing)
       await untilTold()
       t.same(unhandled.slice(before), [])
     })
@@ -273,7 +273,7 @@ t.test('a backplane that does not keep the contract', async (t) => {
     const { app, port } = await startChat(t, { backplane: backplaneWith({ publish: never }) })
     const revoking = app.wsAuth.revoke({ sub: 'ann' })
     t.equal(await statusOf(t, port, { sub: 'ann' }), 401)
-    await t.rejects(within(9000, 'an answer', revoking), { code: 'WS_AUTH_UNAVAILABLE' })
+    await t.rejects(within(8000, 'an answer', revoking), { code: 'WS_AUTH_UNAVAILABLE' })
   })
 
   for (const [what, answer] of [['nothing', undefined], ['a text', 'ok'], ['a number', 5], ['nobody', [null]]] as const) {
@@ -311,7 +311,7 @@ t.test('an app can be closed while a provider that hangs is asked about a logout
   client.send(`POST /logout HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
   await until(() => verifying.length === 1, 'it is being verified')
   const closing = app.close()
-  const isClosed = await within(8000, 'it is closed', closing).then(() => true, () => false)
+  const isClosed = await within(5000, 'it is closed', closing).then(() => true, () => false)
   t.equal(isClosed, true)
   client.socket.destroy()
   await closing

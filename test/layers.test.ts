@@ -10,7 +10,7 @@ const layers = [
   'token-verifier', 'token-cache', 'tickets', 'types', 'steps', 'authentication',
   'upgrade', 'visibility', 'handshake', 'renewal', 'life', 'refusal', 'backlog', 'first-message', 'first-messages', 'routes', 'gate', 'shutdown',
   'ticket-route', 'logout-route',
-  'redis/connection', 'redis/ioredis', 'redis/node-redis', 'redis/client', 'redis/replies', 'redis/entries', 'redis/position', 'redis/keys', 'redis/asking', 'redis/server-check', 'redis/revoked-set', 'redis/presence',
+  'redis/connection', 'redis/ioredis', 'redis/node-redis', 'redis/discretion', 'redis/client', 'redis/replies', 'redis/entries', 'redis/position', 'redis/keys', 'redis/asking', 'redis/server-check', 'redis/revoked-set', 'redis/presence',
   'redis/log-writer', 'redis/log-reader', 'redis/questions', 'redis/unsure-revocations', 'redis/outage-watch', 'redis/link', 'redis/index',
   'plugin', 'index'
 ]

@@ -79,7 +79,7 @@ for (const way of ['header', 'message'] as const) {
 
       chat.outage.isOut = false
       const again = connect(t, chat, way, 'early')
-      await until(() => chat.opened.length === 2, 'the same user is admitted again when it is over')
+      await until(() => chat.opened.length === 2 && again.socket.readyState === WebSocket.OPEN, 'the same user is admitted again when it is over')
       again.socket.close()
       await again.ended
     })
@@ -94,6 +94,18 @@ t.test('who was revoked while an outage begins is told of the outage, and refuse
   t.equal((await upgrade(t, chat.port, { path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'late', iat: 1 })}` } })).answer.status, 503)
   chat.outage.isOut = false
   t.equal((await upgrade(t, chat.port, { path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'late', iat: 1 })}` } })).answer.status, 401)
+})
+
+t.test('a connection that a subscriber closes, while it was about to be closed, is counted once', async (t) => {
+  const { app, port } = await start(t, { routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
+  const headers = { authorization: `Bearer ${sign({ sub: 'ann' })}` }
+  for (let i = 0; i < 3; i++) await upgrade(t, port, { path: '/chat', headers })
+  await until(() => app.wsAuth.connections.size === 3, 'all are open')
+  const inner: Array<Promise<{ closed: number }>> = []
+  onDecision(t, ({ event }) => { if (event === 'closed') inner.push(app.wsAuth.disconnect({ sub: 'ann' })) })
+  const results = [await app.wsAuth.revoke({ sub: 'ann' }), ...await Promise.all(inner)]
+  t.equal(results.length, 4)
+  t.equal(results.reduce((sum, { closed }) => sum + closed, 0), 3)
 })
 
 t.test('a route whose tickets say nothing needs one where the plugin says so, and only there', async (t) => {

@@ -250,3 +250,10 @@ t.test('a disconnect has a close code that may be sent and a reason that there i
   }
   for (const options of [undefined, {}, { code: undefined, reason: undefined }]) t.strictSame(readDisconnectOptions(options), { code: null, reason: null })
 })
+
+t.test('an instant in seconds, as a JWT has it, would revoke nobody: it is a TypeError', async (t) => {
+  const seconds = Math.floor(Date.now() / 1000)
+  t.throws(() => readRevokeMatch({ sub: 'ann', beforeAt: seconds }), { name: 'TypeError', message: '"match.beforeAt" must be in milliseconds since the epoch, not in seconds' })
+  t.throws(() => readRevokeOptions({ untilAt: seconds }, 5), { name: 'TypeError', message: '"options.untilAt" must be in milliseconds since the epoch, not in seconds' })
+  t.equal(readRevokeMatch({ sub: 'ann', beforeAt: 0 }).beforeAt, 0)
+})

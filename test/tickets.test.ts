@@ -829,6 +829,10 @@ t.test('issueTicket', async (t) => {
     t.match(await issue(ANN, { path: undefined, origin: undefined }), { ticket: TICKET })
   })
 
+  await t.test('an exp in milliseconds would be one that never comes: it is a TypeError', async (t) => {
+    await t.rejects(issue({ ...ANN, exp: Date.now() + 60_000 }), { name: 'TypeError', message: '"claims.exp" must be in seconds since the epoch, not in milliseconds' })
+  })
+
   await t.test('refuses claims that no token may have', async (t) => {
     for (const [claims, code] of [
       [{ exp: seconds(-1) }, 'WS_AUTH_TOKEN_EXPIRED'],

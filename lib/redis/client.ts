@@ -2,6 +2,7 @@
  * The client of Redis that an app has made and owns, whichever it is.
  */
 import type { AppConnection } from './connection'
+import { discreet } from './discretion'
 import { ioredisConnection } from './ioredis'
 import type { IoredisLike } from './ioredis'
 import { nodeRedisConnection } from './node-redis'
@@ -12,5 +13,6 @@ export type RedisClient = IoredisLike | NodeRedisLike
 
 /** The connection of a client, or `null` where it is of no kind that is known. */
 export function connectionOf (client: unknown): AppConnection | null {
-  return nodeRedisConnection(client) ?? ioredisConnection(client)
+  const connection = nodeRedisConnection(client) ?? ioredisConnection(client)
+  return connection === null ? null : discreet(connection)
 }
