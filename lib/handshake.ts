@@ -101,11 +101,16 @@ function requireToken ({ credential, route, awaitsMessage }: Handshake): void {
   if (credential === null && route.access === 'required' && !awaitsMessage) throw new WsAuthError('WS_AUTH_TOKEN_MISSING')
 }
 
-/** From here on it is spent. It authenticates, or admits who authenticates by a token. */
-function useTicket (handshake: Handshake, { tickets, verifier }: HandshakeServices): void | PromiseLike<void> {
+/**
+ * From here on it is spent. It authenticates, or admits who authenticates by a token. Where nobody can say what was revoked it
+ * would be spent for nothing, and a store that hangs would have all that ask in its queue.
+ */
+function useTicket (handshake: Handshake, { tickets, verifier, instance }: HandshakeServices): void | PromiseLike<void> {
   const { ticket, credential, request, purpose } = handshake
   const used = credential?.source === 'ticket' ? credential : ticket
   if (used === null || tickets === null) return
+  const outage = instance.refusalOf(null)
+  if (outage !== null) throw outage
   const [path = ''] = request.originalUrl.split(/[?#]/, 1)
   const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }
   return thenRead(tickets.read(used.token, use), (verified) => {

@@ -4,11 +4,13 @@
  */
 import { hostname } from 'node:os'
 import type { FastifyBaseLogger } from 'fastify'
+import { ANSWER_TIMEOUT } from './backplane'
 import type { Backplane, BackplaneLink, BackplaneMember, Command, InstanceAnswer, RevokeCommand } from './backplane'
 import type { Claims } from './claims'
 import type { Identity } from './connection'
 import { createId } from './connection-id'
 import type { Connections } from './connections'
+import { withDeadline } from './deadline'
 import { WsAuthError } from './errors'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './match'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './match'
@@ -39,6 +41,9 @@ export interface InstanceParts {
   readonly onOutage: () => void
 }
 
+/** How long a backplane may take to tell the others, in milliseconds: somewhat longer than it should. */
+const PUBLISH_TIMEOUT = ANSWER_TIMEOUT + 1000
+
 /** One process of the app, or one app of the process. */
 export class Instance implements BackplaneMember {
   readonly id = `${hostname()}:${process.pid}:${createId().slice(0, 8)}`
@@ -62,7 +67,7 @@ export class Instance implements BackplaneMember {
 
   /** Why tokens of these claims are not to be admitted or kept, or `null`. Without claims it is about nobody in particular. */
   refusalOf (claims: Claims | null): WsAuthError | null {
-    if (!this.link.isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane cannot say what was revoked') })
+    if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane cannot say what was revoked') })
     return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED') : null
   }
 
@@ -123,11 +128,21 @@ export class Instance implements BackplaneMember {
     return this.#revocations
   }
 
+  /** A backplane that fails to say so, or says anything else than yes, cannot. */
+  get #isCurrent (): boolean {
+    try {
+      const isCurrent: unknown = this.link.isCurrent
+      return isCurrent === true
+    } catch {
+      return false
+    }
+  }
+
   async #command (command: Command): Promise<CommandResult> {
     const closed = this.apply(command)
     const told = { command: command.type, by: command.kind, value: command.value }
     try {
-      const others = await this.link.publish(command)
+      const others = await withDeadline(this.link.publish(command), PUBLISH_TIMEOUT, 'telling the other instances')
       const instances = [{ id: this.id, answered: true, closed }, ...others]
       const result = { closed: instances.reduce((sum, { closed }) => sum + (closed ?? 0), 0), instances }
       const silent = others.filter(({ answered }) => !answered)

@@ -73,9 +73,9 @@ export class Life {
     this.#sweep.stop()
   }
 
-  /** Closes them all, since nobody can vouch for them; some in each turn of the event loop. */
+  /** Closes them all, since nobody can vouch for them; some in each turn of the event loop. Who comes meanwhile was asked anew. */
   closeUnavailable (): void {
-    inSlices(this.#parts.connections[Symbol.iterator](), (connection) => connection.closeFor('auth_unavailable', 'unavailable'), () => {})
+    inSlices([...this.#parts.connections].values(), (connection) => connection.closeFor('auth_unavailable', 'unavailable'), () => {})
   }
 
   #keeperOf (route: CompleteRouteOptions): ConnectionKeeper {

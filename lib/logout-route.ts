@@ -20,6 +20,9 @@ const MAX_AGE = 300_000
 /** How long a `jti` is remembered at the most, in milliseconds. */
 const MAX_MEMORY = 86_400_000
 
+/** How long a logout under way may take once the server is closing, in milliseconds. */
+const GOODBYE_TIMEOUT = 3000
+
 const WAS_USED = 'its jti was used before'
 
 /** What the route works with. */
@@ -35,6 +38,13 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
   if (logout.audience === undefined && !verifier.rules.required.includes('aud')) {
     app.log.warn('"backChannelLogout.audience" should be the client id: logout tokens for other clients are accepted')
   }
+  const ends = new Set<() => void>()
+  let isClosing = false
+  app.addHook('preClose', (done) => {
+    isClosing = true
+    setTimeout(() => { for (const end of ends) end() }, GOODBYE_TIMEOUT).unref()
+    done()
+  })
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => {
@@ -43,13 +53,15 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
     // A token in a form is three times as long where each of its characters is escaped.
     scope.post(logout.path, { bodyLimit: 3 * options.maxTokenBytes + 1024 }, async (request, reply) => {
       try {
-        await logOut(request, logout, parts)
+        await endable(ends, async (aborter) => await logOut(request, aborter, logout, parts))
         return await answer(reply, 200, '')
       } catch (error) {
         const { code, cause } = error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
         const isTheirs = code !== 'WS_AUTH_UNAVAILABLE'
         if (isTheirs) request.log.info({ why: cause instanceof Error ? cause.message : cause ?? code }, 'back-channel logout refused')
         else request.log.error({ err: cause }, 'back-channel logout failed')
+        // Nothing more is to come this way.
+        if (isClosing) reply.header('connection', 'close')
         // 2.8: also where it failed for reasons of our own.
         return await answer(reply, 400, { error: isTheirs ? 'invalid_request' : 'temporarily_unavailable' })
       }
@@ -61,9 +73,22 @@ async function answer (reply: FastifyReply, code: number, body: unknown): Promis
   return await reply.code(code).header('cache-control', 'no-store').send(body)
 }
 
-async function logOut (request: FastifyRequest, logout: BackChannelLogoutOptions, { options, verifier, instance }: LogoutRouteParts): Promise<void> {
-  const token = readLogoutToken(request.body, options.maxTokenBytes)
+/** What something resolves to, or a rejection where it is ended before. */
+async function endable<T> (ends: Set<() => void>, run: (aborter: AbortController) => Promise<T>): Promise<T> {
   const aborter = new AbortController()
+  let end = (): void => {}
+  const ended = new Promise<never>((_resolve, reject) => { end = () => reject(new Error('the server is closing')) })
+  ends.add(end)
+  try {
+    return await Promise.race([run(aborter), ended])
+  } finally {
+    ends.delete(end)
+    aborter.abort()
+  }
+}
+
+async function logOut (request: FastifyRequest, aborter: AbortController, logout: BackChannelLogoutOptions, { options, verifier, instance }: LogoutRouteParts): Promise<void> {
+  const token = readLogoutToken(request.body, options.maxTokenBytes)
   const verified = (async () => await verifier.verify(token, request, aborter))()
   const { claims } = await withDeadline(verified, options.handshakeTimeout, 'the verification').finally(() => aborter.abort())
   const { match, name, ttl } = readLogout(claims, logout)

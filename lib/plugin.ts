@@ -43,6 +43,8 @@ import { holdConnectionEvents } from './visibility'
 
 /** How long the start of the app waits for the backplane, in milliseconds. After that, handshakes are refused until it is there. */
 const JOIN_TIMEOUT = 2000
+/** How long its end does, in milliseconds. */
+const LEAVE_TIMEOUT = 3000
 
 /** The servers that have it: a second one would answer each upgrade a second time. */
 const guarded = new WeakSet<object>()
@@ -141,14 +143,26 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 /** Waits for the others at the start, and leaves them at the end. */
 function attend (app: FastifyInstance, link: BackplaneLink): void {
   let left: Promise<void> | undefined
+  const { ready } = link
+  // It is waited for only later, and what rejects until then would end the process.
+  Promise.resolve(ready).catch(() => {})
   app.addHook('onReady', async () => {
-    await withDeadline(link.ready, JOIN_TIMEOUT, 'joining the backplane').catch((error: unknown) => {
+    await withDeadline(ready, JOIN_TIMEOUT, 'joining the backplane').catch((error: unknown) => {
       app.log.warn({ err: error }, 'handshakes are refused until the backplane can be reached')
     })
   })
   // Before anybody waits for an answer of ours.
-  app.addHook('preClose', (done) => { left = link.leave(); done() })
+  app.addHook('preClose', (done) => { left = leave(app, link); done() })
   app.addHook('onClose', async () => await left)
+}
+
+/** Whatever becomes of it, the app is closed. */
+async function leave (app: FastifyInstance, link: BackplaneLink): Promise<void> {
+  try {
+    await withDeadline(link.leave(), LEAVE_TIMEOUT, 'leaving the backplane')
+  } catch (error) {
+    app.log.warn({ err: error }, 'the backplane could not be left')
+  }
 }
 
 async function issueTicket (tickets: Tickets | null, options: CompleteOptions, given: unknown, binding: unknown): Promise<IssuedTicket> {

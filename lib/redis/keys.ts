@@ -1,5 +1,8 @@
 /* The keys of an app in Redis. All have one hash tag: in a cluster they are on one node, where one command can read several. */
 
+/** How long answers are kept for who has asked, in milliseconds. */
+export const INBOX_TTL = 60_000
+
 /** Names of keys. */
 export interface Keys {
   /** The stream of commands. */

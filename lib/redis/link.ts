@@ -10,6 +10,7 @@ import { withDeadline } from '../deadline'
 import { COMMAND_TIMEOUT, withDeadlines } from './asking'
 import type { AppConnection, OwnConnection, RedisConnection } from './connection'
 import type { LoggedCommand } from './entries'
+import { INBOX_TTL } from './keys'
 import type { Keys } from './keys'
 import { LogReader } from './log-reader'
 import { LogWriter } from './log-writer'
@@ -35,9 +36,10 @@ const MAX_BLOCK = 5000
 /** How long is waited before another attempt, in milliseconds: twice as long each time. */
 const MIN_PAUSE = 50
 const MAX_PAUSE = 2000
-/** How long answers are kept for who has asked, in milliseconds, and how many. */
-const INBOX_TTL = 60_000
+/** How many answers are kept for who has asked. */
 const MAX_ANSWERS = 10_000
+/** How much longer than in force revocations are kept, in milliseconds: the clock of Redis may be ahead of those of instances. */
+const CLOCK_TOLERANCE = 86_400_000
 /** How many disconnects are remembered, so that one that comes twice is one: the user may have come back. */
 const MAX_REMEMBERED = 10_000
 /** How long taking leave may take, in milliseconds. */
@@ -81,7 +83,8 @@ export class RedisLink implements BackplaneLink {
     })
     this.ready = new Promise((resolve) => { this.#onReady = resolve })
     this.#watch = new OutageWatch({ ...parts, reader: this.#reader })
-    this.#beating = setInterval(() => { void this.#beat(this.#asking) }, BEAT_INTERVAL).unref()
+    // While nothing can be read, what is said would wait in the queue of the app's client.
+    this.#beating = setInterval(() => { if (this.#failures === 0) void this.#beat(this.#asking) }, BEAT_INTERVAL).unref()
     void this.#run()
   }
 
@@ -206,7 +209,7 @@ export class RedisLink implements BackplaneLink {
       if (!this.#isUnheard && !this.#isLeft) log.warn({ err: error }, 'Redis cannot be told that this instance lives: others may not wait for its answers')
       this.#isUnheard = true
     }
-    await asking.send(pruneCommand(keys, this.#presence.now)).catch(() => {})
+    await asking.send(pruneCommand(keys, this.#presence.now - CLOCK_TOLERANCE)).catch(() => {})
   }
 
   async #write (logged: LoggedCommand): Promise<string[]> {

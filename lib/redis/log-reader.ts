@@ -11,6 +11,7 @@ import { COMMAND_TIMEOUT, withDeadlines } from './asking'
 import type { RedisConnection } from './connection'
 import { memberOf, parseEntry } from './entries'
 import type { LoggedCommand } from './entries'
+import { INBOX_TTL } from './keys'
 import type { Keys } from './keys'
 import { readHead } from './log-writer'
 import type { LogWriter } from './log-writer'
@@ -49,7 +50,9 @@ export class LogReader {
   readonly #parts: LogReaderParts
   /** `null` until the revocations of the past have been read. */
   #position: Position | null = null
-  #inboxId = '0-0'
+  #inboxId = START.id
+  /** On the monotonic clock. */
+  #answeredAt = -Infinity
   #readAt = -Infinity
   /** It stays until it is made up for: what fails on the way is not forgotten. */
   #gap: Gap = 'none'
@@ -111,6 +114,8 @@ export class LogReader {
     const askedAt = performance.now()
     const wait = block > 0 ? ['BLOCK', String(block)] : []
     const { id } = this.#position ?? START
+    // It is another by then, and its ids are by the clock of Redis, which may have been set back.
+    if (askedAt - this.#answeredAt > INBOX_TTL) this.#inboxId = START.id
     const command = ['XREAD', 'COUNT', String(BATCH), ...wait, 'STREAMS', keys.log, inbox, id, this.#inboxId]
     const reply = await withDeadline(connection.send(command), block + COMMAND_TIMEOUT, 'reading the log of Redis')
     // A client may have put a prefix before the names of keys.
@@ -126,6 +131,7 @@ export class LogReader {
   }
 
   #takeAnswers (answers: readonly StreamEntry[]): void {
+    this.#answeredAt = performance.now()
     this.#inboxId = answers.at(-1)?.id ?? this.#inboxId
     this.#parts.onAnswers(answers)
   }
