@@ -76,15 +76,14 @@ async function answer (reply: FastifyReply, code: number, body: unknown): Promis
 /** What something resolves to, or a rejection where it is ended before. */
 async function endable<T> (ends: Set<() => void>, run: (aborter: AbortController) => Promise<T>): Promise<T> {
   const aborter = new AbortController()
-  let end = (): void => {}
-  const ended = new Promise<never>((_resolve, reject) => { end = () => reject(new Error('the server is closing')) })
-  ends.add(end)
-  try {
-    return await Promise.race([run(aborter), ended])
-  } finally {
-    ends.delete(end)
-    aborter.abort()
-  }
+  return await new Promise<T>((resolve, reject) => {
+    const end = (): void => {
+      aborter.abort()
+      reject(new Error('the server is closing'))
+    }
+    ends.add(end)
+    void run(aborter).then(resolve, reject).finally(() => ends.delete(end))
+  })
 }
 
 async function logOut (request: FastifyRequest, aborter: AbortController, logout: BackChannelLogoutOptions, { options, verifier, instance }: LogoutRouteParts): Promise<void> {

@@ -418,6 +418,7 @@ t.test('a reader of the log', { skip }, async (t) => {
     const { reader, member, keys } = new Reading()
     await write(keys, disconnect('before'))
     await reader.begin(connection)
+    const vouchedUpTo = reader.readAt
     for (const value of ['a', 'b']) await write(keys, disconnect(value))
     await client.call(...addCommand(keys, [revoke('missed')]) as [string])
     await client.xtrim(keys.log, 'MAXLEN', 0)
@@ -430,7 +431,7 @@ t.test('a reader of the log', { skip }, async (t) => {
     await until(() => gate.isReached, 'it asks for them')
     gate.fail(new Error('the connection is lost'))
     await t.rejects(checking, { message: 'the connection is lost' })
-    const vouchedUpTo = reader.readAt
+    t.equal(reader.readAt, vouchedUpTo)
     t.same(member.values, [])
     await reader.read(connection, 0)
     t.same(member.values, ['missed'])
@@ -500,11 +501,11 @@ const POISONED_ANSWERS: Array<string | undefined> = [
 
 t.test('answers that are none are passed over, and the question stays open', async (t) => {
   const questions = new Questions()
-  questions.begin('uid')
+  const question = questions.begin('uid')
   const alive = setInterval(() => {}, 1000)
   t.teardown(() => clearInterval(alive))
   let isSettled = false
-  const answers = questions.answers('uid', ['other'], performance.now() + TIMEOUT, async () => ['other'])
+  const answers = question.answers(['other'], performance.now() + TIMEOUT, async () => ['other'])
   void answers.then(() => { isSettled = true })
   for (const closed of POISONED_ANSWERS) {
     questions.take([{ id: '1-0', fields: new Map([['from', 'other'], ...(closed === undefined ? [] : [['closed', closed] as const])]) }])
@@ -630,6 +631,11 @@ t.test('an app with node-redis 5, which throws at what is closed already, comes 
   await within(TIMEOUT, 'it leaves', link.leave())
 })
 
+t.test('a client of node-redis 4, which could not be closed, is refused at once', async (t) => {
+  const client = Object.assign(Object.create(createClient()) as object, { withTypeMapping: undefined, destroy: undefined })
+  t.throws(() => redisBackplane({ client: client as never }), { name: 'TypeError', message: '"client" option must be a client of ioredis, iovalkey or node-redis' })
+})
+
 t.test('a connection of our own that finds no sentinel fails, and does not ask again', async (t) => {
   const asked: Socket[] = []
   const sentinel = createServer((socket) => {
@@ -646,4 +652,29 @@ t.test('a connection of our own that finds no sentinel fails, and does not ask a
   await new Promise((resolve) => setTimeout(resolve, 200))
   t.equal(asked.length, length)
   own.close()
+})
+
+t.test('more revocations than can be kept for later are told of, and none is forgotten that is kept', { skip }, async (t) => {
+  const server = await startRedis(t)
+  const client = server.client({ enableOfflineQueue: false, maxRetriesPerRequest: 0 })
+  await until(() => client.status === 'ready', 'it is connected')
+  const told: string[] = []
+  const tell = (_what: unknown, message?: string): void => { told.push(message ?? String(_what)) }
+  const log = { debug: () => {}, info: () => {}, warn: () => {}, error: tell as never }
+  const link = redisBackplane({ client }).join({ id: 'one', log, apply: () => 0, revocations: () => [], onOutage: () => {} })
+  t.teardown(async () => await link.leave())
+  await link.ready
+  await server.stop()
+  await until(() => client.status !== 'ready', 'it has noticed')
+  const count = 10_001
+  const untilAt = Date.now() + 3_600_000
+  const outcomes = await Promise.allSettled(Array.from({ length: count }, (_, i) =>
+    link.publish({ type: 'revoke', kind: 'jti', value: `token ${i}`, issuedBy: null, untilAt })))
+  t.ok(outcomes.every(({ status }) => status === 'rejected'))
+  const full = 'too many revocations could not be written into the log of Redis: one more will not be written again'
+  t.equal(told.filter((message) => message === full).length, 1)
+  await server.start()
+  const observer = server.client()
+  for (let i = 0; i < 600 && await observer.zcard('{fastify-ws-auth}:revoked') < count - 1; i++) await new Promise((resolve) => setTimeout(resolve, 100))
+  t.equal(await observer.zcard('{fastify-ws-auth}:revoked'), count - 1)
 })

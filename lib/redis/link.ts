@@ -60,7 +60,6 @@ export class RedisLink implements BackplaneLink {
   readonly #leaving = new AbortController()
   readonly #beating: NodeJS.Timeout
   #own: OwnConnection | null = null
-  #onReady: () => void = () => {}
   #isWritingLate = false
   #failures = 0
   /** Whether the last attempt to say that it lives has failed, and that was told. */
@@ -81,11 +80,10 @@ export class RedisLink implements BackplaneLink {
       onAnswers: (entries) => this.#questions.take(entries),
       onLost: () => { void this.#beat(this.#asking) }
     })
-    this.ready = new Promise((resolve) => { this.#onReady = resolve })
     this.#watch = new OutageWatch({ ...parts, reader: this.#reader })
     // While nothing can be read, what is said would wait in the queue of the app's client.
     this.#beating = setInterval(() => { if (this.#failures === 0) void this.#beat(this.#asking) }, BEAT_INTERVAL).unref()
-    void this.#run()
+    this.ready = new Promise((resolve) => { void this.#run(resolve) })
   }
 
   get isCurrent (): boolean {
@@ -96,11 +94,11 @@ export class RedisLink implements BackplaneLink {
     if (this.#isLeft) throw new Error('this instance has left the others')
     const until = performance.now() + ANSWER_TIMEOUT
     const logged = { uid: createId(), from: this.#parts.member.id, command }
-    this.#questions.begin(logged.uid)
+    const question = this.#questions.begin(logged.uid)
     try {
       const ids = await this.#write(logged)
       const readLiving = async (): Promise<readonly string[]> => this.#presence.othersOf(await this.#asking.send(this.#presence.listCommand))
-      return await this.#questions.answers(logged.uid, ids, until, readLiving)
+      return await question.answers(ids, until, readLiving)
     } finally {
       this.#questions.end(logged.uid)
     }
@@ -133,25 +131,25 @@ export class RedisLink implements BackplaneLink {
   }
 
   /** Follows the log for as long as the instance lives. */
-  async #run (): Promise<void> {
+  async #run (onReady: () => void): Promise<void> {
     while (!this.#isLeft) {
-      await this.#connectAndFollow().catch((error: unknown) => this.#tellOfFailure(error))
+      await this.#connectAndFollow(onReady).catch((error: unknown) => this.#tellOfFailure(error))
       const pause = Math.min(MIN_PAUSE * 2 ** this.#failures++, MAX_PAUSE)
       await sleep(pause * (0.5 + Math.random() / 2), undefined, { ref: false, signal: this.#leaving.signal }).catch(() => {})
     }
   }
 
-  async #connectAndFollow (): Promise<void> {
+  async #connectAndFollow (onReady: () => void): Promise<void> {
     const own = this.#own = this.#parts.connection.duplicate()
     try {
       await withDeadline(own.open(), COMMAND_TIMEOUT, 'connecting to Redis')
-      await this.#follow(own)
+      await this.#follow(own, onReady)
     } finally {
       own.close()
     }
   }
 
-  async #follow (own: RedisConnection): Promise<void> {
+  async #follow (own: RedisConnection, onReady: () => void): Promise<void> {
     // What cannot be written to (it is out of memory, or a replica) can still be read.
     await this.#beat(withDeadlines(own))
     if (!this.#reader.hasBegun) {
@@ -164,6 +162,7 @@ export class RedisLink implements BackplaneLink {
         await this.#reader.check(own)
         checkedAt = performance.now()
         this.#onFollowing()
+        onReady()
       }
       await this.#reader.read(own, Math.ceil(interval))
     }
@@ -174,7 +173,6 @@ export class RedisLink implements BackplaneLink {
     const { log } = this.#parts.member
     if (this.#failures > 0) log.info('the log in Redis is followed again')
     this.#failures = 0
-    this.#onReady()
     void this.#writeLate()
   }
 

@@ -48,8 +48,8 @@ export interface LogReaderParts {
 /** Reads the log of one instance. Several connections may be used to read at once. */
 export class LogReader {
   readonly #parts: LogReaderParts
-  /** `null` until the revocations of the past have been read. */
-  #position: Position | null = null
+  #position: Position = START
+  #hasBegun = false
   #inboxId = START.id
   /** On the monotonic clock. */
   #answeredAt = -Infinity
@@ -64,7 +64,7 @@ export class LogReader {
 
   /** Whether the revocations of the past have been read. */
   get hasBegun (): boolean {
-    return this.#position !== null
+    return this.#hasBegun
   }
 
   /** Up to when all has been read, on the monotonic clock. */
@@ -78,7 +78,8 @@ export class LogReader {
     const askedAt = performance.now()
     const position = await this.#positionAt(asking, await readHead(asking, this.#parts.keys))
     await this.#readRevoked(asking)
-    this.#position ??= position
+    this.#position = position
+    this.#hasBegun = true
     this.#readAt = askedAt
   }
 
@@ -89,7 +90,7 @@ export class LogReader {
   async check (connection: RedisConnection): Promise<void> {
     const asking = withDeadlines(connection)
     const askedAt = performance.now()
-    const { id, uid } = this.#position ?? START
+    const { id, uid } = this.#position
     const head = await readHead(asking, this.#parts.keys)
     const now = await this.#positionAt(asking, id)
     const isAnother = uid !== null && now.uid !== null && now.uid !== uid
@@ -104,35 +105,36 @@ export class LogReader {
 
   /** Reads what is new. @param block for how many milliseconds it is waited for; 0 is not at all */
   async read (connection: RedisConnection, block: number): Promise<void> {
-    await this.#readSome(connection, block)
+    const askedAt = performance.now()
+    const count = await this.#readSome(connection, block)
+    // What was asked for before the commands were written says nothing of them.
+    if (count < BATCH) this.#vouchUpTo(askedAt)
   }
 
   /** @returns how many entries there were */
   async #readSome (connection: RedisConnection, block: number): Promise<number> {
     const { keys, member } = this.#parts
     const inbox = keys.inbox(member.id)
-    const askedAt = performance.now()
     const wait = block > 0 ? ['BLOCK', String(block)] : []
-    const { id } = this.#position ?? START
     // It is another by then, and its ids are by the clock of Redis, which may have been set back.
-    if (askedAt - this.#answeredAt > INBOX_TTL) this.#inboxId = START.id
-    const command = ['XREAD', 'COUNT', String(BATCH), ...wait, 'STREAMS', keys.log, inbox, id, this.#inboxId]
+    if (performance.now() - this.#answeredAt > INBOX_TTL) this.#inboxId = START.id
+    const command = ['XREAD', 'COUNT', String(BATCH), ...wait, 'STREAMS', keys.log, inbox, this.#position.id, this.#inboxId]
     const reply = await withDeadline(connection.send(command), block + COMMAND_TIMEOUT, 'reading the log of Redis')
     // A client may have put a prefix before the names of keys.
     const streams = pairsOf(reply)
     const entries = entriesOf(streams.find(([name]) => name.endsWith(keys.log))?.[1])
     const answers = entriesOf(streams.find(([name]) => name.endsWith(inbox))?.[1])
-    if (answers.length > 0) this.#takeAnswers(answers)
+    this.#takeAnswers(answers)
     this.#takeEntries(entries)
     await this.#reload(withDeadlines(connection))
-    // What was asked for before the commands were written says nothing of them.
-    if (entries.length < BATCH) this.#vouchUpTo(askedAt)
     return entries.length
   }
 
   #takeAnswers (answers: readonly StreamEntry[]): void {
+    const last = answers.at(-1)
+    if (last === undefined) return
+    this.#inboxId = last.id
     this.#answeredAt = performance.now()
-    this.#inboxId = answers.at(-1)?.id ?? this.#inboxId
     this.#parts.onAnswers(answers)
   }
 
@@ -146,7 +148,7 @@ export class LogReader {
     const commands: LoggedCommand[] = []
     let unknown = 0
     for (const entry of entries) {
-      const { id } = this.#position ?? START
+      const { id } = this.#position
       // Another connection was faster.
       if (compareIds(entry.id, id) <= 0) continue
       if (!isNext(entry.id, id)) this.#note(id === START.id || epochOf(entry.id) === epochOf(id) ? 'trimmed' : 'lost')
@@ -215,7 +217,7 @@ export class LogReader {
   }
 
   #isBefore (head: string): boolean {
-    return compareIds((this.#position ?? START).id, head) < 0
+    return compareIds(this.#position.id, head) < 0
   }
 
   async #positionAt (asking: RedisConnection, id: string): Promise<Position> {

@@ -26,7 +26,7 @@ export async function readHead ({ send }: RedisConnection, { log }: Keys): Promi
 /** Of a reply to XINFO STREAM. @throws what else Redis answered with */
 function headOf (reply: unknown): string {
   if (reply instanceof Error && /no such key/i.test(reply.message)) return NO_HEAD
-  return String(new Map(pairsOf(valueOf(reply))).get('last-generated-id') ?? NO_HEAD)
+  return String(new Map(pairsOf(valueOf(reply))).get('last-generated-id'))
 }
 
 /** Where the next entry goes: into the log that there is, into one that is begun, or into one in place of a log that is full. */

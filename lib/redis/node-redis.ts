@@ -10,6 +10,8 @@ export interface NodeRedisLike {
   duplicate (...args: never[]): unknown
   /** Of one connection: neither a cluster nor a sentinel has it, whose `sendCommand` is another. */
   watch (...args: never[]): unknown
+  /** Since node-redis 5. */
+  withTypeMapping (...args: never[]): unknown
 }
 
 /** What is called of a {@link NodeRedisLike}. */
@@ -19,7 +21,7 @@ interface NodeRedis {
   sendCommand (command: readonly string[]): Promise<unknown>
   multi (): NodeRedisTransaction
   duplicate (options: object): OwnNodeRedis
-  withTypeMapping? (types: object): NodeRedis
+  withTypeMapping (types: object): NodeRedis
 }
 
 interface NodeRedisTransaction {
@@ -39,12 +41,12 @@ export function nodeRedisConnection (client: unknown): AppConnection | null {
 }
 
 function isNodeRedis (client: unknown): client is NodeRedis {
-  return hasMethods(client, ['sendCommand', 'multi', 'duplicate', 'watch']) && typeof (client as { isOpen?: unknown }).isOpen === 'boolean'
+  return hasMethods(client, ['sendCommand', 'multi', 'duplicate', 'watch', 'withTypeMapping']) && typeof (client as { isOpen?: unknown }).isOpen === 'boolean'
 }
 
 /** The same client, also where the app has it reply with buffers. */
 function withTexts (client: NodeRedis): NodeRedis {
-  return client.withTypeMapping?.({}) ?? client
+  return client.withTypeMapping({})
 }
 
 function asksNodeRedis (client: NodeRedis): RedisConnection {

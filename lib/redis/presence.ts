@@ -62,6 +62,6 @@ export class Presence {
 
 /** Redis answers with seconds and microseconds. */
 function offsetOf (time: unknown): number {
-  const [seconds, microseconds] = Array.isArray(time) ? time.map(Number) : []
+  const [seconds, microseconds] = time as [unknown, unknown]
   return Number(seconds) * 1000 + Number(microseconds) / 1000 - performance.now()
 }

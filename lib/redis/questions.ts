@@ -5,15 +5,6 @@
 import type { InstanceAnswer } from '../backplane'
 import type { StreamEntry } from './replies'
 
-/** A command that is answered. */
-interface Question {
-  readonly closed: Map<string, number>
-  /** Looks whether all have answered. */
-  onAnswer: () => void
-  /** Waits no longer. */
-  onClose: () => void
-}
-
 /** How often is looked whether who has not answered still lives, in milliseconds. */
 const LOOK_INTERVAL = 500
 
@@ -27,8 +18,10 @@ export class Questions {
   readonly #open = new Map<string, Question>()
 
   /** A command is about to be told of: answers may come from now on. */
-  begin (uid: string): void {
-    this.#open.set(uid, { closed: new Map(), onAnswer: () => {}, onClose: () => {} })
+  begin (uid: string): Question {
+    const question = new Question()
+    this.#open.set(uid, question)
+    return question
   }
 
   /** Nobody is interested in answers any more. */
@@ -38,7 +31,7 @@ export class Questions {
 
   /** Waits for no answers any more. */
   close (): void {
-    for (const { onClose } of this.#open.values()) onClose()
+    for (const question of this.#open.values()) question.close()
   }
 
   /** Reads answers. */
@@ -46,14 +39,28 @@ export class Questions {
     for (const { fields } of entries) {
       const from = fields.get('from')
       if (from === undefined) continue
-      for (const [uid, closed] of readClosed(fields.get('closed'))) {
-        const question = this.#open.get(uid)
-        if (question === undefined) continue
-        // One that comes twice is of a command that came twice: nothing was left to close.
-        question.closed.set(from, Math.max(closed, question.closed.get(from) ?? 0))
-        question.onAnswer()
-      }
+      for (const [uid, closed] of readClosed(fields.get('closed'))) this.#open.get(uid)?.take(from, closed)
     }
+  }
+}
+
+/** A command that is answered. */
+class Question {
+  /** How many connections each instance has closed. */
+  readonly #closed = new Map<string, number>()
+  #awaited: readonly string[] = []
+  #isClosed = false
+  #settle = (): void => {}
+
+  /** One that comes twice is of a command that came twice: nothing was left to close. */
+  take (from: string, closed: number): void {
+    this.#closed.set(from, Math.max(closed, this.#closed.get(from) ?? 0))
+    if (this.#isOver) this.#settle()
+  }
+
+  close (): void {
+    this.#isClosed = true
+    this.#settle()
   }
 
   /**
@@ -63,29 +70,26 @@ export class Questions {
    * @param until when at the latest, on the monotonic clock
    * @param readLiving asks which of them still live
    */
-  async answers (uid: string, ids: readonly string[], until: number, readLiving: () => Promise<readonly string[]>): Promise<InstanceAnswer[]> {
-    const question = this.#open.get(uid) as Question
-    let awaited = ids
-    const isAnswered = (): boolean => awaited.every((id) => question.closed.has(id))
-    if (!isAnswered()) {
-      await new Promise<void>((resolve) => {
-        const end = setTimeout(settle, Math.max(until - performance.now(), 0)).unref()
-        const looking = setInterval(() => {
-          readLiving().then((living) => {
-            awaited = awaited.filter((id) => question.closed.has(id) || living.includes(id))
-            question.onAnswer()
-          }, () => {})
-        }, LOOK_INTERVAL).unref()
-        function settle (): void {
-          clearTimeout(end)
-          clearInterval(looking)
-          resolve()
-        }
-        question.onAnswer = () => { if (isAnswered()) settle() }
-        question.onClose = settle
-      })
-    }
-    return awaited.map((id) => ({ id, answered: question.closed.has(id), closed: question.closed.get(id) ?? null }))
+  async answers (ids: readonly string[], until: number, readLiving: () => Promise<readonly string[]>): Promise<InstanceAnswer[]> {
+    this.#awaited = ids
+    const settled = new Promise<void>((resolve) => { this.#settle = resolve })
+    const end = setTimeout(this.#settle, Math.max(until - performance.now(), 0)).unref()
+    const looking = setInterval(() => { void this.#forgetGone(readLiving) }, LOOK_INTERVAL).unref()
+    if (!this.#isOver) await settled
+    clearTimeout(end)
+    clearInterval(looking)
+    return this.#awaited.map((id) => ({ id, answered: this.#closed.has(id), closed: this.#closed.get(id) ?? null }))
+  }
+
+  /** Whoever has left will not answer. */
+  async #forgetGone (readLiving: () => Promise<readonly string[]>): Promise<void> {
+    const living = await readLiving().catch(() => this.#awaited)
+    this.#awaited = this.#awaited.filter((id) => this.#closed.has(id) || living.includes(id))
+    if (this.#isOver) this.#settle()
+  }
+
+  get #isOver (): boolean {
+    return this.#isClosed || this.#awaited.every((id) => this.#closed.has(id))
   }
 }
 
