@@ -90,8 +90,10 @@ async function use (fastifyWsAuth, options) {
 /** Compiles only where every type is as it should be: a directive that suppresses nothing is an error too. */
 const TYPED = `
 import Fastify from 'fastify'
-import fastifyWsAuth, { fastifyWsAuth as named, WsAuthError, wsAuthErrors } from 'fastify-ws-auth'
-import type { Connection, WsAuthOptions } from 'fastify-ws-auth'
+import fastifyWsAuth, { fastifyWsAuth as named, memoryBackplane, WsAuthError, wsAuthErrors } from 'fastify-ws-auth'
+import type { Backplane, Connection, WsAuthOptions } from 'fastify-ws-auth'
+import { redisBackplane } from 'fastify-ws-auth/redis'
+import type { RedisClient } from 'fastify-ws-auth/redis'
 
 declare module 'fastify-ws-auth' { interface WsAuthTypes { role: 'admin' | 'member' } }
 declare module '@fastify/jwt' { interface FastifyJWT { user: { sub: string } } }
@@ -110,6 +112,10 @@ app.get('/', { websocket: true, wsAuth: { roles: ['admn'] } }, () => {})
 app.get('/', { websocket: true, wsAuth: 'yes' }, () => {})
 // @ts-expect-error a user has no such property
 app.get('/', { websocket: true }, (socket, request) => { socket.send(request.user.email) })
+declare const client: RedisClient
+const backplane: Backplane = Math.random() < 0.5 ? memoryBackplane() : redisBackplane({ client, staleAfter: 1000 })
+app.register(fastifyWsAuth, { ...options, backplane })
+void app.wsAuth.revoke({ sub: 'ann' }).then(({ closed, instances }) => { console.log(closed, instances.map(({ id }) => id)) })
 const error: WsAuthError = new WsAuthError('WS_AUTH_FORBIDDEN')
 const status: number = wsAuthErrors[error.code].statusCode
 console.log(status)
@@ -165,8 +171,22 @@ t.test('the package', async (t) => {
       })
     `)
     const { code, output } = await node(folder, 'use.cjs')
-    t.strictSame(JSON.parse(output), ['function', ['default', 'fastifyWsAuth', 'WsAuthError', 'wsAuthErrors'], true, true, 403, [401, 426, true]])
+    t.strictSame(JSON.parse(output), ['function', ['default', 'fastifyWsAuth', 'WsAuthError', 'wsAuthErrors', 'memoryBackplane'], true, true, 403, [401, 426, true]])
     t.equal(code, 0)
+  })
+
+  t.test('has the backplane for Redis beside it, which knows no client', async (t) => {
+    const use = 'try { redisBackplane({ client: {} }) } catch ({ name, message }) { console.log(name, message) }'
+    writeFileSync(join(folder, 'redis.mjs'), `import { redisBackplane } from 'fastify-ws-auth/redis'\n${use}`)
+    writeFileSync(join(folder, 'redis.cjs'), `const { redisBackplane } = require('fastify-ws-auth/redis')\n${use}`)
+    for (const file of ['redis.mjs', 'redis.cjs']) {
+      const { output } = await node(folder, file)
+      t.equal(output.trim(), 'TypeError "client" option must be a client of ioredis, iovalkey or node-redis', file)
+    }
+    for (const file of files.filter((file) => file.endsWith('.js'))) {
+      const source = readFileSync(join(folder, 'node_modules/fastify-ws-auth', file), 'utf8')
+      t.notMatch(source, /require\("(?:ioredis|redis|iovalkey|@redis)/, file)
+    }
   })
 
   t.test('needs no ES module where no cookie is asked for, and so runs under Jest', async (t) => {
