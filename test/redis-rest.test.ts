@@ -536,6 +536,11 @@ t.test('who has left while it was asked is not waited for, who lives is, also wh
   t.same(await answers, [
     { id: 'quick', answered: true, closed: 1 }, { id: 'slow', answered: true, closed: 2 }, { id: 'silent', answered: false, closed: null }
   ])
+  const last = questions.begin('another')
+  const startedAt = performance.now()
+  const left = last.answers(['gone'], startedAt + TIMEOUT, async () => [])
+  t.same(await left, [], 'it was the last to answer')
+  t.ok(performance.now() - startedAt < TIMEOUT)
 })
 
 t.test('a command is answered though somebody has written nonsense among the answers', { skip }, async (t) => {
