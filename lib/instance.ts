@@ -14,7 +14,7 @@ import { withDeadline } from './deadline'
 import { WsAuthError } from './errors'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './match'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './match'
-import { isObject } from './option-checks'
+import { readArgument } from './option-checks'
 import { quietLog } from './quiet-log'
 import type { QuietLog } from './quiet-log'
 import { Revocations, wasIssuedBy } from './revocations'
@@ -73,8 +73,7 @@ export class Instance implements BackplaneMember {
 
   /** Whether tokens of these claims were revoked. @throws WsAuthError `WS_AUTH_UNAVAILABLE`. TypeError where they are no object */
   isRevoked (claims: unknown): boolean {
-    if (!isObject(claims)) throw new TypeError('"claims" must be an object')
-    const refusal = this.refusalOf(claims)
+    const refusal = this.refusalOf(readArgument('claims', claims))
     if (refusal?.code === 'WS_AUTH_UNAVAILABLE') throw refusal
     return refusal !== null
   }

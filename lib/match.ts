@@ -3,7 +3,7 @@
  * has logged out nobody.
  */
 import type { DisconnectKind, RevocationKind } from './backplane'
-import { isObject } from './option-checks'
+import { assertNoMore, readArgument } from './option-checks'
 
 /** Which tokens are revoked: by exactly one claim. By `sub` those that were issued at `beforeAt` (ms since the epoch, default now) or before. */
 export type RevokeMatch = OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'> & { readonly beforeAt?: number }
@@ -34,8 +34,8 @@ export interface Target<Kind> {
   readonly value: string
 }
 
-const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', 'sub']
-const DISCONNECT_KINDS: readonly DisconnectKind[] = ['id', ...REVOCATION_KINDS]
+export const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', 'sub']
+export const DISCONNECT_KINDS: readonly DisconnectKind[] = ['id', ...REVOCATION_KINDS]
 
 /** Seconds since the epoch of this century and many to come; as milliseconds they are of the early seventies. */
 const SECONDS_FROM = 1e9
@@ -46,7 +46,7 @@ const MAX_REASON_BYTES = 123
 
 /** @throws TypeError for anything that is no {@link RevokeMatch} */
 export function readRevokeMatch (match: unknown): Target<RevocationKind> & { readonly beforeAt: number } {
-  const { beforeAt, ...rest } = objectOf('match', match)
+  const { beforeAt, ...rest } = readArgument('match', match)
   const target = readTarget(rest, REVOCATION_KINDS)
   if (beforeAt !== undefined && target.kind !== 'sub') throw new TypeError('"match.beforeAt" must be left out, unless it is by sub')
   return { ...target, beforeAt: readInstant('match.beforeAt', beforeAt, Date.now()) }
@@ -54,20 +54,20 @@ export function readRevokeMatch (match: unknown): Target<RevocationKind> & { rea
 
 /** @throws TypeError for anything that is no {@link DisconnectMatch} */
 export function readDisconnectMatch (match: unknown): Target<DisconnectKind> {
-  return readTarget(objectOf('match', match), DISCONNECT_KINDS)
+  return readTarget(readArgument('match', match), DISCONNECT_KINDS)
 }
 
 /** @returns until when, in milliseconds since the epoch. @throws TypeError for anything that is no {@link RevokeOptions} */
 export function readRevokeOptions (options: unknown, ttl: number): number {
-  const { untilAt, ...rest } = objectOf('options', options === undefined ? {} : options)
-  assertNone('options', rest)
+  const { untilAt, ...rest } = readArgument('options', options === undefined ? {} : options)
+  assertNoMore('options', rest)
   return readInstant('options.untilAt', untilAt, Date.now() + ttl)
 }
 
 /** @throws TypeError for anything that is no {@link DisconnectOptions} */
 export function readDisconnectOptions (options: unknown): { code: number | null, reason: string | null } {
-  const { code, reason, ...rest } = objectOf('options', options === undefined ? {} : options)
-  assertNone('options', rest)
+  const { code, reason, ...rest } = readArgument('options', options === undefined ? {} : options)
+  assertNoMore('options', rest)
   if (code !== undefined && !isSendableCode(code)) throw new TypeError('"options.code" must be a close code that may be sent')
   if (reason !== undefined && !isReason(reason)) throw new TypeError(`"options.reason" must be a string of at most ${MAX_REASON_BYTES} bytes`)
   return { code: code ?? null, reason: reason ?? null }
@@ -100,14 +100,4 @@ function readInstant (name: string, value: unknown, byDefault: number): number {
   // What a JWT has in its claims would revoke nobody.
   if (value >= SECONDS_FROM && value < SECONDS_TO) throw new TypeError(`"${name}" must be in milliseconds since the epoch, not in seconds`)
   return value
-}
-
-function objectOf (name: string, value: unknown): Record<string, unknown> {
-  if (!isObject(value)) throw new TypeError(`"${name}" must be an object`)
-  return value
-}
-
-function assertNone (name: string, rest: Record<string, unknown>): void {
-  const [key] = Object.keys(rest)
-  if (key !== undefined) throw new TypeError(`"${name}.${key}" must be left out: there is no such option`)
 }

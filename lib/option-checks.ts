@@ -1,5 +1,5 @@
 /*
- * The checks that options are made of. Each names the option and says what it must be.
+ * The checks that options, and the arguments of functions, are made of. Each names what is wrong and says what it must be.
  */
 
 /** @throws TypeError `"<option>" option must be <what>` */
@@ -9,6 +9,18 @@ export function invalid (option: string, what: string): never {
 
 export function isObject (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** @throws TypeError `"<name>" must be an object` */
+export function readArgument (name: string, value: unknown): Record<string, unknown> {
+  if (!isObject(value)) throw new TypeError(`"${name}" must be an object`)
+  return value
+}
+
+/** @throws TypeError where an argument has more than was read of it */
+export function assertNoMore (name: string, rest: Record<string, unknown>): void {
+  const [key] = Object.keys(rest)
+  if (key !== undefined) throw new TypeError(`"${name}.${key}" must be left out: there is no such option`)
 }
 
 export function optional<T> (value: unknown, read: (value: unknown) => T): T | undefined {

@@ -27,18 +27,19 @@ export interface TicketRouteParts {
 export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, takeAsker }: TicketRouteParts): void {
   app.post(path, { ...declareTicketRoute(options), bodyLimit: BODY_LIMIT }, async (request, reply) => {
     const asker = takeAsker(request)
+    const startedAt = Date.now() - reply.elapsedTime
     const claims = asker.claims as NonNullable<typeof asker.claims>
     // What the `user` option makes of the claims it makes again.
     const user = options.user === undefined ? asker.user : claims
     const binding = readBody(request.body)
     const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
       const refusal = asRefusal(error)
-      audit.refused(request, refusal, asker, Date.now() - reply.elapsedTime, false)
+      audit.refused(request, refusal, asker, startedAt, false)
       const challenge = challengeOf(refusal.code, null)
       if (challenge !== undefined) reply.header('www-authenticate', challenge)
       throw refusal
     })
-    audit.ticketIssued(request, asker, Date.now() - reply.elapsedTime)
+    audit.ticketIssued(request, asker, startedAt)
     return reply.header('cache-control', 'no-store').send(issued)
   })
 }

@@ -10,7 +10,7 @@ import type { ClaimRules, Claims } from './claims'
 import { withDeadline } from './deadline'
 import { WsAuthError } from './errors'
 import { copyData, freezeData } from './frozen'
-import { isObject } from './option-checks'
+import { assertNoMore, isObject, readArgument } from './option-checks'
 import { isOrigin } from './options'
 import { thenRead } from './thenable'
 import type { Verified } from './token-verifier'
@@ -111,18 +111,17 @@ export class Tickets {
 
 /** The claims that `issueTicket` was given, as a token would have them. @throws TypeError where they are no object, or their `exp` is in milliseconds */
 export function claimsOfTicket (claims: unknown): Claims {
-  if (!isObject(claims)) throw new TypeError('"claims" must be an object')
-  if (Number.isFinite(claims.exp) && Number(claims.exp) >= MIN_MILLISECONDS) throw new TypeError('"claims.exp" must be in seconds since the epoch, not in milliseconds')
+  const given: Claims = readArgument('claims', claims)
+  const { exp, iat = null } = given
+  if (Number.isFinite(exp) && Number(exp) >= MIN_MILLISECONDS) throw new TypeError('"claims.exp" must be in seconds since the epoch, not in milliseconds')
   // Issued now: without it, a revocation of the user in the past would be one of the ticket.
-  return freezeData(copyData({ ...claims, iat: (claims as Claims).iat ?? Math.floor(Date.now() / 1000) }))
+  return freezeData(copyData({ ...given, iat: iat ?? Math.floor(Date.now() / 1000) }))
 }
 
 /** What a ticket is to be bound to. @throws TypeError where that makes no sense */
 export function readBinding (binding: unknown): TicketBinding {
-  if (!isObject(binding)) throw new TypeError('"options" must be an object')
-  const { path, origin, ...rest } = binding
-  const [key] = Object.keys(rest)
-  if (key !== undefined) throw new TypeError(`"options.${key}" must be left out: there is no such option`)
+  const { path, origin, ...rest } = readArgument('options', binding)
+  assertNoMore('options', rest)
   if (path !== undefined && !isPath(path)) throw new TypeError('"options.path" must be the path of a URL, without a query')
   if (origin !== undefined && !isOrigin(origin)) throw new TypeError('"options.origin" must be an origin, such as \'https://example.com\'')
   return { path, origin } as TicketBinding

@@ -10,6 +10,7 @@ import type fastifyWsAuth from '../lib/index'
 import type { WsAuthEvent } from '../lib/index'
 import { start, until, within } from './helpers/app'
 import { onDecision } from './helpers/decisions'
+import { randomFrom } from './helpers/random'
 import { clientFrame, requestText, upgrade } from './helpers/raw-client'
 
 const SEED = Number(process.env.CHAOS_SEED ?? Date.now() % 2 ** 32)
@@ -28,20 +29,12 @@ interface Told {
   readonly fails?: 'refused' | 'thrown'
 }
 
-/** Draws numbers that a seed determines (mulberry32). */
+/** Draws numbers that a seed determines. */
 class Dice {
-  #state: number
+  readonly next: () => number
 
   constructor (seed: number) {
-    this.#state = seed >>> 0
-  }
-
-  next (): number {
-    this.#state = (this.#state + 0x6D2B79F5) >>> 0
-    let x = this.#state
-    x = Math.imul(x ^ (x >>> 15), x | 1)
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
+    this.next = randomFrom(seed)
   }
 
   below (end: number): number {

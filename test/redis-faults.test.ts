@@ -4,7 +4,7 @@
  * happened, and a new revocation reaches all.
  */
 import { until, within } from './helpers/app'
-import { assertOpen, assertRevoked, connectAll, countConnections, forkMember, LOG, pause, REVOKED, startMember, startMembers, untilAdmitted, untilWell } from './helpers/cluster-of-apps'
+import { assertOpen, assertRevoked, connectAll, countConnections, forkMember, LOG, pause, REVOKED, startBehindProxy, startMember, startMembers, untilAdmitted, untilWell } from './helpers/cluster-of-apps'
 import type { Member } from './helpers/cluster-of-apps'
 import { assertNotTold, assertTold, assertWell, BAD, CANNOT_FOLLOW, CLOSED_ALL, fault, GOOD, KEPT_ALL, LOST, MAY_NOT_GET, STALE_AFTER, TRIMMED, WRITTEN_BACK } from './helpers/faults'
 import { startProxy, startRedis } from './helpers/redis'
@@ -82,10 +82,7 @@ fault('Redis does not answer for longer than staleAfter: all are kept where onOu
 for (const way of ['cut', 'freeze'] as const) {
   fault(`an instance is cut off for 5 s, ${way === 'cut' ? 'with its connections ended' : 'without a sign'}, and others revoke meanwhile`, async (t) => {
     const server = await startRedis(t)
-    const proxy = await startProxy(t, server)
-    const others = await startMembers(t, server, 2)
-    const cutOff = await startMember(t, server, { redis: { host: '127.0.0.1', port: proxy.port } })
-    const members = [...others, cutOff]
+    const { proxy, others, cutOff, members } = await startBehindProxy(t, server)
     const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
     const bySub = await connectAll(members, { sub: 'oscar', iat: 1 })
     const gone = await connectAll(members, { sub: 'gone' })
@@ -118,10 +115,7 @@ for (const way of ['cut', 'freeze'] as const) {
 for (const length of [0, 5]) {
   fault(`the log is trimmed to ${length} entries past a reader that is cut off`, async (t) => {
     const server = await startRedis(t)
-    const proxy = await startProxy(t, server)
-    const others = await startMembers(t, server, 2)
-    const cutOff = await startMember(t, server, { redis: { host: '127.0.0.1', port: proxy.port } })
-    const members = [...others, cutOff]
+    const { proxy, others, cutOff, members } = await startBehindProxy(t, server)
     const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
     proxy.cut()
     // Nobody waits for the answers of who cannot give them.

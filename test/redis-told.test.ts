@@ -81,6 +81,14 @@ t.test('a Redis that is full is rid of what is over', settings, async (t) => {
   t.equal(await left(), 'jti:in force')
 })
 
+t.test('nonsense among the revocations is told of once for each time that they are read, however much there is', settings, async (t) => {
+  const redis = await startRedis(t)
+  const client = redis.client()
+  for (let i = 0; i < 50; i++) await client.zadd('{fastify-ws-auth}:revoked', String(Date.now() + 60_000), `nonsense ${i}`)
+  const told = linesOf(await startChat(t, client, 5000)).filter(({ msg }) => msg.startsWith('a revocation in Redis is none of ours'))
+  t.equal(told.length, 1)
+})
+
 t.test('errors of Redis are logged without what it was told', settings, async (t) => {
   const redis = await startRedis(t, { settings: ['--maxmemory-policy', 'noeviction', '--rename-command', 'GETDEL', ''] })
   for (const client of [redis.client(), await redis.nodeClient()]) {

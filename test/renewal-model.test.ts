@@ -4,6 +4,7 @@
  */
 import t from 'tap'
 import { sign } from './helpers/app'
+import { randomFrom } from './helpers/random'
 import { eventually, moveClock, startChat, turn } from './helpers/renewal-app'
 import type { Chat } from './helpers/renewal-app'
 
@@ -15,17 +16,6 @@ const GRACE = 3000
 
 interface Claims { sub?: string, iss?: string, iat?: number, exp?: number, role: string, n: number }
 interface Token { claims: Claims, isGenuine: boolean }
-
-/** mulberry32. */
-function randomFrom (seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6D2B79F5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
-}
 
 /** What a connection should be. */
 class Model {

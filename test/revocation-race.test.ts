@@ -13,6 +13,7 @@ import t from 'tap'
 import type fastifyWsAuth from '../lib/index'
 import { memoryBackplane } from '../lib/index'
 import { prepare, until } from './helpers/app'
+import { randomFrom } from './helpers/random'
 import { clientFrame, requestText } from './helpers/raw-client'
 
 const SEED = Number(process.env.RACE_SEED ?? Date.now() % 1e9)
@@ -25,17 +26,6 @@ type Revocation = { jti: string } | { sid: string } | { sub: string, beforeAt: n
 
 const NOW = Math.floor(Date.now() / 1000)
 const outcomes: Record<string, number> = {}
-
-/** mulberry32. */
-function randomFrom (seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6D2B79F5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
-}
 
 function count (outcome: string): void {
   outcomes[outcome] = (outcomes[outcome] ?? 0) + 1

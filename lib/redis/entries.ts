@@ -2,8 +2,8 @@
  * Commands as entries of the log. Whoever can write into Redis can put anything there: what is no command of ours is
  * told of and passed over.
  */
-import type { Command, DisconnectKind, RevocationKind, RevokeCommand } from '../backplane'
-import { isReason, isSendableCode } from '../match'
+import type { Command, RevokeCommand } from '../backplane'
+import { DISCONNECT_KINDS, isReason, isSendableCode, REVOCATION_KINDS } from '../match'
 import type { StreamEntry } from './replies'
 
 /** A command in the log. */
@@ -46,20 +46,14 @@ function readCommand ({ type, kind, value, issuedBy, untilAt, code, reason }: Re
   if (typeof value !== 'string' || value === '') return null
   if (type === 'revoke') {
     const isInTime = kind === 'sub' ? Number.isFinite(issuedBy) : issuedBy === null
-    if (!isRevocationKind(kind) || !isInTime || !Number.isFinite(untilAt)) return null
-    return { type, kind, value, issuedBy: issuedBy as number | null, untilAt: untilAt as number }
+    const known = REVOCATION_KINDS.find((one) => one === kind)
+    if (known === undefined || !isInTime || !Number.isFinite(untilAt)) return null
+    return { type, kind: known, value, issuedBy: issuedBy as number | null, untilAt: untilAt as number }
   }
-  if (type !== 'disconnect' || !isDisconnectKind(kind)) return null
+  const known = DISCONNECT_KINDS.find((one) => one === kind)
+  if (type !== 'disconnect' || known === undefined) return null
   if ((code !== null && !isSendableCode(code)) || (reason !== null && !isReason(reason))) return null
-  return { type, kind, value, code, reason }
-}
-
-function isRevocationKind (kind: unknown): kind is RevocationKind {
-  return kind === 'jti' || kind === 'sid' || kind === 'sub'
-}
-
-function isDisconnectKind (kind: unknown): kind is DisconnectKind {
-  return kind === 'id' || isRevocationKind(kind)
+  return { type, kind: known, value, code, reason }
 }
 
 /**

@@ -25,7 +25,7 @@ export interface RedisBackplaneOptions {
   staleAfter?: number
   /**
    * What happens then. `'close'` (default): handshakes are refused with 503, and open connections are closed with
-   * `closeCodes.unavailable`. `'keep'`: all goes on, without what is revoked elsewhere.
+   * `closeCodes.unavailable`. `'keep'`: handshakes and connections go on, without what is revoked elsewhere; tickets need Redis either way.
    */
   onOutage?: 'close' | 'keep'
 }

@@ -205,10 +205,12 @@ export class LogReader {
   async #readRevoked (asking: RedisConnection): Promise<ReadonlyMap<string, number>> {
     const { keys, member } = this.#parts
     const present = new Map<string, number>()
+    let unknown = 0
     await readRevoked(asking.send, keys, (revocation) => {
       present.set(memberOf(revocation), revocation.untilAt)
       member.apply(revocation)
-    }, () => this.#tellOfUnknown('a revocation'))
+    }, () => { unknown++ })
+    if (unknown > 0) this.#tellOfUnknown('a revocation')
     return present
   }
 

@@ -6,6 +6,7 @@ import type { RedisConnection } from './connection'
 import { fieldsOf } from './entries'
 import type { LoggedCommand } from './entries'
 import type { Keys } from './keys'
+import { partsOf, START } from './position'
 import type { Presence } from './presence'
 import { pairsOf, valueOf } from './replies'
 import { addCommand } from './revoked-set'
@@ -15,9 +16,6 @@ const MAX_ENTRIES = 100_000
 /** How often another epoch is tried, where others have begun one at the same time. */
 const MAX_ATTEMPTS = 5
 
-/** The head of no log. */
-const NO_HEAD = '0-0'
-
 /** The id that a log gave last; that before all others where there is no log. By itself: out of memory, Redis takes no transaction. */
 export async function readHead ({ send }: RedisConnection, { log }: Keys): Promise<string> {
   return headOf(await send(['XINFO', 'STREAM', log]).catch((error: unknown) => error))
@@ -25,7 +23,7 @@ export async function readHead ({ send }: RedisConnection, { log }: Keys): Promi
 
 /** Of a reply to XINFO STREAM. @throws what else Redis answered with */
 function headOf (reply: unknown): string {
-  if (reply instanceof Error && /no such key/i.test(reply.message)) return NO_HEAD
+  if (reply instanceof Error && /no such key/i.test(reply.message)) return START.id
   return String(new Map(pairsOf(valueOf(reply))).get('last-generated-id'))
 }
 
@@ -77,8 +75,8 @@ export class LogWriter {
 
   async #readNext (connection: RedisConnection): Promise<NextEntry> {
     const head = await readHead(connection, this.#keys)
-    if (head === NO_HEAD) return { epoch: this.#newEpoch, into: 'new log' }
-    const [epoch = 0n, sequence = 0n] = head.split('-').map(BigInt)
+    if (head === START.id) return { epoch: this.#newEpoch, into: 'new log' }
+    const [epoch = 0n, sequence = 0n] = partsOf(head)
     if (sequence < MAX_PART) return { epoch, into: 'log' }
     // Whoever can write into Redis can have taken the last id.
     return epoch < MAX_PART ? { epoch: epoch + 1n, into: 'log' } : { epoch: BigInt(Date.now()), into: 'another log' }

@@ -34,7 +34,7 @@ export function isNext (id: string, after: string): boolean {
   return epoch === afterEpoch && sequence === afterSequence + 1n
 }
 
-/** Each is 64 bits. */
-function partsOf (id: string): bigint[] {
+/** The epoch and the sequence of an id, each of 64 bits; none of what is no id. */
+export function partsOf (id: string): bigint[] {
   return /^\d+-\d+$/.test(id) ? id.split('-').map(BigInt) : []
 }

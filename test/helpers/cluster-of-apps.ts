@@ -15,7 +15,8 @@ import fastifyWsAuth from '../../lib/index'
 import { redisBackplane } from '../../lib/redis/index'
 import type { RedisBackplaneOptions } from '../../lib/redis/index'
 import { SECRET, sign, start, until } from './app'
-import type { RedisServer } from './redis'
+import { startProxy } from './redis'
+import type { Proxy, RedisServer } from './redis'
 
 type Claims = Record<string, unknown>
 
@@ -76,6 +77,14 @@ export async function startMembers (t: Test, server: RedisServer, count: number,
   const members: Member[] = []
   for (let i = 0; i < count; i++) members.push(await startMember(t, server, settings))
   return members
+}
+
+/** Three of them, the last of which a proxy can cut off from the Redis. */
+export async function startBehindProxy (t: Test, server: RedisServer): Promise<{ proxy: Proxy, others: Member[], cutOff: Member, members: Member[] }> {
+  const proxy = await startProxy(t, server)
+  const others = await startMembers(t, server, 2)
+  const cutOff = await startMember(t, server, { redis: { host: '127.0.0.1', port: proxy.port } })
+  return { proxy, others, cutOff, members: [...others, cutOff] }
 }
 
 function addEcho (app: FastifyInstance): void {

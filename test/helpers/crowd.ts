@@ -7,13 +7,12 @@ import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { subscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
-import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import type { Test } from 'tap'
 import fastifyWsAuth from '../../lib/index'
 import { SECRET } from './app'
-import { clientFrame, requestText } from './raw-client'
+import { openClosing } from './closing-client'
 
 /** How many handshakes are under way at once: below the default of `limits.pending`. */
 const AT_ONCE = 200
@@ -79,27 +78,6 @@ async function serve (): Promise<void> {
   process.send?.((app.server.address() as AddressInfo).port)
 }
 
-/** One client: resolves when it is open, or is not let in. It answers a close frame, as it should. */
-async function openOne ({ port, token }: Order, onClosed: (why: string) => void): Promise<boolean> {
-  const socket = connect({ port, host: '127.0.0.1' })
-  return await new Promise((resolve) => {
-    let isOpen = false
-    let why = 'lost'
-    socket.on('error', () => {})
-    socket.on('close', () => { if (isOpen) onClosed(why); else resolve(false) })
-    socket.write(requestText({ path: '/chat', headers: { authorization: `Bearer ${token}` } }))
-    socket.on('data', (chunk) => {
-      if (!isOpen) {
-        isOpen = chunk.includes('101 Switching Protocols')
-        return isOpen ? resolve(true) : socket.destroy()
-      }
-      if (chunk[0] !== 0x88) return
-      why = `${chunk.readUInt16BE(2)} ${chunk.subarray(4).toString()}`
-      socket.end(clientFrame(8, chunk.subarray(2, 4)))
-    })
-  })
-}
-
 async function obey (order: Order): Promise<void> {
   const closed: Times = {}
   let [begun, opened, gone] = [0, 0, 0]
@@ -111,7 +89,7 @@ async function obey (order: Order): Promise<void> {
   const openMany = async (): Promise<void> => {
     while (begun < order.count) {
       begun++
-      if (await openOne(order, onClosed)) opened++
+      if (await openClosing(order.port, order.token, { onGone: onClosed })) opened++
     }
   }
   let isOpen = false
