@@ -863,7 +863,8 @@ class Silence {
 function openSilent (keeper: Silence, claims: Claims, hints: number[]): SocketConnection {
   const socket = {
     send: (text: string) => { if (text === '{"type":"auth.renew"}') hints.push(Date.now()) },
-    close: () => {}
+    close: () => {},
+    _receiver: {}
   }
   const expiresAt = claims.exp === undefined ? null : Number(claims.exp) * 1000
   const connection = new SocketConnection(socket as never, {} as never, { user: claims as never, claims, source: 'header', expiresAt }, keeper)

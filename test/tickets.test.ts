@@ -798,6 +798,19 @@ t.test('claims are frozen, and each connection\'s own', async (t) => {
   t.equal(Object.isFrozen(claims), false)
 })
 
+function nested (depth: number): object {
+  return JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`) as object
+}
+
+/** Newer versions of V8 (Node.js 26) do not recurse where they write JSON. */
+function writesAnyDepth (): boolean {
+  try {
+    return JSON.stringify(nested(200_000)).length > 0
+  } catch {
+    return false
+  }
+}
+
 t.test('issueTicket', async (t) => {
   const { app, port, opened, ticket } = await startChat(t, {}, { wsAuth: { roles: ['member'] } })
   const issue = app.wsAuth.issueTicket as (claims: unknown, options?: unknown) => Promise<{ ticket: string, expiresIn: number }>
@@ -862,9 +875,10 @@ t.test('issueTicket', async (t) => {
   })
 
   await t.test('takes claims to any depth, or refuses them by name', async (t) => {
-    const nested = (depth: number): object => JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`)
     t.equal(await handshake(t, port, `/chat?ticket=${await ticket({ ...ANN, nested: nested(2500) })}`), '101')
-    await t.rejects(issue({ ...ANN, nested: nested(200_000) }), { name: 'TypeError', message: '"claims" must be data that JSON can hold' })
+    const deep = { ...ANN, nested: nested(200_000) }
+    if (writesAnyDepth()) t.equal(await handshake(t, port, `/chat?ticket=${await ticket(deep)}`), '101')
+    else await t.rejects(issue(deep), { name: 'TypeError', message: '"claims" must be data that JSON can hold' })
   })
 
   await t.test('takes what JSON takes of the rest', async (t) => {
@@ -887,7 +901,8 @@ t.test('claims of a verifier that cannot be kept are no fault of who asks', asyn
 
 t.test('a token that is nested deep gets a ticket, or is refused by name', async (t) => {
   const { app, port } = await startChat(t, { jwt: { secret }, maxTokenBytes: 1_000_000 })
-  for (const [depth, status, code] of [[2900, 200, undefined], [200_000, 503, 'WS_AUTH_UNAVAILABLE']] as const) {
+  const refused = writesAnyDepth() ? [200, undefined] as const : [503, 'WS_AUTH_UNAVAILABLE'] as const
+  for (const [depth, status, code] of [[2900, 200, undefined], [200_000, ...refused]] as const) {
     const headers = { authorization: `Bearer ${mint(`{"sub":"ann","nested":${'['.repeat(depth)}${']'.repeat(depth)}}`)}` }
     const answer = await ask(app, headers)
     t.match([answer.status, answer.code], [status, code], String(depth))

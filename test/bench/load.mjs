@@ -6,48 +6,20 @@
 import { createConnection } from 'node:net'
 
 /** How long anything here may take before it counts as hung, in milliseconds. */
-const TIMEOUT = 30_000
+const TIMEOUT = 120_000
 
-/** @typedef {'none' | 'header' | 'query' | 'subprotocol' | 'cookie'} Carrier  where the token is in the request */
-
-/**
- * The bytes of an opening handshake (RFC 6455, 4.1). The token comes first, as from clients that add it by hand: what is
- * taken out of the middle costs more than what is taken off the end.
- *
- * @param {Carrier} carrier
- * @param {string} token
- */
-export function createRequest (carrier, token, path = '/chat') {
-  const lines = {
-    none: [],
-    query: [],
-    header: [`Authorization: Bearer ${token}`],
-    subprotocol: [`Sec-WebSocket-Protocol: chat, bearer, ${token}`],
-    cookie: [`Cookie: token=${token}`]
-  }[carrier]
-  return [
-    `GET ${carrier === 'query' ? `${path}?token=${token}` : path} HTTP/1.1`,
-    ...lines,
-    'Host: 127.0.0.1',
-    'User-Agent: bench',
-    'Upgrade: websocket',
-    'Connection: Upgrade',
-    'Sec-WebSocket-Version: 13',
-    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-    '', ''
-  ].join('\r\n')
-}
+/** @typedef {import('./scripts.mjs').Script} Script */
 
 /**
  * Makes handshakes, so many at a time, each on a connection of its own that is closed before the next begins: on this
  * side with FIN, and it counts when the server has closed too.
  *
- * @param {{ port: number, request: string, status: number, count: number, concurrency: number }} what
+ * @param {{ port: number, scripts: Script[], count: number, concurrency: number }} what the scripts are taken in turn
  */
-export async function makeHandshakes ({ port, request, status, count, concurrency }) {
-  let left = count
+export async function makeHandshakes ({ port, scripts, count, concurrency }) {
+  let made = 0
   const work = async () => {
-    while (left-- > 0) await handshake(port, request, status)
+    while (made < count) await handshake(port, /** @type {Script} */ (scripts[made++ % scripts.length]))
   }
   const stop = stayAwake()
   await within(Promise.all(Array.from({ length: concurrency }, work)), 'the handshakes').finally(stop)
@@ -65,51 +37,47 @@ export function stayAwake () {
   return () => clearImmediate(turn)
 }
 
-/** @returns {Promise<void>} resolved when the connection is closed on both sides */
-function handshake (port, request, status) {
+/** @param {number} port @param {Script} script @returns {Promise<void>} resolved when the connection is closed on both sides */
+export function handshake (port, script) {
   return new Promise((resolve, reject) => {
-    const expected = `HTTP/1.1 ${status} `
-    let answer = ''
     const socket = createConnection(port, '127.0.0.1')
-    socket.setEncoding('latin1')
-    socket.on('data', (chunk) => {
-      answer += chunk
-      if (answer.includes('\r\n\r\n')) socket.end()
-    })
+    let isDone = false
+    const heard = play(socket, script, () => { isDone = true; socket.end() })
     socket.on('error', reject)
     socket.on('close', () => {
-      if (answer.startsWith(expected)) resolve()
-      else reject(new Error(`expected ${status}, got: ${answer.slice(0, 200)}`))
+      if (isDone && heard().startsWith(`HTTP/1.1 ${script.status} `)) resolve()
+      else reject(new Error(`expected ${script.status} and ${script.turns.length} turns, got: ${heard()}`))
     })
-    socket.write(request)
   })
 }
 
 /**
- * The answer to one handshake: its status, and the first text frame where one follows.
+ * Says what the script says.
  *
- * @returns {Promise<{ status: number, text: string }>}
+ * @param {import('node:net').Socket} socket
+ * @param {Script} script
+ * @param {() => void} onDone
+ * @returns {() => string} what has come
  */
-export function inspectHandshake (port, request, expectsText = false) {
-  const answered = new Promise((resolve, reject) => {
-    let bytes = Buffer.alloc(0)
-    const socket = createConnection(port, '127.0.0.1', () => socket.write(request))
-    socket.on('error', reject)
-    socket.on('close', () => reject(new Error('closed without an answer')))
-    socket.on('data', (chunk) => {
-      bytes = Buffer.concat([bytes, chunk])
-      const end = bytes.indexOf('\r\n\r\n')
-      if (end === -1) return
-      const status = Number(bytes.toString('latin1', 9, 12))
-      // An unmasked, unfragmented text frame of less than 126 bytes (RFC 6455, 5.2).
-      const frame = bytes.subarray(end + 4)
-      const length = frame[1] ?? Infinity
-      if (expectsText && status === 101 && frame.length < 2 + length) return
-      resolve({ status, text: expectsText && status === 101 ? frame.toString('utf8', 2, 2 + length) : '' })
-      socket.destroy()
-    })
-  })
-  return within(answered, 'an answer')
+export function play (socket, { request, turns }, onDone) {
+  let answer = ''
+  let turn = 0
+  let at = 0
+  socket.on('data', onData)
+  socket.write(request)
+  function onData (/** @type {Buffer} */ chunk) {
+    answer += chunk.toString('latin1')
+    for (let next = turns[turn]; next !== undefined; next = turns[turn]) {
+      const found = answer.indexOf(next.until, at)
+      if (found === -1) return
+      at = found + next.until.length
+      turn++
+      if (next.say !== null) socket.write(next.say)
+    }
+    socket.off('data', onData)
+    onDone()
+  }
+  return () => answer
 }
 
 /** @template T @param {Promise<T>} promise @param {string} what @returns {Promise<T>} */

@@ -4,77 +4,41 @@
  * compared byte by byte with what comes back.
  */
 import { createConnection } from 'node:net'
-import { within } from './load.mjs'
+import { CLOSE, createBatch, maskedFrame } from './frames.mjs'
+import { play, within } from './load.mjs'
 
 /** @typedef {import('node:net').Socket} Socket */
-/** @typedef {'text' | 'json'} MessageKind  how messages begin: with a letter, or as the auth frames of fastify-ws-auth do */
-/** @typedef {{ sent: Buffer, expected: Buffer }} Batch  the frames of a few messages, and those that come back */
-
-const MESSAGE_BYTES = 64
-const TEXT = 0x81
-const CLOSE = 0x88
-const IS_MASKED = 0x80
-
-/** @param {string} text of less than 126 bytes */
-export function textFrame (text) {
-  return maskedFrame(TEXT, Buffer.from(text))
-}
-
-/** A frame of a client. The key is zero: it costs the server the same, and payloads can be read. */
-function maskedFrame (head, payload) {
-  if (payload.length < 126) return Buffer.concat([Buffer.from([head, IS_MASKED | payload.length, 0, 0, 0, 0]), payload])
-  return Buffer.concat([Buffer.from([head, IS_MASKED | 126, payload.length >> 8, payload.length & 255, 0, 0, 0, 0]), payload])
-}
-
-/** @param {MessageKind} kind @param {number} count @returns {Batch} */
-export function createBatch (kind, count) {
-  const messages = Array.from({ length: count }, (_, i) => createMessage(kind, i))
-  return {
-    sent: Buffer.concat(messages.map(textFrame)),
-    expected: Buffer.concat(messages.flatMap((message) => [Buffer.from([TEXT, MESSAGE_BYTES]), Buffer.from(message)]))
-  }
-}
-
-/** @param {MessageKind} kind */
-function createMessage (kind, i) {
-  const start = kind === 'text' ? `message ${i} ` : `{"type":"chat","id":${i},"text":"`
-  const end = kind === 'text' ? '.' : '"}'
-  return start + 'x'.repeat(MESSAGE_BYTES - start.length - end.length) + end
-}
+/** @typedef {import('./scripts.mjs').Script} Script */
 
 /**
  * Opens connections that stay open.
  *
- * @param {{ port: number, requests: string[], concurrency: number, first?: string[] }} what `first`: the message that each
- *   sends before it counts as open, and that the server answers
+ * @param {{ port: number, scripts: Script[], concurrency: number }} what
  * @returns {Promise<Socket[]>}
  */
-export async function openConnections ({ port, requests, concurrency, first }) {
+export async function openConnections ({ port, scripts, concurrency }) {
   /** @type {Socket[]} */
   const sockets = []
-  const queue = requests.entries()
+  const queue = scripts.values()
   const work = async () => {
-    for (const [i, request] of queue) sockets.push(await open(port, request, first?.[i]))
+    for (const script of queue) sockets.push(await open(port, script))
   }
   await within(Promise.all(Array.from({ length: concurrency }, work)), 'connections')
   return sockets
 }
 
 /** @returns {Promise<Socket>} */
-function open (port, request, first) {
+function open (port, script) {
   return new Promise((resolve, reject) => {
-    const socket = createConnection(port, '127.0.0.1', () => socket.write(request))
+    const socket = createConnection(port, '127.0.0.1')
     socket.setNoDelay(true)
-    socket.on('error', reject)
-    socket.once('data', (chunk) => {
-      if (chunk.toString('latin1', 0, 13) !== 'HTTP/1.1 101 ') return reject(new Error(`expected 101, got: ${chunk.toString('latin1', 0, 200)}`))
-      if (first === undefined) return resolve(socket)
-      socket.write(textFrame(first))
-      socket.once('data', (answer) => {
-        if (answer[0] === TEXT && answer.includes('"auth.ok"')) resolve(socket)
-        else reject(new Error(`expected auth.ok, got: ${answer.toString('latin1')}`))
-      })
+    const onClose = () => reject(new Error(`closed: ${heard()}`))
+    const heard = play(socket, script, () => {
+      socket.off('close', onClose).off('error', reject).on('error', () => {})
+      if (heard().startsWith(`HTTP/1.1 ${script.status} `)) resolve(socket)
+      else reject(new Error(`expected ${script.status}, got: ${heard()}`))
     })
+    socket.on('error', reject).on('close', onClose)
   })
 }
 
@@ -82,14 +46,14 @@ function open (port, request, first) {
  * Sends a batch on each connection, and again when the whole of it has come back.
  *
  * @param {Socket[]} sockets
- * @param {Batch} batch
+ * @param {import('./frames.mjs').Batch} batch
  * @param {number} rounds
  */
 export async function exchange (sockets, batch, rounds) {
   await within(Promise.all(sockets.map((socket) => exchangeOn(socket, batch, rounds))), 'the echoes')
 }
 
-/** @returns {Promise<void>} */
+/** @param {Socket} socket @param {import('./frames.mjs').Batch} batch @param {number} rounds @returns {Promise<void>} */
 function exchangeOn (socket, { sent, expected }, rounds) {
   return new Promise((resolve, reject) => {
     let left = rounds

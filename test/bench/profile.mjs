@@ -1,31 +1,29 @@
 // @ts-check
 /*
- * Where the CPU time of one subject goes: node test/bench/profile.mjs <accepted|refused|echo> <subject> [--against <dist>] [--out <file>]
+ * Where the CPU time of one subject goes: node test/bench/profile.mjs <accepted|refused|storm|echo> <subject> [--against <dist>] [--out <file>]
  * Without garbage collection and native code folded in: what stands at the top is the function that was running.
  */
 import { writeFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { EchoRunner, HandshakeRunner } from './runner.mjs'
+import { questions } from './questions/index.mjs'
 import { pinLoad } from './server-process.mjs'
-import { phases } from './subjects.mjs'
 import { createKeys } from './tokens.mjs'
 
-const OPERATIONS = { accepted: 20_000, refused: 20_000, echo: 200_000 }
+const OPERATIONS = { accepted: 20_000, refused: 20_000, storm: 5000, echo: 200_000 }
 
 const { values: flags, positionals: [phase = 'accepted', name = 'C'] } = parseArgs({
   options: { against: { type: 'string' }, out: { type: 'string' } }, allowPositionals: true
 })
-const subject = phases[phase]?.subjects.find((one) => one.name === name)
+const subject = questions[phase]?.subjects.find((one) => one.name === name)
 if (subject === undefined || !Object.hasOwn(OPERATIONS, phase)) throw new Error(`there is no subject "${name}" in "${phase}"`)
 
 pinLoad()
 const dist = resolve(flags.against ?? fileURLToPath(new URL('../../dist', import.meta.url)))
 const operations = OPERATIONS[phase]
-const { start } = phase === 'echo' ? EchoRunner : HandshakeRunner
-const runner = await start(subject, { keys: createKeys(), dist })
-await runner.run(operations / 2)
+const runner = await questions[phase].start(subject, { keys: createKeys(), dist })
+await runner.warmUp(phase === 'storm' ? operations : operations / 2)
 const profile = await runner.profile(operations)
 await runner.stop()
 if (flags.out !== undefined) writeFileSync(flags.out, JSON.stringify(profile))

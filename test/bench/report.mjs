@@ -2,7 +2,6 @@
 /*
  * The results as people read them.
  */
-import { MAX_ARMED_BYTES, MAX_ARMING, MAX_HEAP_MORE, MAX_LATE } from './subjects.mjs'
 import { pairedRatios, spreadOf } from './statistics.mjs'
 
 /** Rows with their columns aligned. @param {string[][]} rows */
@@ -16,25 +15,29 @@ function cells ({ median, low, high }, digits) {
   return [median.toFixed(digits), `${low.toFixed(digits)} - ${high.toFixed(digits)}`]
 }
 
+/** @typedef {{ of: string, to: string, max?: number }} Comparison  of two subjects; `max` is the target */
+
 /**
- * @param {Record<string, number[]>} results
- * @param {import('./subjects.mjs').Comparison[]} comparisons
+ * @param {{ cpu: Record<string, number[]>, wall: Record<string, number[]> }} results
+ * @param {Comparison[]} comparisons
  */
-export function summarizeCpu (results, comparisons) {
+export function summarizeCpu ({ cpu, wall }, comparisons) {
+  const spreads = (figures) => Object.fromEntries(Object.entries(figures).map(([name, values]) => [name, spreadOf(values)]))
   return {
-    microseconds: Object.fromEntries(Object.entries(results).map(([name, values]) => [name, spreadOf(values)])),
+    microseconds: spreads(cpu),
+    wall: spreads(wall),
     ratios: comparisons.map(({ of, to, max }) => {
-      const ratio = pairedRatios(results[of] ?? [], results[to] ?? [])
+      const ratio = pairedRatios(cpu[of] ?? [], cpu[to] ?? [])
       return { of, to, ...ratio, ...max !== undefined && { max, isMet: ratio.median <= max } }
     })
   }
 }
 
 /** @param {ReturnType<typeof summarizeCpu>} summary @param {string} operation */
-export function cpuTable ({ microseconds, ratios }, operation) {
+export function cpuTable ({ microseconds, wall, ratios }, operation) {
   return [
-    table([[`CPU us per ${operation}`, 'median', 'quartiles'],
-      ...Object.entries(microseconds).map(([name, spread]) => [name, ...cells(spread, spread.median < 50 ? 2 : 1)])]),
+    table([[`CPU us per ${operation}`, 'median', 'quartiles', 'of the clock'],
+      ...Object.entries(microseconds).map(([name, spread]) => [name, ...cells(spread, spread.median < 50 ? 2 : 1), wall[name]?.median.toFixed(1) ?? ''])]),
     table([['ratio, paired by round', 'median', 'quartiles', 'target', ''],
       ...ratios.map((ratio) => [`${ratio.of} / ${ratio.to}`, ...cells(ratio, 3), ...targetCells(ratio)])])
   ].join('\n\n')
@@ -45,96 +48,50 @@ function targetCells ({ max, isMet }) {
   return max === undefined ? ['', ''] : [`<= ${max}`, isMet ? 'met' : 'MISSED']
 }
 
-/** @param {Record<string, { heap: number[], external: number[], rss: number[] }>} results */
-export function summarizeMemory (results) {
-  const kib = (values) => spreadOf(values.map((value) => value / 1024))
-  const summary = Object.fromEntries(Object.entries(results).map(([name, { heap, external, rss }]) =>
-    [name, { heap: kib(heap), external: kib(external), rss: kib(rss) }]))
-  const more = (summary.C?.heap.median ?? NaN) - (summary.A?.heap.median ?? NaN)
-  return { kib: summary, more: { of: 'C', to: 'A', heap: more, max: MAX_HEAP_MORE, isMet: more <= MAX_HEAP_MORE } }
-}
-
-/** @param {ReturnType<typeof summarizeMemory>} summary */
-export function memoryTable ({ kib, more }) {
-  const rows = Object.entries(kib).map(([name, { heap, external, rss }]) =>
-    [name, ...cells(heap, 2), (heap.median - (kib.A?.heap.median ?? NaN)).toFixed(2), external.median.toFixed(2), ...cells(rss, 1)])
-  const [target, isMet] = targetCells(more)
-  return table([['KiB per idle connection', 'heap', 'quartiles', 'heap - A', 'external', 'rss', 'quartiles'], ...rows]) +
-    `\nheap of C - heap of A: ${more.heap.toFixed(2)} KiB, target ${target}: ${isMet}`
-}
-
 /**
  * A spread of each figure.
  *
  * @param {Record<string, Record<string, number>[]>} results
  * @returns {Record<string, Record<string, import('./statistics.mjs').Spread>>}
  */
-function summarizeFigures (results) {
+export function summarizeFigures (results) {
   return Object.fromEntries(Object.entries(results).map(([name, all]) =>
     [name, Object.fromEntries(Object.keys(all[0] ?? {}).map((figure) => [figure, spreadOf(all.map((one) => one[figure] ?? NaN))]))]))
 }
 
 /** The figures of fastify-ws-auth. */
-function ours (figures) {
+export function ours (figures) {
   return Object.entries(figures).filter(([name]) => name.startsWith('C')).map(([, one]) => one)
 }
 
-/** Each figure of each subject: one row a subject. */
-function figureTable (title, columns, figures) {
+/**
+ * Each figure of each subject: one row a subject.
+ *
+ * @param {string} title
+ * @param {{ head: string, figure: string, digits: number }[]} columns
+ */
+export function figureTable (title, columns, figures) {
   return table([[title, ...columns.map(({ head }) => head)],
     ...Object.entries(figures).map(([name, one]) => [name, ...columns.map(({ figure, digits }) => figureCell(one[figure], digits))])])
 }
 
-function figureCell ({ median, low, high }, digits) {
+/** Nothing, where it was not asked. */
+function figureCell (spread, digits) {
+  const { median, low, high } = spread ?? { median: NaN }
   return Number.isFinite(median) ? `${median.toFixed(digits)} (${low.toFixed(digits)} - ${high.toFixed(digits)})` : ''
 }
 
-/** @param {Record<string, import('./arming.mjs').Costs[]>} results */
-export function summarizeArming (results) {
-  const figures = summarizeFigures(results)
-  const worst = (/** @type {string} */ figure) => Math.max(...ours(figures).map((one) => one[figure]?.median ?? NaN))
-  return {
-    figures,
-    targets: [
-      { of: 'bytes', worst: worst('bytes'), max: MAX_ARMED_BYTES, isMet: worst('bytes') <= MAX_ARMED_BYTES },
-      { of: 'arm', worst: worst('arm'), max: MAX_ARMING, isMet: worst('arm') <= MAX_ARMING }
-    ]
-  }
+/** @typedef {{ of: string, value: number, max: number, isMet: boolean }} Target */
+
+/** @param {string} of @param {number} value @param {number} max @returns {Target} */
+export function targetOf (of, value, max) {
+  return { of, value, max, isMet: value <= max }
 }
 
-/** @param {ReturnType<typeof summarizeArming>} summary */
-export function armingTable ({ figures, targets }) {
-  return figureTable('per expiry', [
-    { head: 'heap, bytes', figure: 'bytes', digits: 1 },
-    { head: 'arm, ns', figure: 'arm', digits: 0 },
-    { head: 'take back, ns', figure: 'forget', digits: 0 },
-    { head: 'wake, ns', figure: 'wake', digits: 0 }
-  ], figures) + targets.map(targetLine).join('')
-}
-
-/** @param {Awaited<ReturnType<typeof import('./expiry.mjs').measureExpiry>>} results */
-export function summarizeExpiry (results) {
-  const figures = summarizeFigures(results)
-  const worst = Math.max(...ours(figures).map((one) => one.lastTold?.median ?? NaN))
-  return { figures, targets: [{ of: 'last told', worst, max: MAX_LATE, isMet: worst <= MAX_LATE }] }
-}
-
-/** @param {ReturnType<typeof summarizeExpiry>} summary */
-export function expiryTable ({ figures, targets }) {
-  return figureTable('ms after expiry', [
-    { head: 'first told', figure: 'firstTold', digits: 0 },
-    { head: 'last told', figure: 'lastTold', digits: 0 },
-    { head: 'last gone', figure: 'lastGone', digits: 0 },
-    { head: 'CPU us each', figure: 'cpu', digits: 1 },
-    { head: 'longest block, ms', figure: 'longestBlock', digits: 0 },
-    { head: 'of CPU', figure: 'longestTurn', digits: 0 },
-    { head: 'slowest echo, ms', figure: 'slowestEcho', digits: 0 }
-  ], figures) + targets.map(targetLine).join('')
-}
-
-function targetLine ({ of, worst, max, isMet }) {
+/** @param {Target} target */
+export function targetLine ({ of, value, max, isMet }) {
   const [target, word] = targetCells({ max, isMet })
-  return `\nworst of C, ${of}: ${worst.toFixed(1)}, target ${target}: ${word}`
+  return `\n${of}: ${value.toFixed(2)}, target ${target}: ${word}`
 }
 
 /** @param {Awaited<ReturnType<typeof import('./measure.mjs').measureCeiling>>} ceiling */

@@ -51,7 +51,7 @@ export class ServerProcess {
   port = 0
 
   /**
-   * @param {import('./contenders.mjs').ServerSpec | null} spec `null` for the server that only answers
+   * @param {import('./contenders/index.mjs').ServerSpec | null} spec `null` for the server that only answers
    */
   static async start (spec) {
     const started = new ServerProcess()

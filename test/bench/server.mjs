@@ -8,8 +8,7 @@ import { Session } from 'node:inspector/promises'
 import { createServer } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import Fastify from 'fastify'
-import { setUp } from './contenders.mjs'
+import { startContender } from './contenders/index.mjs'
 
 /** Answers without reading: what the load generator itself can do. */
 const FIXED_ANSWER = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
@@ -20,8 +19,8 @@ const EXPIRY_TIMEOUT = 20_000
 
 /** @type {import('node:net').Server} */
 let server
-/** @type {Set<unknown>} the open WebSockets */
-let sockets
+/** @type {import('./contenders/index.mjs').Contender} */
+let contender
 /** @type {NodeJS.CpuUsage} */
 let usageBefore
 /** @type {Session} */
@@ -29,7 +28,7 @@ let profiler
 
 const commands = {
   async listen (spec) {
-    server = spec === null ? await listenRaw() : await listenFastify(spec)
+    server = spec === null ? await listenRaw() : await listenContender(spec)
     return /** @type {import('node:net').AddressInfo} */ (server.address()).port
   },
 
@@ -39,7 +38,13 @@ const commands = {
 
   /** CPU time since `begin` in microseconds, once every connection has been closed on this side too. */
   async end () {
-    await allClosed()
+    await untilConnected(0)
+    return commands.usage()
+  },
+
+  /** The same once no more than so many are connected, and all of them are open. */
+  async settle ({ count }) {
+    await untilConnected(count)
     return commands.usage()
   },
 
@@ -60,12 +65,29 @@ const commands = {
     const turns = startTurns()
     commands.begin()
     const deadline = Date.now() + EXPIRY_TIMEOUT
-    while (sockets.size > left) {
-      if (Date.now() > deadline) throw new Error(`${sockets.size - left} connections did not expire`)
+    while (contender.countClients() > left) {
+      if (Date.now() > deadline) throw new Error(`${contender.countClients() - left} connections did not expire`)
       await sleep(5)
     }
     delay.disable()
     return { ...commands.usage(), lastAt: Date.now(), longestBlock: delay.max / 1e6, longestTurn: turns.stop() }
+  },
+
+  /** Asks for tickets, as a route would. */
+  issueTickets: ({ count, claims }) => contender.issueTickets?.(count, claims),
+
+  /** Closes the sockets of these users; CPU time in microseconds until they are gone, and milliseconds until the call returned. */
+  async disconnect ({ subs, left, isOneByOne }) {
+    const delay = monitorEventLoopDelay({ resolution: 1 })
+    delay.enable()
+    commands.begin()
+    const startedAt = performance.now()
+    if (isOneByOne) for (const sub of subs) await contender.disconnect?.([sub])
+    else await contender.disconnect?.(subs)
+    const returned = performance.now() - startedAt
+    await untilConnected(left)
+    delay.disable()
+    return { ...commands.usage(), returned, gone: performance.now() - startedAt, longestBlock: delay.max / 1e6 }
   },
 
   /** What is in use when all garbage is gone, in bytes. */
@@ -111,12 +133,9 @@ async function listenRaw () {
   return raw
 }
 
-async function listenFastify (spec) {
-  const app = Fastify({ logger: false })
-  await setUp(app, spec)
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  sockets = app.websocketServer.clients
-  return app.server
+async function listenContender (spec) {
+  contender = await startContender(spec)
+  return contender.server
 }
 
 /** Finds the longest turn of the event loop, in milliseconds of CPU time. */
@@ -131,10 +150,11 @@ function startTurns () {
   return { stop: () => { clearInterval(timer); return longest } }
 }
 
-async function allClosed () {
-  const deadline = Date.now() + 10_000
-  while (await countConnections() > 0) {
-    if (Date.now() > deadline) throw new Error('connections were not closed within 10 s')
+async function untilConnected (count) {
+  const isThere = async () => await countConnections() <= count && (count === 0 || contender.countClients() === count)
+  const deadline = Date.now() + 20_000
+  while (!await isThere()) {
+    if (Date.now() > deadline) throw new Error(`${await countConnections()} are connected and ${contender.countClients()} open after 20 s, not ${count}`)
     await sleep(1)
   }
 }

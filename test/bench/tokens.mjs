@@ -4,7 +4,7 @@
  */
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 
-/** @typedef {'HS256' | 'RS256' | 'ES256'} Algorithm */
+/** @typedef {'HS256' | 'RS256' | 'ES256' | 'EdDSA'} Algorithm */
 /** @typedef {{ private: string, public: string }} Keys  PEM; an HMAC secret is both */
 
 /** How long a token is good for by default, in seconds. */
@@ -16,7 +16,8 @@ export function createKeys () {
   return {
     HS256: { private: secret, public: secret },
     RS256: pems(generateKeyPairSync('rsa', { modulusLength: 2048 })),
-    ES256: pems(generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+    ES256: pems(generateKeyPairSync('ec', { namedCurve: 'P-256' })),
+    EdDSA: pems(generateKeyPairSync('ed25519'))
   }
 }
 
@@ -57,5 +58,6 @@ function encode (value) {
 /** @returns {Buffer} */
 function signature (algorithm, key, input) {
   if (algorithm === 'HS256') return createHmac('sha256', key).update(input).digest()
+  if (algorithm === 'EdDSA') return sign(null, Buffer.from(input), key)
   return sign('sha256', Buffer.from(input), algorithm === 'ES256' ? { key, dsaEncoding: 'ieee-p1363' } : key)
 }

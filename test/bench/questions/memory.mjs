@@ -1,0 +1,89 @@
+// @ts-check
+/*
+ * What does an idle connection keep?
+ */
+import { stayAwake, makeHandshakes } from '../load.mjs'
+import { measureAfresh } from '../measure.mjs'
+import { openConnections } from '../open-load.mjs'
+import { figureTable, summarizeFigures, targetLine, targetOf } from '../report.mjs'
+import { CONCURRENCY, fail } from '../runner.mjs'
+import { createScript } from '../scripts.mjs'
+import { CACHED, EVERYTHING, scriptOf, socketIo, startChecked, subject } from '../subject.mjs'
+
+/** The most heap that an idle connection of C may cost more than one of A, in KiB. */
+const MAX_MORE = 0.7
+
+/** The token comes with the first message, for which there is time until all has been measured. */
+const message = { options: { token: { message: { timeout: 600_000 } }, limits: { pending: 1e6 } } }
+
+/** @type {import('./index.mjs').Question} */
+export default {
+  plans: { full: { repetitions: 3, connections: 15_000 }, quick: { repetitions: 1, connections: 5000 } },
+  subjects: [
+    subject('A', 'none'),
+    subject('A no token', 'none', { carrier: 'none', token: 'none' }),
+    subject('B', 'hook'),
+    subject('B timer', 'hookAndTimer'),
+    subject('ws', 'ws'),
+    subject('ws + jsonwebtoken', 'ws + jsonwebtoken'),
+    socketIo(),
+    subject('C', 'plugin'),
+    subject('C query', 'plugin', { carrier: 'query' }),
+    subject('C app jwt', 'pluginWithAppJwt'),
+    subject('C cached', 'plugin', CACHED),
+    subject('C frames', 'plugin', { options: { renewal: true } }),
+    subject('C everything', 'plugin', EVERYTHING),
+    subject('C waiting', 'plugin', { ...message, carrier: 'none', token: 'none' }),
+    subject('C first message', 'plugin', { ...message, carrier: 'message' })
+  ],
+  comparisons: [],
+
+  measure: (subjects, setting, { repetitions, connections }, say) =>
+    measureAfresh(subjects, repetitions, (one) => measureOnce(one, setting, connections), say),
+
+  summarize (measured) {
+    const figures = summarizeFigures(measured)
+    const more = (figures.C?.heap?.median ?? NaN) - (figures.A?.heap?.median ?? NaN)
+    return { figures, targets: [targetOf('heap of C - heap of A, KiB', more, MAX_MORE)] }
+  },
+
+  table: ({ figures, targets }) => figureTable('KiB per idle connection', [
+    { head: 'heap', figure: 'heap', digits: 2 },
+    { head: 'external', figure: 'external', digits: 2 },
+    { head: 'rss', figure: 'rss', digits: 1 }
+  ], figures) + targets.map(targetLine).join('')
+}
+
+/**
+ * The code is compiled and its caches are filled by a few handshakes before; they are gone when it begins.
+ *
+ * @param {import('../subject.mjs').Subject} what
+ * @param {import('../subject.mjs').Setting} setting
+ * @param {number} connections
+ */
+async function measureOnce (what, setting, connections) {
+  const started = await startChecked(what, setting)
+  const { server } = started
+  const stop = stayAwake()
+  try {
+    const scripts = Array.from({ length: connections }, (_, i) => isWaiting(what) ? createScript({ carrier: 'none', isAccepted: true }, '') : scriptOf(started, `user-${i}`))
+    await server.ask('begin')
+    await makeHandshakes({ port: server.port, scripts: scripts.slice(0, 1), count: 1000, concurrency: CONCURRENCY })
+    await server.ask('end')
+    const before = await server.ask('memory')
+    const sockets = await openConnections({ port: server.port, scripts, concurrency: CONCURRENCY })
+    const after = await server.ask('memory')
+    for (const socket of sockets) socket.destroy()
+    if (after.connections !== connections) fail(`${what.name} has ${after.connections} connections, not ${connections}`)
+    const perConnection = (/** @type {string} */ figure) => (after[figure] - before[figure]) / connections / 1024
+    return { heap: perConnection('heapUsed'), external: perConnection('external'), rss: perConnection('rss') }
+  } finally {
+    stop()
+    await server.stop()
+  }
+}
+
+/** Of whom nobody asks a token, or not yet. */
+function isWaiting ({ token }) {
+  return token === 'none'
+}
