@@ -11,10 +11,11 @@ import type { KnownNames } from './credentials'
 import { WsAuthError } from './errors'
 import type { Waiting } from './first-message'
 import type { FirstMessages } from './first-messages'
-import { Handshake, runHandshake } from './handshake'
+import { Handshake, NOTHING_SENT, runHandshake } from './handshake'
 import type { HandshakeServices } from './handshake'
 import type { Life } from './life'
 import { assertOpening, OTHER_VERSION } from './opening-handshake'
+import { mayCompress } from './options'
 import type { CompleteRouteOptions } from './options'
 import { challengeOf, closeOf } from './refusal'
 import type { Refuser } from './refusal'
@@ -147,7 +148,7 @@ export class Gate {
   #admit (call: Call, { taken }: Upgrade, route: CompleteRouteOptions): void {
     const { request, done } = call
     try {
-      assertOpening(request.raw, taken.hasValidProtocols)
+      assertOpening(request.raw, taken.hasValidProtocols, mayCompress(this.#parts.services.options))
     } catch (error) {
       return this.#refuse(call, error as WsAuthError, route, null)
     }
@@ -217,7 +218,7 @@ export class Gate {
       reply.hijack()
       return this.#parts.refuser.refuse(request.raw, upgrade, close.code, close.reason)
     }
-    const challenge = challengeOf(refusal.code, route?.scopes ?? null)
+    const challenge = challengeOf(refusal.cause === NOTHING_SENT ? 'WS_AUTH_TOKEN_MISSING' : refusal.code, route?.scopes ?? null)
     if (challenge !== undefined) reply.header('www-authenticate', challenge)
     if (refusal.cause === OTHER_VERSION) reply.header('sec-websocket-version', '13')
     if (upgrade !== null || refusal.cause instanceof DeadlineError) reply.header('connection', 'close')

@@ -9,12 +9,19 @@ import type { Credential, TakenCredentials, TakenHeaders } from './credentials'
 import { WsAuthError } from './errors'
 import type { Limits } from './limits'
 import { assertOpening } from './opening-handshake'
+import { mayCompress } from './options'
 import type { CompleteRouteOptions } from './options'
 import { isSameHost } from './origin'
 import { runSteps } from './steps'
 import type { Step } from './steps'
 import { thenRead } from './thenable'
 import type { Tickets } from './tickets'
+
+/** The cause of a refusal for want of a ticket where there is no token either: nothing was sent that could be wrong. */
+export const NOTHING_SENT = 'there is none, and no token'
+
+/** How much of an Origin that was refused the log has, in characters. */
+const MAX_LOGGED = 100
 
 /** What all handshakes of an app share. */
 export interface HandshakeServices extends AuthenticationServices {
@@ -58,8 +65,8 @@ export function runHandshake (handshake: Handshake, services: HandshakeServices)
 }
 
 /** Nothing is read, verified or spent for a request that cannot become a connection. */
-function checkOpening ({ request, taken, purpose }: Handshake): void {
-  if (purpose === 'connection') assertOpening(request.raw, taken.hasValidProtocols)
+function checkOpening ({ request, taken, purpose }: Handshake, { options }: HandshakeServices): void {
+  if (purpose === 'connection') assertOpening(request.raw, taken.hasValidProtocols, mayCompress(options))
 }
 
 /** A plain request is not one of those that are pending, and asks whether there was room for one more. */
@@ -82,19 +89,21 @@ function checkOrigin ({ request, route, credential, awaitsMessage }: Handshake):
   // What a page cannot send by itself cannot be sent by another page either: only a cookie is ambient. A page that is to
   // send a token later may have got it from its user's browser in ways that are not seen here.
   if (allowed === 'same-host') {
-    return credential?.source === 'cookie' || awaitsMessage ? assertOrigin(isSameHost(origin, request.host)) : undefined
+    return credential?.source === 'cookie' || awaitsMessage ? assertOrigin(origin, isSameHost(origin, request.host)) : undefined
   }
-  return thenRead(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), assertOrigin)
+  return thenRead(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), (isAllowed) => assertOrigin(origin, isAllowed))
 }
 
-function assertOrigin (isAllowed: boolean): void {
-  if (isAllowed !== true) throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN')
+/** The log says which it was, shortened: whoever runs the list of origins has to know, and it may be of any length. */
+function assertOrigin (origin: string, isAllowed: boolean): void {
+  if (isAllowed !== true) throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN', { cause: `its Origin is ${origin.slice(0, MAX_LOGGED)}` })
 }
 
 /** An anonymous user needs none. */
 function requireTicket ({ ticket, credential, route, purpose }: Handshake): void {
   if (!route.tickets.require || ticket !== null || purpose === 'ticket') return
-  if (route.access === 'required' || credential !== null) throw new WsAuthError('WS_AUTH_TICKET_INVALID', { cause: 'there is none' })
+  if (credential !== null) throw new WsAuthError('WS_AUTH_TICKET_INVALID', { cause: 'there is none' })
+  if (route.access === 'required') throw new WsAuthError('WS_AUTH_TICKET_INVALID', { cause: NOTHING_SENT })
 }
 
 function requireToken ({ credential, route, awaitsMessage }: Handshake): void {

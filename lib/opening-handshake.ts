@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { WsAuthError } from './errors'
+import { HTTP_TOKEN } from './options'
 
 /** The cause of a refusal that is to be answered with the version spoken here (RFC 6455, 4.2.2). */
 export const OTHER_VERSION = 'its Sec-WebSocket-Version is not 13'
@@ -11,13 +12,23 @@ export const OTHER_VERSION = 'its Sec-WebSocket-Version is not 13'
 /** RFC 6455, 4.1: 16 bytes in base64. */
 const KEY = /^[+/0-9A-Za-z]{22}==$/
 
+/** RFC 6455, 9.1: extensions with parameters, whose values may be quoted. Each part ends where the next begins: none is tried twice. */
+const EXTENSIONS = extensions(HTTP_TOKEN.source.slice(1, -1))
+
+function extensions (token: string): RegExp {
+  const parameter = `[ \\t]*;[ \\t]*${token}(?:[ \\t]*=[ \\t]*(?:${token}|"${token}"))?`
+  const extension = `[ \\t]*${token}(?:${parameter})*[ \\t]*`
+  return new RegExp(`^${extension}(?:,${extension})*$`)
+}
+
 /**
  * Checks the request line and the headers.
  *
  * @param hasValidProtocols what was found where the subprotocols were read
+ * @param readsExtensions whether ws will read them: it does where it may compress, and answers 400 after all that was spent
  * @throws WsAuthError `WS_AUTH_HANDSHAKE_INVALID`; its cause is {@link OTHER_VERSION} where that is wrong
  */
-export function assertOpening (request: IncomingMessage, hasValidProtocols: boolean): void {
+export function assertOpening (request: IncomingMessage, hasValidProtocols: boolean, readsExtensions: boolean): void {
   const { headers } = request
   if (request.method !== 'GET' || request.httpVersion !== '1.1') throw refusal('it is not GET with HTTP/1.1')
   if (headers.upgrade?.toLowerCase() !== 'websocket') throw refusal('it has no Upgrade: websocket')
@@ -26,6 +37,7 @@ export function assertOpening (request: IncomingMessage, hasValidProtocols: bool
   if (!hasOneHost(request)) throw refusal('it has no Host, or more than one')
   if (String(headers['sec-websocket-version']) !== '13') throw refusal(OTHER_VERSION)
   if (!KEY.test(headers['sec-websocket-key'] ?? '')) throw refusal('its Sec-WebSocket-Key is not 16 bytes in base64')
+  if (readsExtensions && !EXTENSIONS.test(headers['sec-websocket-extensions'] ?? 'none')) throw refusal('its Sec-WebSocket-Extensions is no list of extensions')
   if (!hasValidProtocols) throw refusal('its Sec-WebSocket-Protocol is no list with a protocol to choose')
 }
 

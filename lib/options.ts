@@ -536,3 +536,9 @@ function stringsOf (value: unknown): readonly string[] {
   if (typeof value === 'string') return [value]
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
 }
+
+/** Whether sockets may be compressed. */
+export function mayCompress ({ websocket }: CompleteOptions): boolean {
+  const { perMessageDeflate } = websocket.options ?? {}
+  return perMessageDeflate !== undefined && perMessageDeflate !== false
+}

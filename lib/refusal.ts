@@ -13,9 +13,9 @@ import type { Upgrade } from './upgrade'
 /** The longest message that is read from whoever was refused, in bytes. It is thrown away; a longer one ends it at once. */
 const MAX_PAYLOAD = 16_384
 
-/** RFC 6750, 3.1: what a challenge says of a refusal. No error where there was no token. */
+/** RFC 6750, 3: what a challenge says of a refusal. No error where there was no token; the scheme may not stand alone either. */
 const CHALLENGES: Partial<Record<WsAuthErrorCode, string>> = {
-  WS_AUTH_TOKEN_MISSING: 'Bearer',
+  WS_AUTH_TOKEN_MISSING: 'Bearer realm="websocket"',
   WS_AUTH_TOKEN_INVALID: 'Bearer error="invalid_token"',
   WS_AUTH_TOKEN_EXPIRED: 'Bearer error="invalid_token"',
   WS_AUTH_TOKEN_REVOKED: 'Bearer error="invalid_token"',

@@ -4,7 +4,7 @@ import type { WsAuthErrorCode } from '../lib/errors'
 import { challengeOf } from '../lib/refusal'
 
 const table: Array<[code: WsAuthErrorCode, statusCode: number, close: [number, string] | null, challenge: string | undefined]> = [
-  ['WS_AUTH_TOKEN_MISSING', 401, [3000, 'token_missing'], 'Bearer'],
+  ['WS_AUTH_TOKEN_MISSING', 401, [3000, 'token_missing'], 'Bearer realm="websocket"'],
   ['WS_AUTH_TOKEN_INVALID', 401, [3000, 'token_invalid'], 'Bearer error="invalid_token"'],
   ['WS_AUTH_TOKEN_EXPIRED', 401, [3000, 'token_expired'], 'Bearer error="invalid_token"'],
   ['WS_AUTH_TOKEN_REVOKED', 401, [3000, 'token_revoked'], 'Bearer error="invalid_token"'],

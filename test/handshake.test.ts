@@ -29,7 +29,7 @@ async function ask (app: FastifyInstance, request: { url?: string, headers?: Rec
 }
 
 const accepted = { status: 426, code: undefined, challenge: undefined }
-const missing = { status: 401, code: 'WS_AUTH_TOKEN_MISSING', challenge: 'Bearer' }
+const missing = { status: 401, code: 'WS_AUTH_TOKEN_MISSING', challenge: 'Bearer realm="websocket"' }
 const invalid = { status: 401, code: 'WS_AUTH_TOKEN_INVALID', challenge: 'Bearer error="invalid_token"' }
 const ambiguous = { status: 400, code: 'WS_AUTH_TOKEN_AMBIGUOUS', challenge: 'Bearer error="invalid_request"' }
 const forbidden = { status: 403, code: 'WS_AUTH_FORBIDDEN', challenge: 'Bearer error="insufficient_scope"' }

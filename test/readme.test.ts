@@ -121,6 +121,6 @@ t.test('the smallest server is as small as it says, and runs', async (t) => {
   client.terminate()
   const refused = await fetch(`${origin}/chat`)
   t.equal(refused.status, 401)
-  t.equal(refused.headers.get('www-authenticate'), 'Bearer')
+  t.equal(refused.headers.get('www-authenticate'), 'Bearer realm="websocket"')
   t.notOk(lines.join('\n').includes(token), 'the token is not in its log')
 })

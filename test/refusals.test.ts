@@ -103,7 +103,7 @@ t.test('an error handler changes the body and nothing else', async (t) => {
   await app.register(fastifyWsAuth, { jwt: { secret } })
   app.get('/chat', { websocket: true }, () => {})
   await app.listen({ port: 0, host: '127.0.0.1' })
-  t.strictSame(await connect(t, (app.server.address() as AddressInfo).port, {}), { status: 401, challenge: 'Bearer', body: { oops: 'WS_AUTH_TOKEN_MISSING' } })
+  t.strictSame(await connect(t, (app.server.address() as AddressInfo).port, {}), { status: 401, challenge: 'Bearer realm="websocket"', body: { oops: 'WS_AUTH_TOKEN_MISSING' } })
 })
 
 t.test('the log has the code and the reason of a refusal', async (t) => {

@@ -591,7 +591,7 @@ t.test('POST /ws-ticket', async (t) => {
     const cookie = `token=${sign(ANN)}`
     await app.wsAuth.revoke({ jti: 'gone' })
     const refusals: Array<[string, Record<string, string>, number, string, string | undefined]> = [
-      ['nothing', {}, 401, 'WS_AUTH_TOKEN_MISSING', 'Bearer'],
+      ['nothing', {}, 401, 'WS_AUTH_TOKEN_MISSING', 'Bearer realm="websocket"'],
       ['a bad token', { authorization: 'Bearer x' }, 401, 'WS_AUTH_TOKEN_INVALID', 'Bearer error="invalid_token"'],
       ['an old one', bearer({ ...ANN, exp: seconds(-1) }), 401, 'WS_AUTH_TOKEN_EXPIRED', 'Bearer error="invalid_token"'],
       ['a revoked one', bearer({ ...ANN, jti: 'gone' }), 401, 'WS_AUTH_TOKEN_REVOKED', 'Bearer error="invalid_token"'],
@@ -630,7 +630,7 @@ t.test('POST /ws-ticket', async (t) => {
         return await reply.code(error.statusCode ?? 500).send({ code: `mine ${error.code}` })
       })
     })
-    t.match(await ask(app, {}), { status: 401, code: 'mine WS_AUTH_TOKEN_MISSING', headers: { 'www-authenticate': 'Bearer' } })
+    t.match(await ask(app, {}), { status: 401, code: 'mine WS_AUTH_TOKEN_MISSING', headers: { 'www-authenticate': 'Bearer realm="websocket"' } })
   })
 
   await t.test('tells of each ticket once, and without it', async (t) => {
