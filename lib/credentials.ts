@@ -114,7 +114,7 @@ function takeFromPath (request: IncomingMessage, names: KnownNames): FoundToken 
 }
 
 function takeFromProtocols (request: IncomingMessage, header: string, markers: Set<string>): Pick<TakenCredentials, 'subprotocol' | 'hasValidProtocols'> {
-  const offered = header.split(',').map((entry) => entry.trim())
+  const offered = header.split(',').map(trimSpaces)
   const found: FoundToken[] = []
   const rest = offered.filter((entry, i) => {
     const marker = offered[i - 1]
@@ -130,6 +130,19 @@ function takeFromProtocols (request: IncomingMessage, header: string, markers: S
   const isList = offered.every((entry) => HTTP_TOKEN.test(entry)) && new Set(offered).size === offered.length
   if (found.length > 0) setHeader(request, 'sec-websocket-protocol', rest.join(', '))
   return { subprotocol: found, hasValidProtocols: isList && rest.length > 0 }
+}
+
+/** Without the spaces and tabs around it (RFC 9110, 5.6.3). What `trim` takes beside, ws refuses: after all that was spent. */
+function trimSpaces (text: string): string {
+  let start = 0
+  let end = text.length
+  while (isSpace(text[start])) start++
+  while (end > start && isSpace(text[end - 1])) end--
+  return text.slice(start, end)
+}
+
+function isSpace (character: string | undefined): boolean {
+  return character === ' ' || character === '\t'
 }
 
 /**
@@ -191,14 +204,15 @@ function onlyOne (source: TokenSource, found: readonly FoundToken[], name: strin
 
 function takeFromHeader ({ raw }: FastifyRequest, header: TokenSources['header']): readonly FoundToken[] {
   if (header === null) return NONE
-  const value = raw.headers[header.name]
+  // A header may have the name of a property of every object.
+  const value = Object.hasOwn(raw.headers, header.name) ? raw.headers[header.name] : undefined
   if (value === undefined) return NONE
   const token = header.bearer ? BEARER.exec(String(value))?.[1] : String(value)
   // Node keeps the first of two Authorization headers, and joins two of most others.
   const count = Math.max(1, countHeader(raw.rawHeaders, header.name))
   if (token === undefined && count === 1) return NONE
   setHeader(raw, header.name, '')
-  const found = { name: '', token: token?.trim() ?? '' }
+  const found = { name: '', token: trimSpaces(token ?? '') }
   return count === 1 ? [found] : new Array(count).fill(found)
 }
 

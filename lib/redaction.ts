@@ -38,8 +38,10 @@ export function textWithoutToken (text: string, token: string): string {
 
 function writings (token: string): string[] {
   const bytes = Buffer.from(token)
+  // With its padding or, as some write it, without.
+  const unpadded = bytes.toString('base64').replace(/=+$/, '')
   const form = new URLSearchParams([['', token]]).toString().slice(1)
-  return [token, percentEncoded(token), form, JSON.stringify(token).slice(1, -1), bytes.toString('base64'), bytes.toString('base64url')]
+  return [token, percentEncoded(token), form, JSON.stringify(token).slice(1, -1), unpadded, bytes.toString('base64url')]
 }
 
 /** A token may be no well-formed text, which has no percent-encoding. */

@@ -12,8 +12,18 @@ export interface RoutePath {
   readonly segments: readonly Segment[]
   /** Whether anything may follow. */
   readonly isOpen: boolean
+  /** Whether the last may be left out. */
+  readonly isOptional: boolean
   /** Where the token is; `null` where it is in no parameter. */
   readonly token: { readonly name: string, readonly index: number } | null
+}
+
+/** Where in a URL the token is. */
+interface FoundParam {
+  /** Of the parameter. */
+  readonly name: string
+  readonly start: number
+  readonly end: number
 }
 
 /**
@@ -22,12 +32,14 @@ export interface RoutePath {
  * @param name the parameter that holds the token; `null` for none
  */
 export function parseRoutePath (url: string, name: string | null): RoutePath {
-  const segments = url.split('/').filter((segment) => segment !== '')
-  const index = name === null ? -1 : segments.findIndex((segment) => segment === `:${name}` || segment === `:${name}?`)
+  const isOptional = /\/:[^/()]*\?\/?$/.test(url)
+  const segments = (isOptional ? url.replace('?', '') : url).split('/').filter((segment) => segment !== '')
+  const index = name === null ? -1 : segments.indexOf(`:${name}`)
   const isOpen = segments.at(-1)?.endsWith('*') === true
   return {
     token: name === null || index === -1 ? null : { name, index },
     isOpen,
+    isOptional,
     segments: (isOpen ? segments.slice(0, -1) : segments).map(parseSegment)
   }
 }
@@ -35,7 +47,7 @@ export function parseRoutePath (url: string, name: string | null): RoutePath {
 /** As `file`, `:id`, `:id(^\\d+$)` and `:name.:type` are written in a route; what cannot be read is taken for anything. */
 function parseSegment (segment: string): Segment {
   if (!segment.includes(':')) return segment.toLowerCase()
-  if (/^:\w+\??$/.test(segment)) return null
+  if (/^:\w+$/.test(segment)) return null
   const pattern = segment.replace(/:\w+(?:\((.*?)\)(?=$|[^)]))?|[^:]+/g, (part, own?: string) => {
     if (!part.startsWith(':')) return part.replace(/\W/g, '\\$&')
     return own === undefined ? '.+' : `(?:${own.replace(/^\^|\$$/g, '')})`
@@ -48,21 +60,33 @@ function parseSegment (segment: string): Segment {
 }
 
 /** Where in a URL the token is, if the route that it leads to has it there. */
-export function findParam (url: string, paths: readonly RoutePath[], queryStart: RegExp): { name: string, start: number, end: number } | null {
+export function findParam (url: string, paths: readonly RoutePath[], queryStart: RegExp): FoundParam | null {
   const length = url.search(queryStart)
-  const segments = [...(length === -1 ? url : url.slice(0, length)).matchAll(/[^/]+/g)]
+  const segments = [...(length === -1 ? url : url.slice(0, length)).matchAll(/(?<=\/)[^/]*/g)]
   // The absolute form (RFC 9112, 3.2.2) begins with a scheme and a host.
   if (!url.startsWith('/')) segments.splice(0, 2)
+  const path = findPath(segments, paths)
+  if (path !== undefined) return tokenIn(segments, path)
+  // The router lets a parameter be empty, and where it was told to, ignores slashes that are too many.
+  const filled = segments.filter(([segment]) => segment !== '')
+  return tokenIn(filled, findPath(filled, paths))
+}
+
+function findPath (segments: readonly RegExpExecArray[], paths: readonly RoutePath[]): RoutePath | undefined {
   const texts = segments.map(([segment]) => decode(segment))
-  const [path] = paths.filter((path) => fits(texts, path)).sort(byPrecedence)
+  return paths.filter((path) => fits(texts, path)).sort(byPrecedence)[0]
+}
+
+function tokenIn (segments: readonly RegExpExecArray[], path: RoutePath | undefined): FoundParam | null {
   const segment = segments[path?.token?.index ?? -1]
-  if (path?.token == null || segment === undefined) return null
+  if (path?.token == null || segment === undefined || segment[0] === '') return null
   return { name: path.token.name, start: segment.index, end: segment.index + segment[0].length }
 }
 
-function fits (texts: readonly string[], { segments, isOpen }: RoutePath): boolean {
-  if (isOpen ? texts.length < segments.length : texts.length !== segments.length) return false
-  return segments.every((expected, i) => {
+function fits (texts: readonly string[], { segments, isOpen, isOptional }: RoutePath): boolean {
+  const more = texts.length - segments.length
+  if (isOpen ? more < 1 : more !== 0 && !(isOptional && more === -1)) return false
+  return segments.slice(0, texts.length).every((expected, i) => {
     if (expected instanceof RegExp) return expected.test(String(texts[i]))
     return expected === null || expected === texts[i]
   })
