@@ -68,6 +68,8 @@ async function createApp (redis?: Redis): Promise<FastifyInstance> {
   const app = Fastify({
     logger: { level: process.env.LOG_LEVEL || 'warn' },
     bodyLimit: 4096,
+    // Browsers open connections in advance. A server that ends would wait for the request.
+    forceCloseConnections: true,
     trustProxy: IS_HTTPS && 'loopback'
   })
   await app.register(fastifyWsAuth, {

@@ -6,14 +6,16 @@ import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import { createClient } from 'redis'
 import { until } from './app'
+import { startProxy as startProxyTo } from './proxy'
+import type { Proxy } from './proxy'
+
+export type { Proxy }
 
 const EXECUTABLE = process.env.REDIS_SERVER_PATH || 'redis-server'
 
@@ -108,46 +110,7 @@ async function untilReady (child: ChildProcess): Promise<void> {
   if (child.exitCode !== null) throw new Error(`redis-server ended: ${output}`)
 }
 
-/** What stands between a client and its Redis, and can be cut. */
-export interface Proxy {
-  readonly port: number
-  /** Ends all connections, and takes no new ones. */
-  cut: () => void
-  /** Says nothing any more, without ending a connection: what a lost network looks like. */
-  freeze: () => void
-  restore: () => void
-}
-
-/** Puts a proxy before a Redis: clients connect to it with `{ host: '127.0.0.1', port }`. */
-export async function startProxy (t: Tearing, { path }: RedisServer): Promise<Proxy> {
-  const open = new Set<Socket>()
-  let state: 'open' | 'cut' | 'frozen' = 'open'
-  const server = createServer((client) => {
-    if (state === 'cut') return client.destroy()
-    const upstream = connect(path)
-    for (const [one, other] of [[client, upstream], [upstream, client]] as const) {
-      open.add(one)
-      one.on('error', () => {})
-      one.on('close', () => { open.delete(one); other.destroy() })
-      one.pipe(other)
-      if (state === 'frozen') one.pause()
-    }
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const set = (next: typeof state): void => {
-    state = next
-    for (const socket of open) {
-      if (next === 'cut') socket.destroy()
-      else if (next === 'frozen') socket.pause()
-      else socket.resume()
-    }
-  }
-  t.teardown(() => { set('cut'); server.close() })
-  return {
-    port: (server.address() as AddressInfo).port,
-    cut: () => set('cut'),
-    freeze: () => set('frozen'),
-    restore: () => set('open')
-  }
+/** Puts a proxy before a Redis. */
+export function startProxy (t: Tearing, { path }: RedisServer): Promise<Proxy> {
+  return startProxyTo(t, { path })
 }
