@@ -9,7 +9,7 @@ import type { Claims } from './claims'
 import type { Identity } from './connection'
 import type { Credential, TokenSource } from './credentials'
 import { WsAuthError } from './errors'
-import { copyData, freezeData } from './frozen'
+import { copyData, frozenCopy } from './frozen'
 import type { Instance } from './instance'
 import type { CompleteOptions, CompleteRouteOptions } from './options'
 import { thenRead } from './thenable'
@@ -122,7 +122,7 @@ export function readUser (attempt: Authentication, { options }: AuthenticationSe
   if (options.user === undefined) return assertUser(attempt.user)
   return thenRead(options.user(claims, request) as unknown, (user) => {
     assertUser(user)
-    attempt.user = freezeData(copyData(user)) as FastifyRequest['user']
+    attempt.user = frozenCopy(user) as FastifyRequest['user']
   })
 }
 

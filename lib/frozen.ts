@@ -27,20 +27,38 @@ export function freezeData<T> (value: T): T {
  * data that could be copied safely: it stays the same object.
  */
 export function copyData<T> (value: T): T {
-  if (!isData(value)) return value
-  const copies = new Map<unknown, Data>([[value, emptyLike(value)]])
-  const open: Data[] = [value]
-  for (let source = open.pop(); source !== undefined; source = open.pop()) {
-    for (const [key, held] of Object.entries(source)) {
-      if (isData(held) && !copies.has(held)) {
-        copies.set(held, emptyLike(held))
-        open.push(held)
-      }
-      setOwn(copies.get(source) as Data, key, copies.get(held) ?? held)
-    }
-  }
-  return copies.get(value) as T
+  return copy(value, leave)
 }
+
+/** The same, frozen as {@link freezeData} freezes it: half the time of one after the other. */
+export function frozenCopy<T> (value: T): T {
+  return copy(value, Object.freeze)
+}
+
+/** Each container is copied whole, and then what it holds that is data is replaced by its copy. */
+function copy<T> (value: T, finish: (container: Data) => void): T {
+  if (!isData(value)) return value
+  const copied = shallowCopy(value)
+  const copies = new Map<Data, Data>([[value, copied]])
+  const open = [copied]
+  for (let container = open.pop(); container !== undefined; container = open.pop()) {
+    for (const key of Object.keys(container)) {
+      const held = (container as Record<string, unknown>)[key]
+      if (!isData(held)) continue
+      let other = copies.get(held)
+      if (other === undefined) {
+        copies.set(held, other = shallowCopy(held))
+        open.push(other)
+      }
+      // Also an own "__proto__" (JSON.parse makes one): it is there already, and stays a property.
+      (container as Record<string, unknown>)[key] = other
+    }
+    finish(container)
+  }
+  return copied as T
+}
+
+function leave (): void {}
 
 /** Whether two values hold the same data. Objects that are not data are the same if they are one. */
 export function isSameData (one: unknown, other: unknown): boolean {
@@ -59,12 +77,6 @@ export function isSameData (one: unknown, other: unknown): boolean {
   return true
 }
 
-/** An own "__proto__" (JSON.parse makes one) must stay a property and not become the prototype. */
-function setOwn (target: Data, key: string, value: unknown): void {
-  if (key !== '__proto__') (target as Record<string, unknown>)[key] = value
-  else Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true })
-}
-
 function isData (value: unknown): value is Data {
   if (typeof value !== 'object' || value === null) return false
   if (Array.isArray(value)) return true
@@ -72,6 +84,13 @@ function isData (value: unknown): value is Data {
   return prototype === Object.prototype || prototype === null
 }
 
-function emptyLike (value: Data): Data {
-  return Array.isArray(value) ? [] : Object.create(Object.getPrototypeOf(value))
+/** What has a symbol for its name is no data. */
+function shallowCopy (value: Data): Data {
+  const copied = Array.isArray(value) ? Object.assign([], value) : copyObject(value)
+  for (const symbol of Object.getOwnPropertySymbols(copied)) delete (copied as Record<symbol, unknown>)[symbol]
+  return copied
+}
+
+function copyObject (value: Exclude<Data, unknown[]>): Data {
+  return Object.getPrototypeOf(value) === null ? Object.assign(Object.create(null), value) : { ...value }
 }

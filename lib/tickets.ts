@@ -9,7 +9,7 @@ import { assertClaims } from './claims'
 import type { ClaimRules, Claims } from './claims'
 import { withDeadline } from './deadline'
 import { WsAuthError } from './errors'
-import { copyData, freezeData } from './frozen'
+import { copyData, freezeData, frozenCopy } from './frozen'
 import { assertNoMore, isObject, readArgument } from './option-checks'
 import { isOrigin } from './options'
 import { thenRead } from './thenable'
@@ -115,7 +115,7 @@ export function claimsOfTicket (claims: unknown): Claims {
   const { exp, iat = null } = given
   if (Number.isFinite(exp) && Number(exp) >= MIN_MILLISECONDS) throw new TypeError('"claims.exp" must be in seconds since the epoch, not in milliseconds')
   // Issued now: without it, a revocation of the user in the past would be one of the ticket.
-  return freezeData(copyData({ ...given, iat: iat ?? Math.floor(Date.now() / 1000) }))
+  return frozenCopy({ ...given, iat: iat ?? Math.floor(Date.now() / 1000) })
 }
 
 /** What a ticket is to be bound to. @throws TypeError where that makes no sense */
@@ -153,7 +153,7 @@ function parse (text: string): KeptTicket {
   try {
     const kept = JSON.parse(text) as KeptTicket
     if (!isObject(kept.claims)) throw new TypeError('no claims')
-    return { ...kept, claims: freezeData(copyData(kept.claims)) }
+    return { ...kept, claims: frozenCopy(kept.claims) }
   } catch {
     throw invalid('what was kept of it cannot be read')
   }

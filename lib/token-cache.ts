@@ -5,7 +5,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import { assertClaims } from './claims'
-import { copyData, freezeData } from './frozen'
+import { frozenCopy } from './frozen'
 import { isThenable } from './thenable'
 import type { Verified, Verifier } from './token-verifier'
 
@@ -16,7 +16,8 @@ import type { Verified, Verifier } from './token-verifier'
  * @param ttl for how long each, in milliseconds
  */
 export function cachingVerifier ({ verify, rules }: Verifier, { max, ttl }: { max: number, ttl: number }): Verifier {
-  const cache = new LRUCache<string, Verified>({ max, ttl })
+  // Its own way of not asking for the time is a timer for each millisecond in which it was asked.
+  const cache = new LRUCache<string, Verified>({ max, ttl, ttlResolution: 0 })
   const remember = (token: string, verified: Verified): Verified => {
     cache.set(token, verified)
     return ownCopy(verified)
@@ -39,6 +40,6 @@ export function cachingVerifier ({ verify, rules }: Verifier, { max, ttl }: { ma
 
 /** What one connection gets is never what another has, nor what the cache holds. */
 function ownCopy ({ claims, user }: Verified): Verified {
-  const copy = freezeData(copyData(claims))
-  return { claims: copy, user: user === claims ? copy : freezeData(copyData(user)) }
+  const copy = frozenCopy(claims)
+  return { claims: copy, user: user === claims ? copy : frozenCopy(user) }
 }

@@ -7,7 +7,7 @@ import type { FastifyJWTOptions, JWT } from '@fastify/jwt'
 import { assertClaims } from './claims'
 import type { ClaimRules, Claims } from './claims'
 import { WsAuthError } from './errors'
-import { copyData, freezeData, isSameData } from './frozen'
+import { freezeData, frozenCopy, isSameData } from './frozen'
 import { assertFormat, assertUtf8, readClaims } from './jwt-format'
 import { isThenable } from './thenable'
 import type { CompleteOptions } from './options'
@@ -84,7 +84,7 @@ function takeAnswer (answer: unknown, token: string): Verified {
 function compareAnswer (answer: unknown, token: string, jwt: JWT): Verified {
   const claims = freezeData(readClaims(token))
   const isClaims = jwt.options.verify.complete === true || isSameData(answer, claims)
-  return { claims, user: isClaims ? claims : freezeData(copyData(answer)) }
+  return { claims, user: isClaims ? claims : frozenCopy(answer) }
 }
 
 /** The verifier of the `verify` option. */
@@ -95,7 +95,7 @@ export function createCustomVerifier (verifyOption: NonNullable<CompleteOptions[
       throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'verify returned no object' })
     }
     // Claims are data, whatever they were an instance of: a class would be shared by all who have the token.
-    const claims = freezeData(copyData({ ...answer } as Claims))
+    const claims = frozenCopy({ ...answer } as Claims)
     assertClaims(claims, NO_RULES, Date.now())
     return { claims, user: claims }
   })

@@ -10,8 +10,8 @@ import { DRY_RUN, upgradeOf } from './upgrade'
 export function holdConnectionEvents (server: WebSocketServer): void {
   const { emit } = server
   server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
-    if (event === 'connection' && isWaiting(args[1] as IncomingMessage)) return false
-    return Reflect.apply(emit, this, [event, ...args])
+    if (event !== 'connection') return Reflect.apply(emit, this, [event, ...args])
+    return !isWaiting(args[1] as IncomingMessage) && emit.call(this, event, args[0], args[1])
   }
 }
 

@@ -2,18 +2,18 @@
  * Some thousand clients that authenticate, renew, stall, lie and leave wherever they like. What they do is drawn from a
  * seed: CHAOS_SEED=<what a failure printed> draws the same again, though the network does not keep its order.
  */
-import { connect } from 'node:net'
-import type { Socket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type fastifyWsAuth from '../lib/index'
 import type { WsAuthEvent } from '../lib/index'
 import { start, until, within } from './helpers/app'
+import { Dice, SEED } from './helpers/chaos-dice'
+import { Mischief } from './helpers/chaos-mischief'
+import type { Part } from './helpers/chaos-mischief'
 import { onDecision } from './helpers/decisions'
-import { randomFrom } from './helpers/random'
-import { clientFrame, requestText, upgrade } from './helpers/raw-client'
+import { requestText, upgrade } from './helpers/raw-client'
 
-const SEED = Number(process.env.CHAOS_SEED ?? Date.now() % 2 ** 32)
 const CLIENTS = 1200
 const AT_ONCE = 80
 const USERS = 12
@@ -27,31 +27,6 @@ interface Told {
   /** How long its verification takes, in milliseconds; negative where it never ends. */
   readonly wait?: number
   readonly fails?: 'refused' | 'thrown'
-}
-
-/** Draws numbers that a seed determines. */
-class Dice {
-  readonly next: () => number
-
-  constructor (seed: number) {
-    this.next = randomFrom(seed)
-  }
-
-  below (end: number): number {
-    return Math.floor(this.next() * end)
-  }
-
-  chance (probability: number): boolean {
-    return this.next() < probability
-  }
-
-  one<T> (...values: readonly [T, ...T[]]): T {
-    return values[this.below(values.length)] ?? values[0]
-  }
-}
-
-async function pause (milliseconds: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, milliseconds))
 }
 
 function tokenOf (told: Told): string {
@@ -99,111 +74,33 @@ function addRoutes (app: FastifyInstance, dice: Dice): void {
   }
 }
 
-/** One client and all that it does. */
-class Mischief {
-  readonly #dice: Dice
-  readonly #socket: Socket
-  readonly #user: number
-  #received = ''
+/** What a client of these tests says. */
+function drawPart (dice: Dice): Part {
+  const user = dice.below(USERS)
+  const token = (): string => drawToken(dice, user)
+  const isByHeader = dice.chance(0.5)
+  const request = requestText({
+    path: dice.one('/chat', '/chat', '/chat', '/chat', '/optional', '/public', '/nowhere'),
+    headers: {
+      ...(isByHeader && { authorization: `Bearer ${token()}` }),
+      ...(dice.chance(0.2) && { origin: dice.one('http://localhost', 'https://evil.example') }),
+      ...(dice.chance(0.15) && { 'x-hook': dice.one('wait', 'wait', 'throw', 'answer', 'hang') }),
+      ...(dice.chance(0.03) && { 'sec-websocket-version': '12' })
+    }
+  })
+  return { request, hasFirstMessage: !isByHeader, token, isWild: false }
+}
 
-  constructor (port: number, dice: Dice) {
-    this.#dice = dice
-    this.#user = dice.below(USERS)
-    this.#socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
-    this.#socket.setEncoding('latin1')
-    this.#socket.on('error', () => {}).on('data', (text: string) => { this.#received += text })
-  }
-
-  async run (): Promise<void> {
-    const dice = this.#dice
-    const byHeader = dice.chance(0.5)
-    this.#send(Buffer.from(requestText({
-      path: dice.one('/chat', '/chat', '/chat', '/chat', '/optional', '/public', '/nowhere'),
-      headers: {
-        ...(byHeader && { authorization: `Bearer ${this.#token()}` }),
-        ...(dice.chance(0.2) && { origin: dice.one('http://localhost', 'https://evil.example') }),
-        ...(dice.chance(0.15) && { 'x-hook': dice.one('wait', 'wait', 'throw', 'answer', 'hang') }),
-        ...(dice.chance(0.03) && { 'sec-websocket-version': '12' })
-      }
-    })))
-    if (dice.chance(0.7)) await this.#waitFor(' 101 ')
-    const first = byHeader ? [] : this.#firstMessage()
-    if (!byHeader && first.length === 0 && dice.chance(0.5)) await pause(400)
-    if (dice.chance(first.length === 0 ? 0.05 : 0.3)) this.#send(Buffer.concat([...first, clientFrame(1, 'behind'), clientFrame(1, 'it')]))
-    else for (const frame of first) this.#send(frame)
-    for (let step = dice.below(8); step > 0 && !this.#socket.destroyed; step--) await this.#step()
-    this.#leave()
-  }
-
-  destroy (): void {
-    this.#socket.destroy()
-  }
-
-  async #step (): Promise<void> {
-    const dice = this.#dice
-    const frames: ReadonlyArray<() => Buffer> = [
-      () => clientFrame(1, 'hello'),
-      () => clientFrame(1, 'hello'),
-      () => clientFrame(2, 'bytes'),
-      () => clientFrame(9, 'ping'),
-      () => this.#authFrame(),
-      () => this.#authFrame(),
-      () => Buffer.concat([this.#authFrame(), this.#authFrame(), clientFrame(1, 'behind'), this.#authFrame()]),
-      () => clientFrame(1, '{"type":"auth"'),
-      () => clientFrame(1, '{"type":"auth","token":1}')
-    ]
-    if (dice.chance(0.7)) this.#send(frames[dice.below(frames.length)]?.() ?? Buffer.alloc(0))
-    else if (dice.chance(0.05)) this.#send(dice.one(Buffer.from([0xFF, 0xFF]), clientFrame(1, 'x'.repeat(9000)), clientFrame(1, Buffer.from([0xC3, 0x28])), clientFrame(8, '')))
-    else if (dice.chance(0.05)) this.#send(this.#authFrame().subarray(0, 5))
-    else if (dice.chance(0.05)) await pause(400)
-    else if (dice.chance(0.1)) this.#socket.pause()
-    else await pause(dice.below(15))
-  }
-
-  #leave (): void {
-    const how = this.#dice.below(6)
-    if (how === 0) this.#socket.end()
-    else if (how === 1) this.#socket.resetAndDestroy()
-    else if (how === 2) this.#send(clientFrame(8, Buffer.from([3, 232])))
-    else if (how === 3) this.#socket.end(clientFrame(8, Buffer.from([3, 232])))
-    else if (how === 4) this.#socket.destroy()
-    // Or it stays, and says nothing.
-  }
-
-  #firstMessage (): Buffer[] {
-    const dice = this.#dice
-    if (dice.chance(0.1)) return []
-    if (dice.chance(0.1)) return [clientFrame(1, 'hello')]
-    if (dice.chance(0.1)) return [this.#authFrame().subarray(0, 20)]
-    const frame = this.#authFrame()
-    const cut = dice.below(frame.length)
-    return dice.chance(0.3) ? [frame.subarray(0, cut), frame.subarray(cut)] : [frame]
-  }
-
-  #authFrame (): Buffer {
-    return clientFrame(1, JSON.stringify({ type: 'auth', token: this.#token() }))
-  }
-
-  #token (): string {
-    const dice = this.#dice
-    if (dice.chance(0.03)) return 'nonsense'
-    const now = Math.floor(Date.now() / 1000)
-    return tokenOf({
-      ...(!dice.chance(0.05) && { sub: `user ${dice.chance(0.05) ? dice.below(USERS) : this.#user}` }),
-      ...(dice.chance(0.2) && { exp: now + dice.below(6) }),
-      ...(dice.chance(0.1) && { iat: now - dice.below(3) }),
-      ...(dice.chance(0.5) && { wait: dice.chance(0.05) ? -1 : dice.below(15) }),
-      ...(dice.chance(0.06) && { fails: dice.one('refused', 'thrown') })
-    })
-  }
-
-  async #waitFor (text: string): Promise<void> {
-    for (let i = 0; i < 30 && !this.#received.includes(text) && !this.#socket.destroyed; i++) await pause(5)
-  }
-
-  #send (data: Buffer): void {
-    if (this.#socket.writable) this.#socket.write(data)
-  }
+function drawToken (dice: Dice, user: number): string {
+  if (dice.chance(0.03)) return 'nonsense'
+  const now = Math.floor(Date.now() / 1000)
+  return tokenOf({
+    ...(!dice.chance(0.05) && { sub: `user ${dice.chance(0.05) ? dice.below(USERS) : user}` }),
+    ...(dice.chance(0.2) && { exp: now + dice.below(6) }),
+    ...(dice.chance(0.1) && { iat: now - dice.below(3) }),
+    ...(dice.chance(0.5) && { wait: dice.chance(0.05) ? -1 : dice.below(15) }),
+    ...(dice.chance(0.06) && { fails: dice.one('refused', 'thrown') })
+  })
 }
 
 /** What was published, from the beginning. */
@@ -267,7 +164,7 @@ for (const [i, onLimit] of (['reject', 'close-oldest'] as const).entries()) {
     const clients: Mischief[] = []
     const work = async (): Promise<void> => {
       while (clients.length < CLIENTS) {
-        const client = new Mischief(port, dice)
+        const client = new Mischief(port, dice, drawPart(dice))
         clients.push(client)
         await client.run()
         if (dice.chance(0.05)) await app.inject({ url: '/chat', headers: { authorization: `Bearer ${tokenOf({ sub: 'user 0' })}` } })
