@@ -10,7 +10,7 @@ import { countHeader } from './opening-handshake'
 import { HTTP_TOKEN } from './options'
 import type { TokenSources } from './options'
 import { findParam } from './route-path'
-import type { RoutePath } from './route-path'
+import type { RoutePath, Slashes } from './route-path'
 
 /** The name of the `token` option that a token was found by, or `ticket`. */
 export type TokenSource = 'header' | 'subprotocol' | 'query' | 'cookie' | 'param' | 'message' | 'ticket'
@@ -32,6 +32,9 @@ export interface KnownNames {
   hasParam: boolean
   /** What ends the path: `?` and `#`, and `;` where the router was told so. */
   readonly queryStart: RegExp
+  /** What the router was told of slashes and of the length of a parameter. */
+  readonly slashes?: Slashes | undefined
+  readonly maxParamLength?: number | undefined
 }
 
 interface FoundToken {
@@ -107,7 +110,7 @@ function decodeQuery (text: string): string {
 function takeFromPath (request: IncomingMessage, names: KnownNames): FoundToken | null {
   if (!names.hasParam) return null
   const url = request.url ?? ''
-  const found = findParam(url, names.paths, names.queryStart)
+  const found = findParam(url, names.paths, names.queryStart, names.slashes)
   if (found === null) return null
   request.url = url.slice(0, found.start) + PARAM_PLACEHOLDER + url.slice(found.end)
   return { name: found.name, token: decodeQuery(url.slice(found.start, found.end).replaceAll('+', '%2B')) }

@@ -86,7 +86,7 @@ function isData (value: unknown): value is Data {
 
 /** What has a symbol for its name is no data. */
 function shallowCopy (value: Data): Data {
-  const copied = Array.isArray(value) ? Object.assign([], value) : copyObject(value)
+  const copied = Array.isArray(value) ? Object.setPrototypeOf(Object.assign([], value), Array.prototype) as unknown[] : copyObject(value)
   for (const symbol of Object.getOwnPropertySymbols(copied)) delete (copied as Record<symbol, unknown>)[symbol]
   return copied
 }

@@ -12,6 +12,7 @@ import { assertOpening } from './opening-handshake'
 import { mayCompress } from './options'
 import type { CompleteRouteOptions } from './options'
 import { isSameHost } from './origin'
+import { textWithoutToken } from './redaction'
 import { runSteps } from './steps'
 import type { Step } from './steps'
 import { thenRead } from './thenable'
@@ -89,14 +90,17 @@ function checkOrigin ({ request, route, credential, awaitsMessage }: Handshake):
   // What a page cannot send by itself cannot be sent by another page either: only a cookie is ambient. A page that is to
   // send a token later may have got it from its user's browser in ways that are not seen here.
   if (allowed === 'same-host') {
-    return credential?.source === 'cookie' || awaitsMessage ? assertOrigin(origin, isSameHost(origin, request.host)) : undefined
+    return credential?.source === 'cookie' || awaitsMessage ? assertOrigin(origin, isSameHost(origin, request.host), credential) : undefined
   }
-  return thenRead(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), (isAllowed) => assertOrigin(origin, isAllowed))
+  return thenRead(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), (isAllowed) => assertOrigin(origin, isAllowed, credential))
 }
 
 /** The log says which it was, shortened: whoever runs the list of origins has to know, and it may be of any length. */
-function assertOrigin (origin: string, isAllowed: boolean): void {
-  if (isAllowed !== true) throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN', { cause: `its Origin is ${origin.slice(0, MAX_LOGGED)}` })
+function assertOrigin (origin: string, isAllowed: boolean, credential: Credential | null): void {
+  if (isAllowed === true) return
+  // Nobody but a browser is bound to send an origin alone: it may be a whole URL.
+  const told = textWithoutToken(origin, credential?.token ?? '').slice(0, MAX_LOGGED)
+  throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN', { cause: `its Origin is ${told}` })
 }
 
 /** An anonymous user needs none. */

@@ -12,11 +12,11 @@ export const OTHER_VERSION = 'its Sec-WebSocket-Version is not 13'
 /** RFC 6455, 4.1: 16 bytes in base64. */
 const KEY = /^[+/0-9A-Za-z]{22}==$/
 
-/** RFC 6455, 9.1: extensions with parameters, whose values may be quoted. Each part ends where the next begins: none is tried twice. */
+/** RFC 6455, 9.1, as ws reads it: extensions with parameters, whose values may be quoted and no spaces before them. Each part ends where the next begins: none is tried twice. */
 const EXTENSIONS = extensions(HTTP_TOKEN.source.slice(1, -1))
 
 function extensions (token: string): RegExp {
-  const parameter = `[ \\t]*;[ \\t]*${token}(?:[ \\t]*=[ \\t]*(?:${token}|"${token}"))?`
+  const parameter = `[ \\t]*;[ \\t]*${token}(?:=(?:${token}|"(?:\\\\?${token.slice(0, -1)})+"))?`
   const extension = `[ \\t]*${token}(?:${parameter})*[ \\t]*`
   return new RegExp(`^${extension}(?:,${extension})*$`)
 }

@@ -539,6 +539,5 @@ function stringsOf (value: unknown): readonly string[] {
 
 /** Whether sockets may be compressed. */
 export function mayCompress ({ websocket }: CompleteOptions): boolean {
-  const { perMessageDeflate } = websocket.options ?? {}
-  return perMessageDeflate !== undefined && perMessageDeflate !== false
+  return Boolean(websocket.options?.perMessageDeflate)
 }

@@ -27,6 +27,7 @@ import type { CompleteOptions, TokenSources, WsAuthOptions } from './options'
 import { Refuser } from './refusal'
 import { Renewals } from './renewal'
 import { userSetter } from './request-user'
+import type { Slashes } from './route-path'
 import { addDryRun, learnNames, learnPath, markRoute, seenRouteOf, wrapWebsocketHandler } from './routes'
 import type { DeclaredRoute } from './routes'
 import { shutDown } from './shutdown'
@@ -245,8 +246,8 @@ function assertCookie (app: FastifyInstance, { cookie }: TokenSources): void {
 
 function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames {
   const { routerOptions, ...config } = app.initialConfig
-  const { useSemicolonDelimiter: isDelimiter } = (routerOptions ?? config) as { useSemicolonDelimiter?: boolean }
-  const names: KnownNames = { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter === true ? /[?#;]/ : /[?#]/ }
+  const { useSemicolonDelimiter: isDelimiter, maxParamLength, ignoreTrailingSlash, ignoreDuplicateSlashes } = { ...config, ...routerOptions } as Slashes & { useSemicolonDelimiter?: boolean, maxParamLength?: number }
+  const names: KnownNames = { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter === true ? /[?#;]/ : /[?#]/, slashes: { ignoreTrailingSlash, ignoreDuplicateSlashes }, maxParamLength }
   learnNames(names, options)
   return names
 }

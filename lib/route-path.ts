@@ -26,48 +26,66 @@ interface FoundParam {
   readonly end: number
 }
 
+/** What the router was told of slashes. */
+export interface Slashes {
+  readonly ignoreTrailingSlash: boolean
+  readonly ignoreDuplicateSlashes: boolean
+}
+
+const STRICT: Slashes = { ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
+
 /**
  * Reads the path of a route.
  *
  * @param name the parameter that holds the token; `null` for none
+ * @param maxParamLength how long the router lets a parameter be
  */
-export function parseRoutePath (url: string, name: string | null): RoutePath {
+export function parseRoutePath (url: string, name: string | null, maxParamLength = 100): RoutePath {
   const isOptional = /\/:[^/()]*\?\/?$/.test(url)
-  const segments = (isOptional ? url.replace('?', '') : url).split('/').filter((segment) => segment !== '')
+  const segments = (isOptional ? url.replace(/\?(?=\/?$)/, '') : url).split('/').filter((segment) => segment !== '')
   const index = name === null ? -1 : segments.indexOf(`:${name}`)
   const isOpen = segments.at(-1)?.endsWith('*') === true
   return {
     token: name === null || index === -1 ? null : { name, index },
     isOpen,
     isOptional,
-    segments: (isOpen ? segments.slice(0, -1) : segments).map(parseSegment)
+    segments: (isOpen ? segments.slice(0, -1) : segments).map((segment) => parseSegment(segment, maxParamLength))
   }
 }
 
 /** As `file`, `:id`, `:id(^\\d+$)` and `:name.:type` are written in a route; what cannot be read is taken for anything. */
-function parseSegment (segment: string): Segment {
+function parseSegment (segment: string, maxParamLength: number): Segment {
   if (!segment.includes(':')) return segment.toLowerCase()
   if (/^:\w+$/.test(segment)) return null
+  let text = ''
+  let isFirst = true
   const pattern = segment.replace(/:\w+(?:\((.*?)\)(?=$|[^)]))?|[^:]+/g, (part, own?: string) => {
-    if (!part.startsWith(':')) return part.replace(/\W/g, '\\$&')
-    return own === undefined ? '.+' : `(?:${own.replace(/^\^|\$$/g, '')})`
+    if (!part.startsWith(':')) return (text = part.replace(/\W/g, '\\$&'))
+    const any = isFirst ? '.*?' : `(?:${text}|(?:(?!${text}).)*)`
+    isFirst = own !== undefined
+    return own === undefined ? any : `(?:${own.replace(/^\^|\$$/g, '')})`
   })
+  // Nothing longer leads there, and a pattern that is harmless for 100 characters would take seconds for 16,000.
+  const longest = segment.split(':').length * maxParamLength + segment.length
   try {
-    return new RegExp(`^${pattern}$`, 'i')
+    return new RegExp(`^(?=[^]{0,${longest}}$)${pattern}$`, 'i')
   } catch {
     return null
   }
 }
 
 /** Where in a URL the token is, if the route that it leads to has it there. */
-export function findParam (url: string, paths: readonly RoutePath[], queryStart: RegExp): FoundParam | null {
+export function findParam (url: string, paths: readonly RoutePath[], queryStart: RegExp, slashes = STRICT): FoundParam | null {
   const length = url.search(queryStart)
   const segments = [...(length === -1 ? url : url.slice(0, length)).matchAll(/(?<=\/)[^/]*/g)]
   // The absolute form (RFC 9112, 3.2.2) begins with a scheme and a host.
   if (!url.startsWith('/')) segments.splice(0, 2)
-  const path = findPath(segments, paths)
-  if (path !== undefined) return tokenIn(segments, path)
   // The router lets a parameter be empty, and where it was told to, ignores slashes that are too many.
+  const read = segments.filter(([segment], i) => segment !== '' || !(i === segments.length - 1 ? slashes.ignoreTrailingSlash : slashes.ignoreDuplicateSlashes))
+  const path = findPath(read, paths)
+  if (path !== undefined && (path.token !== null || !path.isOpen)) return tokenIn(read, path)
+  // A route may have been declared with a slash at its end, or twice, without one and with one (`prefixTrailingSlash`); only
+  // what is left over would go to one that is open. Better the token is taken out.
   const filled = segments.filter(([segment]) => segment !== '')
   return tokenIn(filled, findPath(filled, paths))
 }

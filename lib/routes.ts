@@ -100,7 +100,7 @@ export function learnNames (names: KnownNames, { token, tickets }: HandshakeOpti
 /** Adds a route to those that a path may lead to. Also one without a token: it may be the better fit. */
 export function learnPath (names: KnownNames, { url, method }: DeclaredRoute, seen: SeenRoute): void {
   if (![method].flat().includes('GET')) return
-  const path = parseRoutePath(url, seen.kind === 'websocket' ? seen.options.token.param : null)
+  const path = parseRoutePath(url, seen.kind === 'websocket' ? seen.options.token.param : null, names.maxParamLength)
   names.paths.push(path)
   names.hasParam ||= path.token !== null
 }

@@ -1,6 +1,6 @@
 /*
- * `app.close()` resolves within 5 s, whatever the other sides do: nothing new is accepted, everything open is told, and
- * who has not gone by then is not waited for.
+ * `app.close()` is done with WebSockets within 5 s, whatever the other sides do: nothing new is accepted, everything open is
+ * told, and who has not gone by then is not waited for.
  */
 import type { WebSocketServer } from 'ws'
 import type { FirstMessages } from './first-messages'

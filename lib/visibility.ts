@@ -11,7 +11,7 @@ export function holdConnectionEvents (server: WebSocketServer): void {
   const { emit } = server
   server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
     if (event !== 'connection') return Reflect.apply(emit, this, [event, ...args])
-    return !isWaiting(args[1] as IncomingMessage) && emit.call(this, event, args[0], args[1])
+    return !isWaiting(args[1] as IncomingMessage) && emit.call(this, event, ...args)
   }
 }
 

@@ -168,7 +168,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     })
 
     t.test('a page that is frozen is closed when its token ends, and is back when it is thawed', async (t) => {
-      const { app, port } = await startChat(t, { limits: { perUser: 1 } }, 3)
+      const { app, port } = await startChat(t, { limits: { perUser: 1 } }, 8)
       const { page, freeze, thaw } = await openHidden(browser, `http://127.0.0.1:${port}/`)
       const events = await openReturning(page)
       await eventually(() => app.wsAuth.connections.size === 1, 'it is open')
@@ -188,7 +188,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     const { app, port, tell } = await startChat(t)
     const page = await openPage(t, browser, `http://127.0.0.1:${port}/`)
     const connect = (claims: Record<string, unknown> = {}): Promise<PageSocket> => openSocket(page, `ws://127.0.0.1:${port}/chat`, ['bearer', sign({ sub: 'ann', ...claims })])
-    const [staying, expiring] = [await connect(), await connect({ exp: seconds(3) })]
+    const [staying, expiring] = [await connect(), await connect({ exp: seconds(8) })]
     await staying.told('open')
     await expiring.told('open')
     await page.context().setOffline(true)

@@ -1,4 +1,5 @@
 /* Corners of the parsers that no client can reach through Node, or only with an app of a certain kind. What clients can do is in handshake.test.ts and no-trace.test.ts. */
+import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import fastifyCookie from '@fastify/cookie'
@@ -13,6 +14,7 @@ import { assertOpening } from '../lib/opening-handshake'
 import type { WsAuthOptions } from '../lib/options'
 import { findParam, parseRoutePath } from '../lib/route-path'
 import { mint, secret } from './helpers/keys'
+import { upgrade } from './helpers/raw-client'
 
 const ann = mint({ sub: 'ann' })
 
@@ -72,6 +74,42 @@ t.test('a route\'s path is read as the router reads it', async (t) => {
   t.equal(find('/rooms/a.json', ['/rooms/:token', 'token'], ['/rooms/:name.json', null]), undefined)
   t.equal(find('/rooms/secret', ['/rooms/:id', null], ['/rooms/:token', 'token']), 'secret', 'of two alike the one with a token')
   t.equal(find('/rooms/7', ['/rooms/:token', 'token'], ['/rooms/:id([)', null]), '7', 'a pattern that is none is a parameter; of two alike the first counts')
+  t.equal(find('/en/secret', ['/:lang(^(?:en|de)$)/:token?', 'token']), 'secret', 'a question mark in a pattern makes nothing optional')
+  t.equal(find('/-x/secret', ['/:a-:b/:token', 'token']), 'secret', 'of several parameters in a segment one may be empty')
+})
+
+t.test('no path is too long to be looked for a token in', async (t) => {
+  // As many steps as its length cubed, were these patterns asked without end: the runner would give up.
+  const rooms = parseRoutePath('/rooms/:token', 'token')
+  const hostile: Array<[route: string, path: string]> = [
+    ['/:y-:m-:d', `${'-'.repeat(15_000)}%0A`], ['/:a.:b', `${'.'.repeat(15_000)}%0A`], ['/:y-:m.png', `${'-'.repeat(15_000)}.pn`], ['/:id(^\\w+\\d+$)', `${'1'.repeat(15_000)}-`]
+  ]
+  for (const [route, path] of hostile) t.equal(findParam(`/${path}`, [rooms, parseRoutePath(route, null)], /[?#]/), null, route)
+})
+
+t.test('a token in a path is taken out also where the router ignores slashes, or the rest of the app has a route for everything', async (t) => {
+  const cases: Array<[server: FastifyServerOptions, declare: (app: FastifyInstance) => void, path: (token: string) => string]> = [
+    [{ routerOptions: { ignoreTrailingSlash: true } }, (app) => { app.get('/rooms/:token', { websocket: true }, () => {}) }, (token) => `/rooms/${token}/`],
+    [{}, (app) => { void app.register(async (scope) => { scope.get('/', { websocket: true }, () => {}) }, { prefix: '/rooms/:token' }) }, (token) => `/rooms/${token}/`],
+    [{ routerOptions: { ignoreTrailingSlash: true } }, (app) => {
+      app.get('/rooms/:token', { websocket: true }, () => {})
+      app.get('/rooms/:id/:sub', () => 'another')
+    }, (token) => `/rooms/${token}/`],
+    [{ routerOptions: { ignoreDuplicateSlashes: true } }, (app) => { app.get('/rooms/:token', { websocket: true }, () => {}) }, (token) => `//rooms/${token}`],
+    [{}, (app) => { app.get('/rooms/:token/', { websocket: true }, () => {}) }, (token) => `/rooms/${token}/`]
+  ]
+  for (const [i, [server, declare, path]] of cases.entries()) {
+    const lines: string[] = []
+    const app = Fastify({ ...server, logger: { stream: { write: (line: string) => { lines.push(line) } } } })
+    t.teardown(() => app.close())
+    await app.register(fastifyWsAuth, { jwt: { secret }, token: { param: true } })
+    declare(app)
+    app.get('/*', () => 'everything else')
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const { answer } = await upgrade(t, (app.server.address() as AddressInfo).port, { path: path(ann) })
+    t.equal(answer.status, 101, String(i))
+    t.notMatch(lines.join(''), ann.slice(0, 20), `${i}: no log has it`)
+  }
 })
 
 t.test('where paths end with a semicolon, a query begins with one', async (t) => {

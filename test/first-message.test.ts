@@ -3,6 +3,7 @@
  * becomes of the messages behind the first.
  */
 import { once } from 'node:events'
+import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { plugin as clockPlugin } from '@tapjs/clock'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -914,4 +915,15 @@ t.test('over injectWS', async (t) => {
     t.same({ code, reason: String(reason) }, { code: 3008, reason: 'auth_timeout' })
     t.equal(app.wsAuth.stats().pending, 0)
   })
+})
+
+t.test('what an app emits on its server of websockets is passed on whole', async (t) => {
+  const { app } = await prepare(t)
+  await app.ready()
+  const heard: unknown[][] = []
+  const server: EventEmitter = app.websocketServer
+  for (const event of ['connection', 'other']) server.on(event, (...args: unknown[]) => { heard.push([event, ...args]) })
+  server.emit('connection', { socket: 1 }, { request: 1 }, 'who')
+  server.emit('other', 1, 2, 3)
+  t.strictSame(heard, [['connection', { socket: 1 }, { request: 1 }, 'who'], ['other', 1, 2, 3]])
 })

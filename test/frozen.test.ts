@@ -1,5 +1,5 @@
 import t from 'tap'
-import { copyData, freezeData, isSameData } from '../lib/frozen'
+import { copyData, freezeData, frozenCopy, isSameData } from '../lib/frozen'
 
 function nested (depth: number): unknown {
   return JSON.parse('{"a":['.repeat(depth) + '1' + ']}'.repeat(depth))
@@ -58,6 +58,16 @@ t.test('what is no data stays what it is, and is not frozen', async (t) => {
     t.equal(copyData(value), value)
     t.equal(freezeData(value), value)
   }
+})
+
+t.test('what has a symbol for its name is left out, and an own __proto__ of an array changes nothing of it', async (t) => {
+  const odd = Object.defineProperty(['member'], '__proto__', { value: { admin: true }, enumerable: true })
+  const copy = frozenCopy({ roles: odd, [Symbol('secret')]: {}, list: [odd] }) as { roles: unknown[], list: unknown[][] }
+  t.equal(Object.getPrototypeOf(copy.roles), Array.prototype)
+  t.equal((copy.roles as { admin?: boolean }).admin, undefined)
+  t.equal(copy.roles, copy.list[0], 'what is held twice is copied once')
+  t.strictSame([copy.roles.length, Object.getOwnPropertySymbols(copy).length], [1, 0])
+  for (const held of [copy, copy.roles, copy.list]) t.ok(Object.isFrozen(held))
 })
 
 t.test('data is the same if all of it is', async (t) => {

@@ -75,7 +75,7 @@ for (const [how, plugin] of Object.entries(SETTINGS)) {
       assert.ok(['WS_AUTH_TOKEN_INVALID', 'WS_AUTH_TOKEN_EXPIRED'].includes(outcome), outcome)
       if (outcome === 'WS_AUTH_TOKEN_EXPIRED') assert.ok(verdict !== 'accepted', 'past its exp')
       if (token.length >= 20) assert.ok(!body.includes(token), 'nobody is told the token')
-    }), 250)
+    }), 250, [[mint({ sub: 'ann' })], [mint({ sub: 'ann', exp: seconds(-60) })]])
     t.comment(JSON.stringify(outcomes))
     for (const outcome of ['accepted', 'WS_AUTH_TOKEN_INVALID', 'WS_AUTH_TOKEN_EXPIRED']) t.ok(outcomes[outcome], outcome)
   })

@@ -12,6 +12,8 @@ import type { WsAuthErrorCode } from '../lib/errors'
 import type { RouteWsAuth, WsAuthOptions } from '../lib/options'
 import { challengeOf } from '../lib/refusal'
 import { mint, secret } from './helpers/keys'
+import { clientFrame, upgrade } from './helpers/raw-client'
+import type { RawClient } from './helpers/raw-client'
 
 const codes = Object.keys(wsAuthErrors) as WsAuthErrorCode[]
 
@@ -141,4 +143,18 @@ t.test('the longest token is what maxTokenBytes says, in bytes', async (t) => {
   t.equal(await ask('12345678901'), 401)
   t.equal(await ask('éééééé'), 401)
   t.equal(await ask('ééééé'), 426)
+})
+
+t.test('of who was refused no message of more than 16 KiB is read to its end', async (t) => {
+  const { port } = await listen(t, { rejectWith: 'close' })
+  const refuse = async (bytes: number): Promise<RawClient> => {
+    const client = await upgrade(t, port, { path: '/chat', headers: { authorization: 'Bearer WS_AUTH_TOKEN_INVALID' } })
+    t.equal((await client.frame()).payload.readUInt16BE(0), 3000)
+    // The close frame is not answered: what comes meanwhile is read, and thrown away.
+    return client.send(clientFrame(2, Buffer.alloc(bytes)))
+  }
+  const short = await refuse(16_384)
+  const long = await refuse(16_385)
+  await long.ended
+  t.equal(short.isEnded, false, 'who has sent less, and came earlier, has the time to answer')
 })

@@ -1,6 +1,6 @@
 // @ts-check
 /*
- * What an expiry costs by itself, without a connection: node --expose-gc arming.mjs '{ "dist": ..., "by": "sweep" | "timers",
+ * What an expiry costs by itself, without a connection: node --expose-gc arming-process.mjs '{ "dist": ..., "by": "sweep" | "timers",
  * "when": ..., "count": ... }' in a process of its own. Prints bytes of heap for each that is armed, and nanoseconds of CPU
  * time for each that is armed, taken back, and woken.
  */

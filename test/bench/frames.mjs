@@ -7,7 +7,7 @@
 /** @typedef {{ sent: Buffer, expected: Buffer }} Batch  the frames of a few messages, and those that come back */
 
 const MESSAGE_BYTES = 64
-export const TEXT = 0x81
+const TEXT = 0x81
 export const CLOSE = 0x88
 const IS_MASKED = 0x80
 

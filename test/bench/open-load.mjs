@@ -14,14 +14,14 @@ import { play, within } from './load.mjs'
  * Opens connections that stay open.
  *
  * @param {{ port: number, scripts: Script[], concurrency: number }} what
- * @returns {Promise<Socket[]>}
+ * @returns {Promise<Socket[]>} in the order of their scripts
  */
 export async function openConnections ({ port, scripts, concurrency }) {
   /** @type {Socket[]} */
   const sockets = []
-  const queue = scripts.values()
+  const queue = scripts.entries()
   const work = async () => {
-    for (const script of queue) sockets.push(await open(port, script))
+    for (const [i, script] of queue) sockets[i] = await open(port, script)
   }
   await within(Promise.all(Array.from({ length: concurrency }, work)), 'connections')
   return sockets
@@ -106,13 +106,24 @@ export function startTalking (sockets, interval) {
   const { sent, expected } = createBatch('text', 1)
   /** @type {number[]} */
   const times = []
+  // Of a server that is blocked several come back at once, and in one chunk.
+  const talkers = sockets.map((socket) => {
+    /** @type {number[]} */
+    const sentAt = []
+    let rest = Buffer.alloc(0)
+    socket.on('data', (/** @type {Buffer} */ chunk) => {
+      rest = Buffer.concat([rest, chunk])
+      for (; rest.length >= expected.length; rest = rest.subarray(expected.length)) {
+        times.push(rest.subarray(0, expected.length).equals(expected) ? performance.now() - (sentAt.shift() ?? NaN) : NaN)
+      }
+    })
+    return () => {
+      sentAt.push(performance.now())
+      socket.write(sent)
+    }
+  })
   let turn = 0
-  const timer = setInterval(() => {
-    const socket = sockets[turn++ % sockets.length]
-    const sentAt = performance.now()
-    socket?.once('data', (echo) => times.push(echo.equals(expected) ? performance.now() - sentAt : NaN))
-    socket?.write(sent)
-  }, interval)
+  const timer = setInterval(() => talkers[turn++ % talkers.length]?.(), interval)
   return () => {
     clearInterval(timer)
     return times

@@ -5,7 +5,7 @@
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { cpus, loadavg, release, totalmem } from 'node:os'
+import { cpus, loadavg, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { draw } from './draw.mjs'
@@ -17,6 +17,8 @@ import { createKeys } from './tokens.mjs'
 
 /** Handshakes with a server that does nothing. */
 const CEILING_COUNT = 4000
+/** Of the most connections, and what is open beside. */
+const DESCRIPTORS = 15_500
 const PACKAGES = ['fastify', '@fastify/websocket', '@fastify/jwt', 'fast-jwt', 'ws', 'jsonwebtoken', 'express', 'express-jwt', 'socket.io']
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url))
@@ -59,6 +61,12 @@ function assertArguments () {
   }
 }
 
+/** Nothing is made smaller than it says it is. */
+function assertDescriptors () {
+  const { hard } = /** @type {any} */ (process.report.getReport()).userLimits.open_files
+  if (Number(hard) < DESCRIPTORS) stop(`a process may have ${hard} open files, and needs ${DESCRIPTORS}: see ulimit -Hn`)
+}
+
 /** @returns {never} */
 function stop (message) {
   say(message)
@@ -74,10 +82,11 @@ function versions () {
 
 async function main () {
   assertArguments()
+  assertDescriptors()
   const setting = { keys: createKeys(), dist: flags.dist, otherDist: flags.against }
   const isPinned = pinLoad()
   const machine = {
-    node: process.version, kernel: release(), cpu: cpus()[0]?.model, cores: cpus().length, memory: totalmem(), loadBefore: loadavg()[0], isPinned, versions: versions()
+    node: process.version, cpu: cpus()[0]?.model, cores: cpus().length, memory: totalmem(), isPinned, versions: versions()
   }
   const ceiling = await measureCeiling(CEILING_COUNT)
   console.log(ceilingLine(ceiling))
@@ -88,10 +97,11 @@ async function main () {
     const plan = question.plans[flags.quick ? 'quick' : 'full']
     const { subjects, comparisons } = askedOf(question)
     const at = new Date().toISOString()
+    const loadBefore = loadavg()[0]
     const measured = await question.measure(subjects, setting, plan, say)
     const summary = question.summarize(measured, comparisons)
     console.log(question.table(summary))
-    writeResults(name, { at, machine, plan, ceiling, ...summary, measured })
+    writeResults(name, { at, machine: { ...machine, loadBefore }, plan, ceiling, ...summary, measured })
   }
   writeFileSync(flags.results.replace(/(\.json)?$/, '.svg'), draw(JSON.parse(readFileSync(flags.results, 'utf8'))))
   say(`\nwritten to ${flags.results}, and drawn beside it`)

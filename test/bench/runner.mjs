@@ -20,6 +20,9 @@ export const CONCURRENCY = 32
 const ECHO_CONNECTIONS = 100
 const ECHO_BATCH = 10
 
+/** How many of a storm connect at once: fewer than the kernel keeps for a server, so that nobody has to come again a second later. */
+const AT_ONCE = 4000
+
 /** What is measured in rounds. */
 export class Runner {
   /** @param {Started} started */
@@ -166,7 +169,7 @@ export class StormRunner extends OpenRunner {
   async run (count) {
     for (const socket of this.sockets) socket.destroy()
     const stop = stayAwake()
-    this.sockets = await openConnections({ port: this.server.port, scripts: this.#scripts, concurrency: count }).finally(stop)
+    this.sockets = await openConnections({ port: this.server.port, scripts: this.#scripts, concurrency: Math.min(count, AT_ONCE) }).finally(stop)
   }
 
   /** So that not all contenders hold as many at the same time. @override @param {number} count */

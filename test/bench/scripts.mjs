@@ -12,19 +12,19 @@ import { textFrame } from './frames.mjs'
 const END_OF_HEAD = '\r\n\r\n'
 
 /**
- * @param {{ carrier: Carrier, isAccepted: boolean }} how
+ * @param {{ carrier: Carrier, isAccepted: boolean, origin?: string | null }} how
  * @param {string} token
  * @param {string} path of the route
  * @param {string | null} hears what it waits for once it is let in
  * @returns {Script}
  */
-export function createScript ({ carrier, isAccepted }, token, path = '/chat', hears = null) {
-  const script = carrier === 'packet' ? socketIoScript(token, path, isAccepted) : plainScript(carrier, token, path, isAccepted)
+export function createScript ({ carrier, isAccepted, origin = null }, token, path = '/chat', hears = null) {
+  const script = carrier === 'packet' ? socketIoScript(token, path, isAccepted) : plainScript(carrier, token, path, isAccepted, origin)
   return hears === null ? script : { ...script, turns: [...script.turns, { until: hears, say: null }] }
 }
 
-function plainScript (carrier, token, path, isAccepted) {
-  const request = createRequest(carrier, token, path)
+function plainScript (carrier, token, path, isAccepted, origin) {
+  const request = createRequest(carrier, token, path, origin)
   const head = { until: END_OF_HEAD, say: null }
   if (carrier !== 'message') return { request, status: isAccepted ? 101 : 401, turns: [head] }
   const first = { until: END_OF_HEAD, say: textFrame(JSON.stringify({ type: 'auth', token })) }
@@ -48,7 +48,7 @@ function socketIoScript (token, path, isAccepted) {
  * @param {Carrier} carrier
  * @param {string} token
  */
-export function createRequest (carrier, token, path = '/chat') {
+function createRequest (carrier, token, path, origin = null) {
   const urls = { query: `${path}?token=${token}`, ticket: `${path}?ticket=${token}`, param: `${path}/${token}` }
   const lines = {
     header: [`Authorization: Bearer ${token}`],
@@ -58,6 +58,7 @@ export function createRequest (carrier, token, path = '/chat') {
   return [
     `GET ${urls[carrier] ?? path} HTTP/1.1`,
     ...lines[carrier] ?? [],
+    ...origin === null ? [] : [`Origin: ${origin}`],
     'Host: 127.0.0.1',
     'User-Agent: bench',
     'Upgrade: websocket',

@@ -29,7 +29,8 @@ function runs (file, args) {
   }
 }
 
-const NODE = [process.execPath, '--expose-gc']
+/** A server idles while the others are measured, and then V8 would throw away what it has compiled: the next 2,000 handshakes cost four times as much. */
+const NODE = [process.execPath, '--expose-gc', '--no-memory-reducer']
 const [EXEC_PATH = '', ...EXEC_ARGV] = canPin ? ['taskset', '-c', SERVER_CORE, ...NODE] : NODE
 
 /**

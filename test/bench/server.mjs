@@ -56,13 +56,11 @@ const commands = {
 
   /**
    * Waits until all but a few connections are gone. CPU time in microseconds; in milliseconds when the last one went, by the
-   * clock, and the longest time in which nothing else could run: by the clock, where the server may not have run either, and
-   * of its own CPU time.
+   * clock, and the longest time in which nothing else could run.
    */
   async expire ({ left }) {
     const delay = monitorEventLoopDelay({ resolution: 1 })
     delay.enable()
-    const turns = startTurns()
     commands.begin()
     const deadline = Date.now() + EXPIRY_TIMEOUT
     while (contender.countClients() > left) {
@@ -70,7 +68,7 @@ const commands = {
       await sleep(5)
     }
     delay.disable()
-    return { ...commands.usage(), lastAt: Date.now(), longestBlock: delay.max / 1e6, longestTurn: turns.stop() }
+    return { ...commands.usage(), lastAt: Date.now(), longestBlock: delay.max / 1e6 }
   },
 
   /** Asks for tickets, as a route would. */
@@ -136,18 +134,6 @@ async function listenRaw () {
 async function listenContender (spec) {
   contender = await startContender(spec)
   return contender.server
-}
-
-/** Finds the longest turn of the event loop, in milliseconds of CPU time. */
-function startTurns () {
-  let longest = 0
-  let before = process.cpuUsage()
-  const timer = setInterval(() => {
-    const { user, system } = process.cpuUsage(before)
-    longest = Math.max(longest, (user + system) / 1000)
-    before = process.cpuUsage()
-  }, 1)
-  return { stop: () => { clearInterval(timer); return longest } }
 }
 
 async function untilConnected (count) {

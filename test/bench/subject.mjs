@@ -16,6 +16,7 @@ import { createToken, withWrongSignature } from './tokens.mjs'
  * @property {'right' | 'wrong' | 'none'} token
  * @property {Record<string, unknown>} options further options of fastify-ws-auth
  * @property {Record<string, unknown> | boolean} routeOptions the `wsAuth` of its routes
+ * @property {string | null} origin what its clients say that they are a page of
  * @property {boolean} isHeard whether somebody listens to its events
  * @property {import('./frames.mjs').MessageKind} message what is echoed
  * @property {boolean} [isOtherBuild]
@@ -32,7 +33,7 @@ const SUB = 'user-1'
 /** @returns {Subject} */
 export function subject (name, guard, given = {}) {
   return {
-    name, guard, algorithm: 'HS256', carrier: 'header', token: 'right', options: {}, routeOptions: true, isHeard: false, message: 'text', ...given
+    name, guard, algorithm: 'HS256', carrier: 'header', token: 'right', options: {}, routeOptions: true, origin: null, isHeard: false, message: 'text', ...given
   }
 }
 
@@ -50,10 +51,11 @@ export const EVERYTHING = {
     limits: { perUser: 1e6, onLimit: 'close-oldest', pending: 1e6 },
     heartbeat: { interval: 3_600_000 },
     tickets: true,
-    rejectWith: 'auto',
+    rejectWith: 'http',
     claims: { type: 'object', required: ['sub', 'iss'], properties: { sub: { type: 'string' }, iss: { const: 'https://id.example' } } }
   },
   routeOptions: { roles: ['member'], scopes: ['chat:read'], origin: ['https://app.example'] },
+  origin: 'https://app.example',
   isHeard: true
 }
 
@@ -85,13 +87,13 @@ export async function startChecked (subject, { keys, dist, otherDist }) {
 }
 
 /** @param {Started} started */
-async function assertGuards ({ subject: { guard, carrier, options }, server, token }) {
+async function assertGuards ({ subject: { guard, carrier, options, origin }, server, token }) {
   const by = carrier === 'none' ? 'header' : carrier
   const isOpen = guard === 'none' || guard === 'ws'
   const right = by === 'ticket' ? (await issueTickets(server, 1))[0] ?? '' : token()
-  await handshake(server.port, createScript({ carrier: by, isAccepted: true }, right, '/who', isOpen ? 'nobody' : SUB))
+  await handshake(server.port, createScript({ carrier: by, isAccepted: true, origin }, right, '/who', isOpen ? 'nobody' : SUB))
   if (isOpen) return
-  const refused = { carrier: by, isAccepted: false }
+  const refused = { carrier: by, isAccepted: false, origin }
   await handshake(server.port, createScript(refused, withWrongSignature(token()), '/who'))
   // A path has something in that place, and where a first message may follow nobody is refused for having sent none yet.
   if (by === 'packet') await handshake(server.port, createScript(refused, '', '/who'))
@@ -116,7 +118,7 @@ export function issueTickets (server, count) {
  * @param {string} [sub]
  * @param {string} [path]
  */
-export function scriptOf ({ subject: { carrier, token: asked }, token }, sub, path) {
+export function scriptOf ({ subject: { carrier, token: asked, origin }, token }, sub, path) {
   const right = asked === 'none' ? '' : token(sub)
-  return createScript({ carrier, isAccepted: asked === 'right' }, asked === 'wrong' ? withWrongSignature(right) : right, path)
+  return createScript({ carrier, isAccepted: asked === 'right', origin }, asked === 'wrong' ? withWrongSignature(right) : right, path)
 }

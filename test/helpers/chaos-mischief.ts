@@ -29,6 +29,8 @@ export class Mischief {
   readonly #dice: Dice
   readonly #socket: Socket
   readonly #part: Part
+  /** Whether there was a server. */
+  readonly #isThere: Promise<boolean>
   /** Whether its handshake was sent once, complete and with nothing else. */
   isPlain = true
   /** All that came, as latin1. */
@@ -40,9 +42,17 @@ export class Mischief {
     this.#socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
     this.#socket.setEncoding('latin1')
     this.#socket.on('error', () => {}).on('data', (text: string) => { this.received += text })
+    this.#isThere = new Promise((resolve) => { this.#socket.once('connect', () => resolve(true)).once('close', () => resolve(false)) })
   }
 
-  async run (): Promise<void> {
+  /** @returns whether there was a server, which there is not while it is restarted */
+  async run (): Promise<boolean> {
+    if (!await this.#isThere) return false
+    await this.#act()
+    return true
+  }
+
+  async #act (): Promise<void> {
     const dice = this.#dice
     if (await this.#open() === 'left') return
     if (dice.chance(0.7)) await this.#waitFor(' 101 ')

@@ -126,16 +126,24 @@ export class ChaosRun {
 
   async #come (left: Array<() => void>): Promise<void> {
     const number = this.#number++
-    const dice = new Dice(this.#seed + 1000 + number)
-    const instance = dice.one(...this.instances as [ChaosInstance])
-    const part = drawPart(dice, number, this.#supplies)
-    const client = new Mischief(instance.port, dice, part)
-    await client.run()
+    const [client, instance, path] = await this.#send(number)
     left.push(() => {
       client.destroy()
-      if (client.isPlain) this.#witnesses.push({ instance, name: `${number}`, path: part.path, seen: seenIn(client.received) })
+      if (client.isPlain) this.#witnesses.push({ instance, name: `${number}`, path, seen: seenIn(client.received) })
     })
     if (left.length > LEFT + QUIET) left.splice(QUIET, 1)[0]?.()
+  }
+
+  /** It comes until there is a server, which there is not in a restart: what nobody took was no connection. */
+  async #send (number: number): Promise<[client: Mischief, instance: ChaosInstance, path: string]> {
+    for (;;) {
+      const dice = new Dice(this.#seed + 1000 + number)
+      const instance = dice.one(...this.instances as [ChaosInstance])
+      const part = drawPart(dice, number, this.#supplies)
+      const client = new Mischief(instance.port, dice, part)
+      if (await client.run()) return [client, instance, part.path]
+      await pause(20)
+    }
   }
 
   async #comeQuietly (): Promise<() => void> {

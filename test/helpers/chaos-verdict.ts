@@ -67,6 +67,9 @@ export function contradictionOf (path: string, { status, code, close, isHeard }:
   if (code !== null) return story.length === 1 ? null : what
   if (status >= 400 && first.startsWith('accepted')) return what
   if (isHeard && path !== '/public' && first !== 'accepted') return what
+  // Where no first message is waited for, a 101 is a decision.
+  if (status === 101 && path === '/strict' && first !== 'accepted') return what
+  if (status === 101 && path === '/closing' && first === '') return what
   if (close === null || NO_WEBSOCKET.test(close) || path === '/public') return null
   if (first === 'accepted') return ENDS[close]?.some((reason) => last.endsWith(` ${reason}`)) === true ? null : what
   if (first.startsWith('refused ')) return close === closeOf(first.slice('refused '.length)) ? null : what

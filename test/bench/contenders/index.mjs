@@ -14,7 +14,7 @@ import { startSocketIo } from './socket-io.mjs'
  * @property {string} guard
  * @property {import('../tokens.mjs').Algorithm} algorithm
  * @property {import('../tokens.mjs').Keys} keys
- * @property {import('../load.mjs').Carrier} carrier where the token is
+ * @property {import('../scripts.mjs').Carrier} carrier where the token is
  * @property {string} dist the build of fastify-ws-auth
  * @property {Record<string, unknown>} options further options of fastify-ws-auth
  * @property {Record<string, unknown> | boolean} routeOptions the `wsAuth` of its routes

@@ -45,7 +45,7 @@ export function startWs (spec) {
 
 /** The middleware, called with the upgrade: express itself sees none. @param {ServerSpec} spec @returns {Promise<import('./index.mjs').Contender>} */
 export function startExpress (spec) {
-  const guard = expressjwt({ secret: spec.keys.public, algorithms: [(spec.algorithm)] })
+  const guard = expressjwt({ secret: spec.keys.public, algorithms: [spec.algorithm] })
   return listen(createServer(express()), spec, (request, socket, accept) => {
     guard(/** @type {any} */ (request), /** @type {any} */ ({}), (error) => {
       if (error) refuse(socket)

@@ -21,7 +21,7 @@ const TIMES = 5
 
 /** @type {import('./index.mjs').Question} */
 export default {
-  plans: { full: { repetitions: 3, levels: [1000, 5000, 15_000] }, quick: { repetitions: 1, levels: [1000, 5000] } },
+  plans: { full: { repetitions: 2, levels: [1000, 5000, 15_000] }, quick: { repetitions: 1, levels: [1000, 5000] } },
   subjects: [
     subject('A', 'none'),
     subject('B map', 'hookAndMap'),
@@ -61,17 +61,19 @@ async function measureOnce (what, setting, levels) {
     const talkers = await EchoRunner.on(started)
     await talkers.run(ECHOES)
     let open = talkers.sockets.length
+    let users = 0
     for (const level of levels) {
-      const scripts = Array.from({ length: level - open }, (_, i) => scriptOf(started, `user-${open + i}`, pathOf(what)))
+      // No name comes twice: each who is disconnected has one connection.
+      const subs = Array.from({ length: level - open }, () => `resident-${++users}`)
+      const scripts = subs.map((sub) => scriptOf(started, sub, pathOf(what)))
       const sockets = await openConnections({ port: server.port, scripts, concurrency: CONCURRENCY })
       open += sockets.length
       figures[`accepted ${level}`] = await medianOf(() => costOf(server, HANDSHAKES, open, () => handshakes.run(HANDSHAKES)))
       figures[`echo ${level}`] = await medianOf(() => costOf(server, ECHOES, open, () => talkers.run(ECHOES)))
       if (what.guard === 'none') continue
-      const goodbyes = awaitGoodbyes(sockets.slice(0, DISCONNECTED), 3003)
-      const subs = Array.from({ length: DISCONNECTED }, (_, i) => `user-${open - sockets.length + i}`)
+      const goodbyes = awaitGoodbyes(sockets.slice(-DISCONNECTED), 3003)
       open -= DISCONNECTED
-      const [{ user, system }] = await Promise.all([server.ask('disconnect', { subs, left: open, isOneByOne: true }), goodbyes])
+      const [{ user, system }] = await Promise.all([server.ask('disconnect', { subs: subs.slice(-DISCONNECTED), left: open, isOneByOne: true }), goodbyes])
       figures[`disconnect ${level}`] = (user + system) / DISCONNECTED
     }
     const [least, most] = [levels[0], levels.at(-1)]

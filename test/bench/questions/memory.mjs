@@ -18,7 +18,7 @@ const message = { options: { token: { message: { timeout: 600_000 } }, limits: {
 
 /** @type {import('./index.mjs').Question} */
 export default {
-  plans: { full: { repetitions: 3, connections: 15_000 }, quick: { repetitions: 1, connections: 5000 } },
+  plans: { full: { repetitions: 2, connections: 15_000 }, quick: { repetitions: 1, connections: 5000 } },
   subjects: [
     subject('A', 'none'),
     subject('A no token', 'none', { carrier: 'none', token: 'none' }),

@@ -14,7 +14,7 @@ export default cpuQuestion({
   start: StormRunner.start,
   operation: 'reconnect',
   plans: {
-    full: { sittings: 3, rounds: 4, operations: 5000, warmUp: 5000 },
+    full: { sittings: 3, rounds: 3, operations: 5000, warmUp: 5000 },
     quick: { sittings: 1, rounds: 3, operations: 2000, warmUp: 4000 }
   },
   subjects: [
