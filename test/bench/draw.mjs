@@ -5,7 +5,7 @@
 
 const WIDTH = 860
 const MARGIN = 24
-const LABELS = 220
+const LABELS = 265
 const BAR = 18
 const GAP = 8
 const HEAD = 46
