@@ -47,6 +47,7 @@ export class Runner {
   async warmUp (count) {
     await this.prepare(count)
     await this.run(count)
+    await this.end(count)
   }
 
   /** @param {number} count @returns {Promise<Figures>} */
@@ -179,13 +180,6 @@ export class StormRunner extends OpenRunner {
     this.sockets = []
     await this.server.ask('end')
     return usage
-  }
-
-  /** @override @param {number} count */
-  async warmUp (count) {
-    await this.prepare(count)
-    await this.run(count)
-    await this.end(count)
   }
 }
 

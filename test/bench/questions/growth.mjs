@@ -7,6 +7,7 @@ import { measureAfresh } from '../measure.mjs'
 import { awaitGoodbyes, openConnections } from '../open-load.mjs'
 import { figureTable, summarizeFigures, targetLine, targetOf } from '../report.mjs'
 import { CONCURRENCY, EchoRunner, HandshakeRunner } from '../runner.mjs'
+import { spreadOf } from '../statistics.mjs'
 import { scriptOf, startChecked, subject } from '../subject.mjs'
 
 /** An operation may cost so much more with all connections than with the fewest, beyond what it grows for A, whose sockets are the same. */
@@ -102,5 +103,5 @@ async function costOf (server, count, stay, run) {
 async function medianOf (measure) {
   const values = []
   for (let i = 0; i < TIMES; i++) values.push(await measure())
-  return values.sort((a, b) => a - b)[TIMES >> 1]
+  return spreadOf(values).median
 }
