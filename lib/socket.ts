@@ -39,7 +39,8 @@ interface Internals {
   readonly _receiver: Receiver
 }
 
-interface Receiver extends Pick<Writable, 'errored' | 'writableEnded'> {
+interface Receiver extends Pick<Writable, 'writableEnded'> {
+  readonly _writableState: { readonly errorEmitted: boolean }
   _maxPayload: number
   readonly _totalPayloadLength: number
   end (): unknown
@@ -123,8 +124,8 @@ function admits (by: SocketGuard, event: string | symbol, args: readonly unknown
 function closerOf (socket: WebSocket): Closer {
   const { _closeFrameReceived: isAnswer, _receiver: receiver } = socket as unknown as Internals
   if (isAnswer) return 'client'
-  // Not only what the receiver itself has found, but also what could not be inflated.
-  return receiver.errored === null ? 'app' : 'error'
+  // Emitted, and not only found: the app may close a socket before ws is told of what is no frame.
+  return receiver._writableState.errorEmitted ? 'error' : 'app'
 }
 
 /** Whether ws terminates a socket itself: of one that pings and does not read the pongs. */

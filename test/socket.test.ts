@@ -323,6 +323,13 @@ t.test('each connection ends for exactly one reason', async (t) => {
     'close() when a close frame is on its way': {
       act: ({ sockets }, client) => { client.send(clientFrame(CLOSE, '')); sockets[0]?.close() }, reason: 'app'
     },
+    'close() between a message and what ws is about to find behind it': {
+      act: ({ sockets }, client) => {
+        sockets[0]?.once('message', () => { process.nextTick(() => sockets[0]?.close(4000, 'enough')) })
+        client.send(Buffer.concat([clientFrame(TEXT, 'in time'), clientFrame(3, '')]))
+      },
+      reason: 'app'
+    },
     'an end without a close frame': { act: (_chat, client) => client.socket.end(), reason: 'lost' },
     'a reset': { act: (_chat, client) => client.socket.resetAndDestroy(), reason: 'lost' },
     'half a frame and a reset': { act: (_chat, client) => { client.socket.write(Buffer.from([0x81]), () => client.socket.resetAndDestroy()) }, reason: 'lost' },

@@ -23,8 +23,11 @@ export type Story = string[]
 /** All tokens begin with it: `{"alg"` in base64url. A ticket has 43 characters of base64url. */
 const TOKEN = /eyJhbGci|(?:token|ticket)=[\w-]|(?<![\w-])(?!-+[^\w-])[\w-]{43}(?![\w-])/
 
+/** What is said in place of a number by one whose token may stand anywhere, even where its host should. */
+export const SPOILT = 'spoilt'
+
 /** One that is half a request may be a plain one, whose URL Fastify logs, or have its token anywhere. */
-const SPOILT = '"reqId":"spoilt#'
+const IS_SPOILT = `"reqId":"${SPOILT}#`
 
 const ACCEPTED = /^accepted(;run)?(;renewed|;renewal_refused [A-Z_]+)*;(expired|closed) [a-z_]+$/
 const ONCE = /^(refused [A-Z_]+|told [A-Z_]+|ticket_issued|run)$/
@@ -50,7 +53,7 @@ export class Ledger {
   }
 
   onLine (text: string): void {
-    if (TOKEN.test(text) && !text.includes(SPOILT)) this.wrong.push(`there is a token in ${text}`)
+    if (TOKEN.test(text) && !text.includes(IS_SPOILT)) this.wrong.push(`there is a token in ${text}`)
     if (!text.includes('"dryRun":')) return
     const line = JSON.parse(text) as Line
     if (this.#awaited === null || !isOf(line, this.#awaited)) this.wrong.push(`there is no event, or another, for ${text}`)
@@ -102,6 +105,12 @@ export class Ledger {
     this.#stories.set(id, found)
     return found
   }
+}
+
+/** What a request is called, which is told in the log: what it says itself only where that is whole. */
+export function nameOf (said: string | string[] | undefined): string {
+  if (said === undefined) return ''
+  return /^(?:quiet )?\d+$/.test(String(said)) ? String(said) : SPOILT
 }
 
 function count (counts: Counts, { event, code, reason, dryRun }: WsAuthEvent): void {

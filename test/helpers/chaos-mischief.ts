@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Dice } from './chaos-dice'
+import { SPOILT } from './chaos-ledger'
 import { clientFrame } from './raw-client'
 
 /** What one client says. */
@@ -19,8 +20,7 @@ export interface Part {
   readonly isWild: boolean
 }
 
-/** What is sent in place of a number by one whose token may stand anywhere, even where its host should. */
-const SPOILT = 'x-client: spoilt'
+const MARK = `x-client: ${SPOILT}`
 
 /** Before its first step it leaves, or goes on. */
 type Opened = 'left' | 'opened'
@@ -108,7 +108,7 @@ export class Mischief {
     if (way < 0.17) return dice.bytes(200)
     const spoilt = marked(bytes)
     for (let i = dice.below(3); i >= 0; i--) spoilt[dice.below(spoilt.length)] = dice.below(256)
-    return spoilt.includes(SPOILT) ? spoilt : marked(bytes)
+    return spoilt.includes(MARK) ? spoilt : marked(bytes)
   }
 
   async #step (): Promise<void> {
@@ -194,7 +194,7 @@ export class Mischief {
 }
 
 function marked (request: Buffer): Buffer {
-  return Buffer.from(request.toString('latin1').replace(/x-client: .*/, SPOILT), 'latin1')
+  return Buffer.from(request.toString('latin1').replace(/x-client: .*/, MARK), 'latin1')
 }
 
 /** A request with one header more, as its last. */

@@ -13,7 +13,7 @@ import fastifyWsAuth from '../../lib/index'
 import { redisBackplane } from '../../lib/redis/index'
 import { SECRET } from './app'
 import { Dice } from './chaos-dice'
-import { Ledger } from './chaos-ledger'
+import { Ledger, nameOf } from './chaos-ledger'
 import type { Counts, Story } from './chaos-ledger'
 
 export interface ServerSettings {
@@ -196,7 +196,7 @@ function makeServer ({ seed, redisPort, onLimit }: ServerSettings): Server {
     app = Fastify({
       logger: { level: 'info', stream: { write: (line: string) => ledger.onLine(line) } },
       // Two requests of one connection are two.
-      genReqId: ({ headers }) => `${headers['x-client'] === undefined ? '' : String(headers['x-client'])}#${++requests}`,
+      genReqId: ({ headers }) => `${nameOf(headers['x-client'])}#${++requests}`,
       // What has not become a request yet is not ours to end.
       forceCloseConnections: true
     })
