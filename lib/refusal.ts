@@ -8,6 +8,7 @@ import { wsAuthErrors } from './errors'
 import type { WsAuthError, WsAuthErrorCode } from './errors'
 import { CLOSE_TIMEOUT } from './options'
 import type { HandshakeOptions } from './options'
+import { closeQuietly } from './socket'
 import type { Upgrade } from './upgrade'
 
 /** The longest message that is read from whoever was refused, in bytes. It is thrown away; a longer one ends it at once. */
@@ -66,6 +67,7 @@ export class Refuser {
     try {
       this.#server.handleUpgrade(request, upgrade.socket, upgrade.head, (socket) => {
         socket.on('error', () => socket.terminate())
+        closeQuietly(socket)
         socket.close(code, reason)
       })
     } catch {
