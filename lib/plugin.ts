@@ -271,7 +271,7 @@ function websocketOptions ({ websocket }: CompleteOptions, names: KnownNames): W
 
 /**
  * @fastify/websocket destroys the socket of an answered upgrade in its own, which is called while the socket is still being told
- * that all was written. Node makes an error with its stack of that, of which nobody hears: 10 us of each refusal.
+ * that all was written. Node makes an error with its stack of that, of which nobody hears: 15 us of each refusal.
  */
 const afterWriting: onResponseHookHandler = ({ raw }, _reply, done) => {
   if (upgradeOf(raw) instanceof Upgrade) process.nextTick(done)

@@ -41,7 +41,7 @@ interface Internals {
 }
 
 /** A stream that can be ended. */
-type Endable = Pick<Writable, 'writableEnded' | 'end'>
+type Endable = Pick<Writable, 'writableEnded' | 'destroyed' | 'end'>
 
 interface Receiver extends Endable {
   readonly _writableState: { readonly errorEmitted: boolean }
@@ -60,7 +60,7 @@ export function guard (socket: GuardedSocket, by: SocketGuard): void {
   endOnce((socket as unknown as Internals)._receiver)
 }
 
-/** Has both streams of a socket that is about to be closed ended once. */
+/** Has both streams of a socket that is about to be closed ended once; of one that is guarded, the first is already. */
 export function closeQuietly (socket: WebSocket): void {
   const { _receiver: receiver, _socket: stream } = socket as unknown as Internals
   endOnce(receiver)
@@ -77,7 +77,8 @@ function endOnce (stream: Endable): void {
 }
 
 function endUnlessEnded (this: Endable, ...args: unknown[]): Writable {
-  if (!this.writableEnded || args.length > 0) Reflect.apply((Object.getPrototypeOf(this) as Writable).end, this, args)
+  const isOver = this.writableEnded || this.destroyed
+  if (!isOver || args.length > 0) Reflect.apply((Object.getPrototypeOf(this) as Writable).end, this, args)
   return this as Writable
 }
 
@@ -112,7 +113,7 @@ export function guardedSocketClass (Base: typeof WebSocket = WebSocket): typeof 
 
     override close (code?: number, reason?: string | Buffer): void {
       const isOpen = this.readyState === WebSocket.OPEN
-      if (isOpen) endOnce((this as unknown as Internals)._socket)
+      if (isOpen) closeQuietly(this)
       super.close(code, reason)
       if (isOpen) this[kGuard]?.onClosing(closerOf(this))
       else if (this[kGuard] !== null) limitFarewell(this, this[kGuard])

@@ -13,14 +13,14 @@ import { clientFrame, RawClient } from './helpers/raw-client'
 const CLOSE = 8
 const NORMAL = Buffer.from([0x03, 0xE8])
 
-/** The streams that are ended although they have been, by the name of their class; not those of clients. */
+/** The streams that are ended although they have been, or have been destroyed, by the name of their class; not those of clients. */
 function watchEnds (t: Test, port: number): string[] {
   const twice: string[] = []
   for (const { prototype } of [Writable, Duplex]) {
     const { end } = prototype
     prototype.end = function (this: Writable & { localPort?: number }, ...args: unknown[]) {
       const isServers = this.localPort === undefined ? this.constructor.name === 'Receiver' : this.localPort === port
-      if (isServers && this.writableEnded) twice.push(this.constructor.name)
+      if (isServers && (this.writableEnded || this.destroyed)) twice.push(this.constructor.name)
       return Reflect.apply(end, this, args)
     } as typeof end
     t.teardown(() => { prototype.end = end })
@@ -31,6 +31,7 @@ function watchEnds (t: Test, port: number): string[] {
 interface Way {
   readonly plugin?: fastifyWsAuth.WsAuthOptions
   readonly token?: string
+  readonly path?: string
   /** What the server does with an open connection. */
   readonly serve?: (app: FastifyInstance) => void
   readonly act: (client: RawClient) => Promise<unknown>
@@ -50,6 +51,9 @@ const WAYS: Record<string, Way> = {
   },
   'the client sends no close frame': { act: async (client) => client.socket.end() },
   'what the client sends is no frame': { act: async (client) => { client.send(clientFrame(3, '')); await client.close() } },
+  'the client closes, on a public route': {
+    path: '/public', act: async (client) => { client.send(clientFrame(CLOSE, NORMAL)); await client.close() }
+  },
   'it is refused with a close frame': {
     plugin: { rejectWith: 'close' },
     token: 'no.to.ken',
@@ -61,14 +65,20 @@ const WAYS: Record<string, Way> = {
 }
 
 t.test('no stream is ended twice', async (t) => {
-  for (const [what, { plugin = {}, token = sign(), serve = () => {}, act }] of Object.entries(WAYS)) {
+  for (const [what, { plugin = {}, token = sign(), path = '/', serve = () => {}, act }] of Object.entries(WAYS)) {
     t.test(what, async (t) => {
-      const { app, port } = await start(t, { plugin, routes: (app) => { app.get('/', { websocket: true }, () => {}) } })
+      const { app, port } = await start(t, {
+        plugin,
+        routes: (app) => {
+          app.get('/', { websocket: true }, () => {})
+          app.get('/public', { websocket: true, wsAuth: false }, () => {})
+        }
+      })
       let open = 0
       app.server.on('connection', (socket) => { open++; socket.once('close', () => { open-- }) })
       const twice = watchEnds(t, port)
       const client = await RawClient.open(t, port)
-      t.equal((await client.upgrade({ headers: { authorization: `Bearer ${token}` } }).response()).status, 101)
+      t.equal((await client.upgrade({ path, headers: { authorization: `Bearer ${token}` } }).response()).status, 101)
       serve(app)
       await act(client)
       await client.ended
