@@ -153,7 +153,22 @@ function isSpace (character: string | undefined): boolean {
  * headers will have them. The hooks before may have used them.
  */
 export function takeHeaders (request: FastifyRequest, sources: TokenSources): TakenHeaders {
-  return { header: takeFromHeader(request, sources.header), cookie: takeFromCookie(request, sources.cookie) }
+  const taken = { header: takeFromHeader(request, sources.header), cookie: takeFromCookie(request, sources.cookie) }
+  hideAssigned(request, sources)
+  return taken
+}
+
+/**
+ * Takes the tokens out of the headers that an app, or a schema for headers, has assigned to `request.headers`: Fastify lays
+ * them over those that were sent, so that what was taken out there is still seen here. They are never read for a token.
+ */
+export function hideAssigned (request: FastifyRequest, { header, cookie }: TokenSources): void {
+  const { headers } = request
+  if (headers === request.raw.headers) return
+  const seen: IncomingHttpHeaders = { ...headers }
+  if (header !== null && Object.hasOwn(seen, header.name) && (!header.bearer || BEARER.test(String(seen[header.name])))) delete seen[header.name]
+  if (cookie != null && typeof seen.cookie === 'string') seen.cookie = pairsWithout(seen.cookie, cookie.name).join(';').trim()
+  request.headers = seen
 }
 
 /**
@@ -222,19 +237,22 @@ function takeFromHeader ({ raw }: FastifyRequest, header: TokenSources['header']
 function takeFromCookie (request: FastifyRequest, cookie: TokenSources['cookie']): readonly FoundToken[] {
   const header = request.raw.headers.cookie
   if (cookie == null || header === undefined || !header.includes(cookie.name)) return NONE
-  const pairs = header.split(';')
-  const rest = pairs.filter((pair) => !isNamed(pair, cookie.name))
-  if (rest.length === pairs.length) return NONE
+  const rest = pairsWithout(header, cookie.name)
+  const count = header.split(';').length - rest.length
+  if (count === 0) return NONE
 
   const { [cookie.name]: token, ...others } = request.cookies ?? request.server.parseCookie(header)
   if (request.cookies != null) request.cookies = others
   setHeader(request.raw, 'cookie', rest.join(';').trim())
-  return new Array(pairs.length - rest.length).fill({ name: '', token: token ?? '' })
+  return new Array(count).fill({ name: '', token: token ?? '' })
 }
 
-function isNamed (pair: string, name: string): boolean {
-  const equals = pair.indexOf('=')
-  return equals !== -1 && pair.slice(0, equals).trim() === name
+/** The pairs of a Cookie header (RFC 6265, 4.2.1) that have another name. */
+function pairsWithout (header: string, name: string): string[] {
+  return header.split(';').filter((pair) => {
+    const equals = pair.indexOf('=')
+    return equals === -1 || pair.slice(0, equals).trim() !== name
+  })
 }
 
 function unsigned (request: FastifyRequest, cookie: TokenSources['cookie'], found: Credential | null): Credential | null {

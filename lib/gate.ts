@@ -6,7 +6,7 @@ import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
 import type { Audit } from './audit'
 import type { Authentication } from './authentication'
-import { hideParsed, takeCredentials, takeHeaders } from './credentials'
+import { hideAssigned, hideParsed, takeCredentials, takeHeaders } from './credentials'
 import type { KnownNames } from './credentials'
 import { WsAuthError } from './errors'
 import type { Waiting } from './first-message'
@@ -110,6 +110,8 @@ export class Gate {
     const { accepted, startedAt } = upgrade
     upgrade.adopt()
     if (accepted === null) return run()
+    // A schema for headers is asked after the hooks, and what it answers is assigned.
+    hideAssigned(request, accepted.route.token)
     const { message: source } = accepted.route.token
     if (accepted.awaitsMessage && source !== null) {
       const { route, ticketClaims } = accepted

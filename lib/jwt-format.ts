@@ -18,10 +18,9 @@ let lastHeader = ''
  * @throws WsAuthError `WS_AUTH_TOKEN_INVALID`
  */
 export function assertFormat (token: string): void {
-  const header = token.slice(0, token.indexOf('.'))
-  // What comes behind it is the verifier's to read, which refuses the same.
-  if (header === lastHeader) return
   if (!COMPACT_JWS.test(token)) throw refusal('not a JWT in compact serialization')
+  const header = token.slice(0, token.indexOf('.'))
+  if (header === lastHeader) return
   assertHeader(readSegment(header, 'header'))
   lastHeader = header
 }

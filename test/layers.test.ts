@@ -7,7 +7,7 @@ const layers = [
   'errors', 'thenable', 'deadline', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
   'claims', 'jwt-format', 'quiet-log', 'backplane', 'revocations', 'memory-backplane', 'option-checks', 'match', 'options', 'opening-handshake', 'credentials', 'request-user',
   'connection', 'connection-id', 'hint', 'socket-connection', 'connections', 'instance', 'limits', 'stats', 'audit', 'heartbeat',
-  'token-verifier', 'token-cache', 'tickets', 'types', 'steps', 'authentication',
+  'token-view', 'token-verifier', 'jwt-secret', 'jwt-verifier', 'token-cache', 'tickets', 'types', 'steps', 'authentication',
   'upgrade', 'visibility', 'handshake', 'renewal', 'life', 'refusal', 'backlog', 'first-message', 'first-messages', 'routes', 'gate', 'shutdown',
   'ticket-route', 'logout-route',
   'redis/connection', 'redis/ioredis', 'redis/node-redis', 'redis/discretion', 'redis/client', 'redis/replies', 'redis/entries', 'redis/position', 'redis/keys', 'redis/asking', 'redis/server-check', 'redis/revoked-set', 'redis/presence',
@@ -17,7 +17,7 @@ const layers = [
 
 /** What only one file may know. */
 const owners: Record<string, string[]> = {
-  '@fastify/jwt': ['token-verifier', 'options', 'plugin'],
+  '@fastify/jwt': ['jwt-secret', 'jwt-verifier', 'options', 'plugin'],
   '@fastify/cookie': ['options', 'plugin'],
   '@fastify/websocket': ['options', 'plugin'],
   'lru-cache': ['token-cache'],
