@@ -10,6 +10,7 @@ import type { CloseReason, Connection, Identity } from './connection'
 import type { TokenSource } from './credentials'
 import { WsAuthError } from './errors'
 import type { WsAuthErrorCode } from './errors'
+import { quietLog } from './quiet-log'
 import type { Stats } from './stats'
 
 /** The name of the `node:diagnostics_channel` on which events are published. It is part of the public face: see the README. */
@@ -95,7 +96,11 @@ export class Audit {
     const refusal = new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error(why) })
     const { code } = refusal
     this.#stats.countRefused(code)
-    publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration: elapsedSince(startedAt) }, refusal)
+    try {
+      publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration: elapsedSince(startedAt) }, refusal)
+    } catch {
+      // As in `tell`.
+    }
   }
 
   renewalRefused (request: FastifyRequest, connection: Connection, refusal: WsAuthError, startedAt: number): void {
@@ -106,9 +111,13 @@ export class Audit {
 
 /** Where nobody hears it, what would be told is not asked for: the address alone is a system call. */
 function tell (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: Refused, startedAt: number, more: Partial<WsAuthEvent>, refusal?: WsAuthError): void {
-  if (!isHeard(request.log, refusal)) return
-  const route = request.routeOptions.url ?? null
-  publish(request.log, { ...NOTHING, event, route, source, sub, address: addressOf(request), duration: elapsedSince(startedAt), ...more }, refusal)
+  try {
+    if (!isHeard(request.log, refusal)) return
+    const route = request.routeOptions.url ?? null
+    publish(request.log, { ...NOTHING, event, route, source, sub, address: addressOf(request), duration: elapsedSince(startedAt), ...more }, refusal)
+  } catch {
+    // The logger of the app is a function of the app, and may throw. What was decided stands, and there is nobody else to tell.
+  }
 }
 
 /** Whether there is anybody to tell: a logger that is off, or set to less, has one function of this name for all that it leaves out. */
@@ -136,9 +145,25 @@ function addressOf (request: FastifyRequest): string | null {
 }
 
 function publish (log: FastifyBaseLogger, event: WsAuthEvent, refusal?: WsAuthError): void {
-  if (events.hasSubscribers) events.publish(event)
+  if (events.hasSubscribers) publishSafely(event, log)
   if (refusal === undefined) log.info(event, MESSAGES[event.event])
   else logRefusal(log, event, refusal)
+}
+
+/**
+ * Calls the subscribers. Node.js makes an uncaught exception of what one of them throws, which would end a process for a line
+ * of a dashboard; so they are called one by one where Node.js lets them be seen.
+ */
+function publishSafely (event: WsAuthEvent, log: FastifyBaseLogger): void {
+  const { _subscribers: subscribers } = events as unknown as { _subscribers?: unknown }
+  if (!Array.isArray(subscribers)) return events.publish(event)
+  for (const subscriber of [...subscribers] as Array<(event: unknown, name: string) => void>) {
+    try {
+      subscriber(event, CHANNEL)
+    } catch (error) {
+      quietLog(log).error({ err: error }, `a subscriber of the channel ${CHANNEL} threw`)
+    }
+  }
 }
 
 function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, refusal: WsAuthError): void {
@@ -149,6 +174,6 @@ function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, refusal: WsAuth
   }
   const isEarly = code === 'WS_AUTH_ROUTE_UNPROTECTED'
   log.error({ ...event, err: cause ?? refusal }, isEarly
-    ? `${event.route} was declared before fastify-ws-auth was registered: await app.register(fastifyWsAuth) first`
+    ? `${event.route} was declared before fastify-ws-auth was registered, or outside its scope: await app.register(fastifyWsAuth) first, in the scope of all websocket routes`
     : message)
 }

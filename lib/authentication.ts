@@ -3,15 +3,17 @@
  * here.
  */
 import type { FastifyRequest } from 'fastify'
-import { hasRole, hasScopes } from './authorization'
+import { hasRole, missingScopes } from './authorization'
 import { expiryOf, isLogoutToken } from './claims'
 import type { Claims } from './claims'
+import type { ClaimsSchema } from './claims-schema'
 import type { Identity } from './connection'
 import type { Credential, TokenSource } from './credentials'
 import { WsAuthError } from './errors'
-import { copyData, frozenCopy } from './frozen'
+import { frozenCopy } from './frozen'
 import type { Instance } from './instance'
 import type { CompleteOptions, CompleteRouteOptions } from './options'
+import { namesOf } from './reasons'
 import { thenRead } from './thenable'
 import type { Verified, Verifier } from './token-verifier'
 
@@ -19,6 +21,7 @@ import type { Verified, Verifier } from './token-verifier'
 export interface AuthenticationServices {
   readonly options: CompleteOptions
   readonly verifier: Verifier
+  readonly claimsSchema: ClaimsSchema
   readonly instance: Instance
 }
 
@@ -102,18 +105,10 @@ export function refusalOf ({ claims, ticketClaims }: Authenticated, instance: In
   return instance.refusalOf(claims) ?? (ticketClaims === null ? null : instance.refusalOf(ticketClaims))
 }
 
-/** On a copy: a validator that coerces, removes or fills in does it for itself. */
-export function checkClaims ({ request, claims }: Authentication, { options }: AuthenticationServices): void | PromiseLike<void> {
+export function checkClaims ({ claims }: Authentication, { claimsSchema }: AuthenticationServices): void | PromiseLike<void> {
   if (claims === null) return
   if (isLogoutToken(claims)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is a logout token' })
-  if (options.claims === undefined) return
-  return thenRead(request.validateInput(copyData(claims), options.claims) as unknown, assertValid)
-}
-
-/** Validators answer false, or with what is wrong. */
-function assertValid (result: unknown): void {
-  const isWrong = result === false || (typeof result === 'object' && result !== null && 'error' in result && result.error != null)
-  if (isWrong) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the claims do not match the schema' })
+  return claimsSchema.assert(claims)
 }
 
 export function readUser (attempt: Authentication, { options }: AuthenticationServices): void | PromiseLike<void> {
@@ -134,12 +129,21 @@ function assertUser (user: unknown): void {
 export function authorize ({ request, route, claims, user }: Authentication, { options }: AuthenticationServices): void | PromiseLike<void> {
   // Nobody is known yet, or never will be: an optional route asks for nothing else.
   if (claims === null) return
-  if (route.roles !== null && !hasRole(route, listOf('roles', options.roles(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
-  if (route.scopes !== null && !hasScopes(route, listOf('scopes', options.scopes(claims)))) throw new WsAuthError('WS_AUTH_FORBIDDEN')
+  if (route.roles !== null && !hasRole(route.roles, listOf('roles', options.roles(claims)))) {
+    throw forbidden(`roles: the route asks for one of ${namesOf(route.roles)}, and the user has none of them`)
+  }
+  if (route.scopes !== null) {
+    const missing = missingScopes(route.scopes, listOf('scopes', options.scopes(claims)))
+    if (missing.length > 0) throw forbidden(`scopes: the route asks for ${namesOf(route.scopes)}, and the user has not ${namesOf(missing)}`)
+  }
   if (route.authorize === undefined) return
   return thenRead(route.authorize(user as FastifyRequest['user'], request), (isAuthorized) => {
-    if (isAuthorized !== true) throw new WsAuthError('WS_AUTH_FORBIDDEN')
+    if (isAuthorized !== true) throw forbidden('authorize: it did not return true')
   })
+}
+
+function forbidden (cause: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_FORBIDDEN', { cause })
 }
 
 function listOf (option: string, value: unknown): readonly string[] {

@@ -3,20 +3,12 @@
  * route, `authorize`, is asked by the handshake.
  */
 
-/** What a route asks for. */
-export interface Requirements {
-  /** Roles of which one is enough, or `null`. */
-  readonly roles: readonly string[] | null
-  /** Scopes of which all are needed, or `null`. */
-  readonly scopes: readonly string[] | null
-}
-
 /** Whether the roles that somebody has are enough. */
-export function hasRole ({ roles }: Requirements, has: readonly string[]): boolean {
-  return roles === null || roles.some((role) => has.includes(role))
+export function hasRole (roles: readonly string[], has: readonly string[]): boolean {
+  return roles.some((role) => has.includes(role))
 }
 
-/** Whether the scopes that somebody has are enough. */
-export function hasScopes ({ scopes }: Requirements, has: readonly string[]): boolean {
-  return scopes === null || scopes.every((scope) => has.includes(scope))
+/** The scopes of those asked for that somebody does not have. */
+export function missingScopes (scopes: readonly string[], has: readonly string[]): string[] {
+  return scopes.filter((scope) => !has.includes(scope))
 }

@@ -27,7 +27,18 @@ export class Backlog implements SocketGuard {
     const socket = this.#socket
     guard(socket, this.#connection)
     for (let next = this.#next(); next !== undefined; next = this.#next()) socket.emit('message', ...next)
-    if (socket.isPaused && !this.#connection.isEnded) this.#hold()
+    if (socket.isPaused && !this.#connection.isEnded) this.#waitForResume()
+  }
+
+  /** Keeps what comes, until it is handed on. */
+  hold (): void {
+    guard(this.#socket, this)
+  }
+
+  /** Throws it away: nobody is to hear it. What comes from now on is the connection's again. */
+  drop (): void {
+    this.#kept.length = 0
+    guard(this.#socket, this.#connection)
   }
 
   admitMessage (...message: Message): boolean {
@@ -56,9 +67,9 @@ export class Backlog implements SocketGuard {
   }
 
   /** What the app does after it has resumed, in the same turn, is done before. */
-  #hold (): void {
+  #waitForResume (): void {
     const socket = this.#socket
-    guard(socket, this)
+    this.hold()
     const { resume } = socket
     socket.resume = () => {
       socket.resume = resume

@@ -33,12 +33,17 @@ export interface ClaimRules {
   readonly checkExpiry: boolean
   /** False where the verifier was told to ignore `nbf`. */
   readonly checkNotBefore: boolean
+  /** How old a token may be by its `iat`, in milliseconds; `null` for any age. The tolerance of clocks does not count for it. */
+  readonly maxAge: number | null
 }
 
 /** The least that an issuer's clock may be ahead of ours before `iat` counts as a lie, in milliseconds. */
 const MIN_ISSUED_AT_TOLERANCE = 60_000
 
 const NUMERIC_DATES = ['exp', 'nbf', 'iat'] as const
+
+/** The claims by which a token or its login is revoked. */
+const NAMES = ['jti', 'sid'] as const
 
 /**
  * Refuses claims that a signature does not make right.
@@ -54,6 +59,9 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
     if (claims[name] !== undefined && !Number.isFinite(claims[name])) throw refusal(`its ${name} is not a finite number`)
   }
   if (claims.sub !== undefined && typeof claims.sub !== 'string') throw refusal('its sub is not a string')
+  for (const name of NAMES) {
+    if (!isName(claims[name])) throw refusal(`its ${name} is neither a string nor a safe integer: nobody could revoke it`)
+  }
 
   const { exp, nbf, iat } = claims
   const issuedAtTolerance = Math.max(rules.clockTolerance, MIN_ISSUED_AT_TOLERANCE)
@@ -64,6 +72,14 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   if (rules.checkExpiry && exp !== undefined && exp * 1000 <= now - rules.clockTolerance) {
     throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED')
   }
+  if (rules.maxAge !== null && iat !== undefined && now > iat * 1000 + rules.maxAge) {
+    throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'it is older than maxAge' })
+  }
+}
+
+/** Whether a `jti` or `sid` can be told from all others: a number past 2^53 has lost digits when JSON has been read. */
+function isName (value: unknown): boolean {
+  return value == null || typeof value === 'string' || (Number.isSafeInteger(value) && !Object.is(value, -0))
 }
 
 /**
@@ -90,9 +106,11 @@ export function isLogoutToken (claims: Claims): boolean {
 }
 
 /** When the token of these claims expires, in milliseconds since the epoch; `null` where it never does. */
-export function expiryOf (claims: Claims, rules: ClaimRules): number | null {
-  if (claims.exp === undefined || !rules.checkExpiry) return null
-  return Math.min(claims.exp * 1000, Number.MAX_SAFE_INTEGER)
+export function expiryOf ({ exp, iat }: Claims, { checkExpiry, maxAge }: ClaimRules): number | null {
+  const byExp = exp === undefined || !checkExpiry ? Infinity : exp * 1000
+  const byAge = iat === undefined || maxAge === null ? Infinity : iat * 1000 + maxAge
+  const expiresAt = Math.min(byExp, byAge)
+  return expiresAt === Infinity ? null : Math.min(expiresAt, Number.MAX_SAFE_INTEGER)
 }
 
 function refusal (why: string): WsAuthError {

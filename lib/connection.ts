@@ -16,11 +16,11 @@ export interface Identity {
 }
 
 /**
- * Why a connection ended: by a decision of this package, by the app, by a close frame of the other side, because of what
+ * Why a connection ended: by a decision of this package, because its handler threw, by the app, by a close frame of the other side, because of what
  * it sent instead of frames, or without a word.
  */
 export type CloseReason = 'token_expired' | 'token_revoked' | 'lifetime_exceeded' | 'disconnected' | 'connection_replaced' |
-  'auth_unavailable' | 'shutdown' | 'heartbeat' | 'app' | 'client' | 'error' | 'lost'
+  'auth_unavailable' | 'shutdown' | 'heartbeat' | 'internal_error' | 'app' | 'client' | 'error' | 'lost'
 
 /** An open connection of an authenticated user, or of an anonymous one on an `'optional'` route. */
 export interface Connection extends Identity {

@@ -6,8 +6,9 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from './errors'
-import { countHeader } from './opening-handshake'
-import { HTTP_TOKEN } from './options'
+import { looksLikeJwt } from './jwt-format'
+import { countHeader, isHttp2 } from './opening-handshake'
+import { BEARER_HEADER, HTTP_TOKEN } from './options'
 import type { TokenSources } from './options'
 import { findParam } from './route-path'
 import type { RoutePath, Slashes } from './route-path'
@@ -45,6 +46,8 @@ interface FoundToken {
 /** What was taken out of a request before Fastify saw it. */
 export interface TakenCredentials {
   readonly query: readonly FoundToken[]
+  /** The other parameters of the query whose values look like a JWT: they are left without their values. */
+  readonly lookalikes: readonly string[]
   readonly param: FoundToken | null
   readonly subprotocol: readonly FoundToken[]
   /** False where the subprotocols are no valid list, or none is left that could be chosen. */
@@ -59,6 +62,11 @@ export interface TakenHeaders {
 
 /** What stands in the path in place of a token. */
 export const PARAM_PLACEHOLDER = '-'
+/** What stands in the query in place of a value that looks like a token and has another name. */
+const REDACTED = 'redacted'
+
+const AMPERSAND = 0x26
+const HASH = 0x23
 
 /** RFC 6750, 2.1; the scheme is compared without case (RFC 9110, 11.1). */
 const BEARER = /^bearer(?:[ \t]+(.*))?$/i
@@ -66,35 +74,65 @@ const BEARER = /^bearer(?:[ \t]+(.*))?$/i
 const ENCODED = /^base64url\.([^.]+)\.(.*)$/
 
 const NONE: readonly never[] = []
-const NOTHING: TakenCredentials = { query: NONE, param: null, subprotocol: NONE, hasValidProtocols: true }
+const NOTHING: TakenCredentials = { query: NONE, lookalikes: NONE, param: null, subprotocol: NONE, hasValidProtocols: true }
 
 /** Takes the tokens out of a request's URL and subprotocols. */
 export function takeCredentials (request: IncomingMessage, names: KnownNames): TakenCredentials {
-  const query = takeFromQuery(request, names)
+  const { query, lookalikes } = takeFromQuery(request, names)
   const param = takeFromPath(request, names)
   const protocols = request.headers['sec-websocket-protocol']
-  if (protocols === undefined) return query === NONE && param === null ? NOTHING : { ...NOTHING, query, param }
-  return { query, param, ...takeFromProtocols(request, protocols, names.subprotocol) }
+  if (protocols === undefined) return query === NONE && lookalikes === NONE && param === null ? NOTHING : { ...NOTHING, query, lookalikes, param }
+  return { query, lookalikes, param, ...takeFromProtocols(request, protocols, names.subprotocol) }
 }
 
-function takeFromQuery (request: IncomingMessage, names: KnownNames): readonly FoundToken[] {
+const EMPTY_QUERY: Pick<TakenCredentials, 'query' | 'lookalikes'> = { query: NONE, lookalikes: NONE }
+
+/** Reads the pairs of a query one after the other: there may be thousands, and few have a name that is known. */
+function takeFromQuery (request: IncomingMessage, names: KnownNames): Pick<TakenCredentials, 'query' | 'lookalikes'> {
   const url = request.url ?? ''
   const start = url.search(names.queryStart)
-  if (start === -1 || names.query.size === 0) return NONE
-  const found: FoundToken[] = []
-  // Each with what stands before it. Nothing sends a fragment; what looks like one is in the URL, and in the log.
-  const pairs = url.slice(start + 1).split(/(?=[&#])/)
-  const rest = pairs.filter((separated) => {
-    const pair = separated.replace(/^[&#]/, '')
-    const equals = pair.indexOf('=')
-    const name = decodeQuery(equals === -1 ? pair : pair.slice(0, equals))
-    if (!names.query.has(name)) return true
-    found.push({ name, token: equals === -1 ? '' : decodeQuery(pair.slice(equals + 1)) })
-    return false
-  })
-  if (found.length === 0) return NONE
-  request.url = rest.length === 0 ? url.slice(0, start) : url.slice(0, start + 1) + rest.join('').slice(rest[0] === pairs[0] ? 0 : 1)
-  return found
+  if (start === -1) return EMPTY_QUERY
+  const query: FoundToken[] = []
+  const lookalikes: string[] = []
+  // What is left of the URL, in pieces: each with the separator before it.
+  let kept = ''
+  let keptFrom = start
+  for (let from = start; from < url.length;) {
+    const end = endOfPair(url, from + 1)
+    const taken = takePair(url.slice(from + 1, end), names, query, lookalikes)
+    if (taken !== null) {
+      kept += url.slice(keptFrom, from) + (taken === '' ? '' : url.charAt(from) + taken)
+      keptFrom = end
+    }
+    from = end
+  }
+  if (keptFrom === start) return EMPTY_QUERY
+  kept += url.slice(keptFrom)
+  request.url = url.slice(0, start) + (kept === '' ? '' : url.charAt(start) + kept.slice(1))
+  return { query: query.length === 0 ? NONE : query, lookalikes: lookalikes.length === 0 ? NONE : lookalikes }
+}
+
+/** Nothing sends a fragment; what looks like one is in the URL, and in the log. */
+function endOfPair (url: string, from: number): number {
+  for (let i = from; i < url.length; i++) {
+    const character = url.charCodeAt(i)
+    if (character === AMPERSAND || character === HASH) return i
+  }
+  return url.length
+}
+
+/** What stays in place of a pair of a query: nothing of a token, the name of what looks like one; `null` for the whole pair. */
+function takePair (pair: string, names: KnownNames, query: FoundToken[], lookalikes: string[]): string | null {
+  if (pair === '') return null
+  const equals = pair.indexOf('=')
+  const name = decodeQuery(equals === -1 ? pair : pair.slice(0, equals))
+  if (names.query.has(name)) {
+    query.push({ name, token: equals === -1 ? '' : decodeQuery(pair.slice(equals + 1)) })
+    return ''
+  }
+  if (equals === -1 || !looksLikeJwt(decodeQuery(pair.slice(equals + 1)))) return null
+  lookalikes.push(name)
+  return pair.slice(0, equals + 1) + REDACTED
 }
 
 /** As a form is decoded. What cannot be decoded stays as it is: it will be no valid token. */
@@ -158,6 +196,14 @@ export function takeHeaders (request: FastifyRequest, sources: TokenSources): Ta
   return taken
 }
 
+/** The same for a dry run, in which a token in the Authorization header always counts: a page can send it there with `fetch`. */
+export function takePlainHeaders (request: FastifyRequest, sources: TokenSources): TakenHeaders {
+  const taken = takeHeaders(request, sources)
+  if (sources.header?.bearer === true) return taken
+  const bearer = takeHeaders(request, { ...sources, header: BEARER_HEADER, cookie: null })
+  return { header: [...taken.header, ...bearer.header], cookie: taken.cookie }
+}
+
 /**
  * Takes the tokens out of the headers that an app, or a schema for headers, has assigned to `request.headers`: Fastify lays
  * them over those that were sent, so that what was taken out there is still seen here. They are never read for a token.
@@ -204,17 +250,21 @@ function oneOf (...found: Array<Credential | null>): Credential | null {
   let one: Credential | null = null
   for (const credential of found) {
     if (credential === null) continue
-    if (one !== null) throw new WsAuthError('WS_AUTH_TOKEN_AMBIGUOUS')
+    if (one !== null) throw ambiguous(`one in ${one.source}, another in ${credential.source}`)
     one = credential
   }
   return one
+}
+
+function ambiguous (cause: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_TOKEN_AMBIGUOUS', { cause })
 }
 
 function onlyOne (source: TokenSource, found: readonly FoundToken[], name: string | null = ''): Credential | null {
   let one: FoundToken | null = null
   for (const token of found) {
     if (token.name !== name) continue
-    if (one !== null) throw new WsAuthError('WS_AUTH_TOKEN_AMBIGUOUS')
+    if (one !== null) throw ambiguous(`more than one in ${source}`)
     one = token
   }
   return one === null || one.token === '' ? null : { token: one.token, source }
@@ -264,8 +314,10 @@ function unsigned (request: FastifyRequest, cookie: TokenSources['cookie'], foun
 
 /** Sets a header, or takes it out where the value is empty. What was sent keeps its length: Node has counted it. */
 function setHeader (request: IncomingMessage, name: string, value: string): void {
-  if (value === '') request.headers = without(request.headers, name)
-  else request.headers[name] = value
+  if (value !== '') request.headers[name] = value
+  // Node has a getter alone for the headers of an HTTP/2 request, which no connection outlives.
+  else if (isHttp2(request)) delete request.headers[name]
+  else request.headers = without(request.headers, name)
   // Made of what was sent and kept, once somebody has asked for it: from now on it is made anew.
   request.headersDistinct = undefined as never
   const { rawHeaders } = request
@@ -300,6 +352,8 @@ export function chooseProtocol (offered: Set<string>, markers: Set<string>, chos
 
 /** Takes out of what Fastify has parsed already what {@link takeCredentials} took out of the URL of a plain request. */
 export function hideParsed ({ query, params }: FastifyRequest, taken: TakenCredentials): void {
-  for (const { name } of taken.query) delete (query as Record<string, unknown>)[name]
+  const parsed = query as Record<string, unknown>
+  for (const { name } of taken.query) delete parsed[name]
+  for (const name of taken.lookalikes) parsed[name] = REDACTED
   if (taken.param !== null) (params as Record<string, unknown>)[taken.param.name] = PARAM_PLACEHOLDER
 }

@@ -51,6 +51,16 @@ export const wsAuthErrors = Object.freeze({
   WS_AUTH_ROUTE_UNPROTECTED: row(500, 'This route was declared before its protection')
 })
 
+/** Intrinsics may be frozen (`node --frozen-intrinsics`): then each error has its stack. */
+const canLimitStacks = Object.getOwnPropertyDescriptor(Error, 'stackTraceLimit')?.writable === true
+
+/** Limits how many lines the stacks of errors have. @returns the limit before */
+export function setStackTraceLimit (lines: number): number {
+  const before = Error.stackTraceLimit
+  if (canLimitStacks) Error.stackTraceLimit = lines
+  return before
+}
+
 /** A code of the table {@link wsAuthErrors}. */
 export type WsAuthErrorCode = keyof typeof wsAuthErrors
 
@@ -72,10 +82,9 @@ export class WsAuthError extends Error {
       throw new TypeError(`"code" must be one of ${Object.keys(wsAuthErrors).join(', ')}`)
     }
     // A refusal is an answer to a client, not a fault at a line of ours: a stack would cost it 4 us and say nothing.
-    const { stackTraceLimit } = Error
-    Error.stackTraceLimit = 0
+    const before = setStackTraceLimit(0)
     super(wsAuthErrors[code].message, options)
-    Error.stackTraceLimit = stackTraceLimit
+    setStackTraceLimit(before)
     this.code = code
     this.statusCode = wsAuthErrors[code].statusCode
   }

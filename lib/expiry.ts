@@ -6,6 +6,7 @@
  * A link is in one list at a time and is never moved: what is due later than it was is put back when its time has come.
  * What ended before is left where it is until there is more of it than of the rest.
  */
+import { AsyncResource } from 'node:async_hooks'
 import { popKey, pushKey } from './min-heap'
 import { inSlices } from './slices'
 
@@ -30,6 +31,8 @@ const MIN_ENDED = 64
 
 /** The sleepers of one app. Ticks count from its start, so that they are small integers. */
 export class Sweep {
+  /** Its timer is set when some user connects, and wakes the connections of all: it must not run in the context of that user. */
+  readonly #context = new AsyncResource('fastify-ws-auth.sweep')
   readonly #startedAt = Math.floor(Date.now() / TICK) * TICK
   readonly #lists = new Map<number, Sleeper>()
   /** The keys of the lists. */
@@ -92,7 +95,7 @@ export class Sweep {
     const now = Date.now()
     const delay = Math.min(Math.max(this.instantOf(tick) - now, 1), MAX_DELAY)
     this.#timerTick = this.tickAt(now + delay)
-    this.#timer = setTimeout(this.#sweep, delay).unref()
+    this.#timer = this.#context.runInAsyncScope(() => setTimeout(this.#sweep, delay).unref())
   }
 
   readonly #sweep = (): void => {

@@ -3,6 +3,7 @@
  * was accepted. One text frame, an absolute deadline, a small limit. What the client sends behind it is kept in order and
  * handed to the handler.
  */
+import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
@@ -21,7 +22,7 @@ import type { CompleteRouteOptions, MessageSource } from './options'
 import { closeFrameOf } from './refusal'
 import type { CloseFrame } from './refusal'
 import type { SetUser } from './request-user'
-import { guard, isReadingMore, limitMessages } from './socket'
+import { closeSafely, guard, isReadingMore, limitMessages, sendSafely, terminateSafely } from './socket'
 import type { Closer, GuardedSocket, SocketGuard } from './socket'
 import { runSteps } from './steps'
 import type { Step } from './steps'
@@ -53,8 +54,8 @@ export interface Waiting {
   readonly ticketClaims: Claims | null
   /** When its upgrade was asked for. */
   readonly startedAt: number
-  /** The connection is open: it may be seen, and its handler run. */
-  readonly onOpen: () => void
+  /** The connection is open: it may be seen, and its handler run. Answers with what the handler returned, and throws what it throws. */
+  readonly onOpen: () => unknown
 }
 
 /** Guards a socket until its first message has been accepted. */
@@ -67,6 +68,8 @@ export class FirstMessage implements SocketGuard {
   readonly #maxPayload: number
   readonly #maxBytes: number
   readonly #timer: NodeJS.Timeout
+  /** The message comes in a context of the socket: `verify`, the handler and others may read the request's AsyncLocalStorage. */
+  readonly #context = new AsyncResource('fastify-ws-auth.first-message', { requireManualDestroy: true })
   #state: 'waiting' | 'verifying' | 'settled' = 'waiting'
   #attempt: Authentication | null = null
   #kept: Message[] = []
@@ -86,7 +89,7 @@ export class FirstMessage implements SocketGuard {
   }
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
-    if (this.#state === 'waiting') this.#read(data, isBinary)
+    if (this.#state === 'waiting') this.#context.runInAsyncScope(() => this.#read(data, isBinary))
     else if (this.#state === 'verifying') this.#keep(data, isBinary)
     return false
   }
@@ -119,14 +122,14 @@ export class FirstMessage implements SocketGuard {
 
   /** Ends it without a closing handshake. */
   terminate (): void {
-    this.#waiting.socket.terminate()
+    terminateSafely(this.#waiting.socket)
   }
 
   #read (data: RawData, isBinary: boolean): void {
     const { socket, request, route, ticketClaims } = this.#waiting
     this.#state = 'verifying'
-    const token = isBinary ? null : readAuthFrame(data as Buffer)
-    if (token === null) return this.#refuse(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the first message is no auth frame' }))
+    const token = isBinary ? null : readAuthFrame(data as Buffer, this.#maxBytes)?.token ?? null
+    if (token === null) return this.#refuse(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the first message is no auth frame with a token' }))
     limitMessages(socket, this.#maxPayload)
     const attempt = this.#attempt = new Authentication(request, route, { token, source: 'message' })
     attempt.ticketClaims = ticketClaims
@@ -153,7 +156,7 @@ export class FirstMessage implements SocketGuard {
 
   #settle (attempt: Authentication, refusal: WsAuthError | null): void {
     if (this.#state === 'settled') return
-    const verdict = refusal ?? this.#parts.limits.refusalOfSlot(attempt.sub)
+    const verdict = refusal ?? this.#parts.limits.refusalOfSlot(attempt.sub) ?? this.#parts.setUser(this.#waiting.request, attempt.user)
     if (verdict !== null) return this.#refuse(verdict)
     if (this.#isLeaving) return this.terminate()
     this.#stopWaiting()
@@ -197,7 +200,7 @@ export class FirstMessage implements SocketGuard {
     if (!this.#isLeaving && isReadingMore(socket, this.#maxBytes)) return this.terminate()
     limitMessages(socket, this.#maxBytes)
     socket.resume()
-    socket.close(code, reason)
+    closeSafely(socket, code, reason)
   }
 
   /** The handler is called within this turn: what the client sends next is not read before. */
@@ -205,14 +208,32 @@ export class FirstMessage implements SocketGuard {
     const { socket, request, route, startedAt, onOpen } = this.#waiting
     this.#onGone()
     limitMessages(socket, this.#maxPayload)
-    this.#parts.setUser(request, attempt.user)
     const connection = this.#parts.life.open(socket, request, attempt, route, startedAt)
     socket.resume()
     if (connection.isEnded) return
-    socket.send(authOk(attempt.expiresAt))
-    onOpen()
-    new Backlog(socket, connection, this.#kept).handOn()
+    sendSafely(socket, authOk(attempt.expiresAt))
+    const backlog = new Backlog(socket, connection, this.#kept)
+    backlog.hold()
+    const { hasFailed } = watch(onOpen)
+    // A handler that is async and has failed at once is known to have by then.
+    queueMicrotask(() => {
+      if (hasFailed()) backlog.drop()
+      else backlog.handOn()
+    })
   }
+}
+
+/** Calls a handler, and tells whether it has thrown or what it returned has been rejected by now. */
+function watch (handler: () => unknown): { hasFailed: () => boolean } {
+  let hasFailed = false
+  const fail = (): void => { hasFailed = true }
+  try {
+    const result = handler()
+    if (isThenable(result)) result.then(undefined, fail)
+  } catch {
+    fail()
+  }
+  return { hasFailed: () => hasFailed }
 }
 
 function lengthOf (data: RawData): number {

@@ -1,29 +1,34 @@
 /*
  * Where Fastify's hooks meet the handshake: which requests it is run for, and what becomes of its answer.
  */
+import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
 import type { Audit } from './audit'
 import type { Authentication } from './authentication'
-import { hideAssigned, hideParsed, takeCredentials, takeHeaders } from './credentials'
-import type { KnownNames } from './credentials'
+import type { TakenCredentials } from './credentials'
+import { hideAssigned, hideParsed, takeHeaders } from './credentials'
 import { WsAuthError } from './errors'
+import type { WsAuthErrorCode } from './errors'
 import type { Waiting } from './first-message'
 import type { FirstMessages } from './first-messages'
 import { Handshake, NOTHING_SENT, runHandshake } from './handshake'
-import type { HandshakeServices } from './handshake'
+import type { HandshakePurpose, HandshakeServices } from './handshake'
 import type { Life } from './life'
-import { assertOpening, OTHER_VERSION } from './opening-handshake'
+import { assertOpening, isHttp2, OTHER_VERSION } from './opening-handshake'
 import { mayCompress } from './options'
 import type { CompleteRouteOptions } from './options'
 import { challengeOf, closeOf } from './refusal'
+import { quietLog } from './quiet-log'
 import type { Refuser } from './refusal'
 import type { SetUser } from './request-user'
-import { seenRouteOf } from './routes'
+import { logDropped, seenRouteOf } from './routes'
+import { closeSafely, markFailed } from './socket'
+import type { SocketConnection } from './socket-connection'
 import { isThenable } from './thenable'
-import { DRY_RUN, reasonOf, upgradeOf } from './upgrade'
-import type { Upgrade, UpgradeEnd } from './upgrade'
+import { DryRun, reasonOf, Upgrade, upgradeOf } from './upgrade'
+import type { UpgradeEnd } from './upgrade'
 import { hide, show } from './visibility'
 
 /** What a hook is called with, and the upgrade where it is not a plain request. */
@@ -38,14 +43,18 @@ interface Call {
 export interface GateParts {
   readonly refuser: Refuser
   readonly services: HandshakeServices
-  readonly names: KnownNames
   readonly audit: Audit
   readonly life: Life
   readonly firstMessages: FirstMessages
   readonly setUser: SetUser
+  /** Whether a socket is closed whose handler has failed. */
+  readonly closesFailed: boolean
   /** The server of the sockets, once there is one. */
   readonly server: () => WebSocketServer
 }
+
+/** RFC 6455, 7.4.1: the server has met what it did not expect. */
+const INTERNAL_ERROR = 1011
 
 /** The hooks of an app. */
 export class Gate {
@@ -59,12 +68,49 @@ export class Gate {
     this.#parts = parts
   }
 
+  /** How many plain requests wait for an answer. */
+  get waiting (): number {
+    return this.#dryRuns.size
+  }
+
   /** The `preValidation` hook of all routes. Any request that is no handshake pays one look at a property. */
   readonly onRequest = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
     const upgrade = upgradeOf(request.raw)
     if (upgrade === undefined) return done()
-    if (upgrade === DRY_RUN) this.#onDryRun({ request, reply, done, upgrade: null })
-    else this.#onUpgrade({ request, reply, done, upgrade }, upgrade)
+    if (upgrade instanceof Upgrade) this.#onUpgrade({ request, reply, done, upgrade }, upgrade)
+    else this.#onDryRun({ request, reply, done, upgrade: null }, upgrade)
+  }
+
+  /**
+   * The `onRequest` hook of all scopes, if the plugin was registered in one of them: an upgrade of a route that none of its
+   * other hooks is called for is refused before anything of that route runs.
+   */
+  readonly onForeignRequest = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    const upgrade = upgradeOf(request.raw)
+    if (!(upgrade instanceof Upgrade) || request.is404 || seenRouteOf(request.routeOptions) !== undefined) return done()
+    this.#refuseUnseen({ request, reply, done, upgrade })
+  }
+
+  /**
+   * The first `onResponse` hook. Somebody else may have answered while a verification was waited for: Fastify does after
+   * `handlerTimeout`. That is a refusal for want of an answer, which no other line tells.
+   */
+  readonly onResponse = (request: FastifyRequest, _reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    const upgrade = upgradeOf(request.raw)
+    if (!(upgrade instanceof Upgrade)) return done()
+    this.#onAnswered(request, upgrade)
+    // @fastify/websocket destroys the socket of an answered upgrade in its own hook, which would be called while the socket is still
+    // being told that all was written. Node makes an error with its stack of that, of which nobody hears: 15 us of each refusal.
+    process.nextTick(done)
+  }
+
+  #onAnswered (request: FastifyRequest, upgrade: Upgrade): void {
+    const { onEnd } = upgrade
+    if (onEnd === null) return
+    upgrade.onEnd = null
+    onEnd('gone')
+    const refusal = new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the request was answered before its verification was (handlerTimeout?)') })
+    this.#parts.audit.refused(request, refusal, null, upgrade.startedAt, false)
   }
 
   #onUpgrade (call: Call, upgrade: Upgrade): void {
@@ -74,22 +120,32 @@ export class Gate {
 
     const { request, done } = call
     const seen = request.is404 ? undefined : seenRouteOf(request.routeOptions)
-    if (seen?.kind === 'websocket' && seen.options.access !== 'public') {
-      return this.#run(call, new Handshake(request, seen.options, upgrade.taken, 'connection'))
-    }
-    if (seen?.kind === 'websocket') return this.#admit(call, upgrade, seen.options)
-    for (const sources of this.#parts.names.sources) takeHeaders(request, sources)
-    if (request.is404) return done()
-    this.#refuse(call, new WsAuthError(seen === undefined ? 'WS_AUTH_ROUTE_UNPROTECTED' : 'WS_AUTH_ROUTE_NOT_WEBSOCKET'), null, null)
+    if (seen?.kind === 'websocket' && seen.options.access === 'public') return this.#admit(call, upgrade, seen.options)
+    if (seen?.kind === 'websocket') return this.#run(call, seen.options, upgrade.taken, 'connection')
+    if (!request.is404) return this.#refuseUnseen(call, seen === undefined ? 'WS_AUTH_ROUTE_UNPROTECTED' : 'WS_AUTH_ROUTE_NOT_WEBSOCKET')
+    this.#hideAll(request)
+    done()
   }
 
-  #onDryRun (call: Call): void {
-    const { request, done } = call
+  #refuseUnseen (call: Call, code: WsAuthErrorCode = 'WS_AUTH_ROUTE_UNPROTECTED'): void {
+    this.#hideAll(call.request)
+    this.#refuse(call, new WsAuthError(code), null, null)
+  }
+
+  /** Nobody knows which of the names in use the client meant: no later hook sees a token by any of them. */
+  #hideAll (request: FastifyRequest): void {
+    for (const sources of this.#parts.services.names.sources) takeHeaders(request, sources)
+  }
+
+  #onDryRun (call: Call, { taken, wasHandshake }: DryRun): void {
+    const { request, reply, done } = call
     const seen = seenRouteOf(request.routeOptions)
-    if (seen === undefined || seen.kind === 'http' || seen.options.access === 'public') return done()
-    const taken = takeCredentials(request.raw, this.#parts.names)
+    if (seen === undefined || seen.kind === 'http') return done()
+    if (wasHandshake) logDropped(quietLog(request.log))
+    if (seen.options.access === 'public') return done()
     hideParsed(request, taken)
-    this.#run(call, new Handshake(request, seen.options, taken, seen.kind === 'ticket' ? 'ticket' : 'dry run'))
+    if (seen.kind !== 'ticket') reply.header('cache-control', 'no-store')
+    this.#run(call, seen.options, taken, seen.kind === 'ticket' ? 'ticket' : 'dry run')
   }
 
   /** Who asks for a ticket: once, by the handler of that route. */
@@ -106,10 +162,10 @@ export class Gate {
    */
   readonly open = (socket: WebSocket, request: FastifyRequest, run: () => unknown): unknown => {
     const upgrade = upgradeOf(request.raw)
-    if (upgrade === undefined || upgrade === DRY_RUN) return run()
+    if (!(upgrade instanceof Upgrade)) return run()
     const { accepted, startedAt } = upgrade
     upgrade.adopt()
-    if (accepted === null) return run()
+    if (accepted === null) return this.#handle(socket, null, run)
     // A schema for headers is asked after the hooks, and what it answers is assigned.
     hideAssigned(request, accepted.route.token)
     const { message: source } = accepted.route.token
@@ -118,7 +174,27 @@ export class Gate {
       return this.#await({ socket, request, route, source, ticketClaims, startedAt }, run)
     }
     const connection = this.#parts.life.open(socket, request, accepted, accepted.route, startedAt)
-    return connection.isEnded ? undefined : run()
+    return connection.isEnded ? undefined : this.#handle(socket, connection, run)
+  }
+
+  /** Runs the handler. What it throws, now or later, is @fastify/websocket's to tell the error handler. */
+  #handle (socket: WebSocket, connection: Pick<SocketConnection, 'closeFor'> | null, run: () => unknown): unknown {
+    try {
+      const result = run()
+      return isThenable(result) ? Promise.resolve(result).catch((error: unknown) => this.#fail(socket, connection, error)) : result
+    } catch (error) {
+      return this.#fail(socket, connection, error)
+    }
+  }
+
+  /** A handler that has failed is in no state to go on. The client is told so (RFC 6455, 7.4.1), unless the app has its own error handler. */
+  #fail (socket: WebSocket, connection: Pick<SocketConnection, 'closeFor'> | null, error: unknown): never {
+    if (this.#parts.closesFailed) {
+      markFailed(socket)
+      if (connection === null) closeSafely(socket, INTERNAL_ERROR, 'internal_error')
+      else connection.closeFor('internal_error', INTERNAL_ERROR)
+    }
+    throw error
   }
 
   /** Nobody sees it until it has authenticated. */
@@ -129,12 +205,15 @@ export class Gate {
     hide(server, socket)
     // As @fastify/websocket would have it of the handler: whatever that throws is its to handle.
     return new Promise((resolve, reject) => {
-      const onOpen = (): void => {
+      const onOpen = (): unknown => {
         try {
           show(server, socket, request.raw)
-          resolve(socket.readyState === WebSocket.OPEN ? run() : undefined)
+          const result = socket.readyState === WebSocket.OPEN ? this.#handle(socket, request.wsAuth as SocketConnection, run) : undefined
+          resolve(result)
+          return result
         } catch (error) {
           reject(error)
+          throw error
         }
       }
       firstMessages.wait({ ...waiting, onOpen })
@@ -159,7 +238,15 @@ export class Gate {
     done()
   }
 
-  #run (call: Call, handshake: Handshake): void {
+  #run (call: Call, route: CompleteRouteOptions, taken: TakenCredentials, purpose: HandshakePurpose): void {
+    let handshake: Handshake
+    try {
+      handshake = new Handshake(call.request, route, taken, purpose)
+    } catch (error) {
+      // A decorator or a parser of the app fails at what a client sent.
+      const cause = new Error(`the headers could not be read: ${error instanceof Error ? error.name : typeof error}`)
+      return this.#refuse(call, new WsAuthError('WS_AUTH_UNAVAILABLE', { cause }), route, null)
+    }
     const outcome = runHandshake(handshake, this.#parts.services)
     if (isThenable(outcome)) this.#wait(call, handshake, outcome)
     else this.#settle(call, handshake, outcome)
@@ -175,10 +262,12 @@ export class Gate {
     }
     const end = (why: UpgradeEnd): void => {
       handshake.abort()
-      if (why === 'gone') isSettled = true
-      else settle(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new DeadlineError(why) }))
+      if (why === 'gone') {
+        isSettled = true
+        stopWaiting()
+      } else settle(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new DeadlineError(why) }))
     }
-    const stopWaiting = call.upgrade === null ? this.#waitForDryRun(end) : waitForUpgrade(call.upgrade, end)
+    const stopWaiting = call.upgrade === null ? this.#waitForDryRun(call.reply.raw, end) : waitForUpgrade(call.upgrade, end)
     void outcome.then(settle)
   }
 
@@ -191,18 +280,23 @@ export class Gate {
     this.#accept(call, handshake)
   }
 
-  /** A dry run has the deadline of an upgrade, which has one already. */
-  #waitForDryRun (end: (why: UpgradeEnd) => void): () => void {
+  /** A dry run has the deadline of an upgrade, which has one already, and ends as it does when the client leaves. */
+  #waitForDryRun (response: ServerResponse, end: (why: UpgradeEnd) => void): () => void {
     const timer = setTimeout(end, this.#parts.services.options.handshakeTimeout, 'timeout').unref()
+    const onClose = (): void => end('gone')
+    response.once('close', onClose)
     this.#dryRuns.add(end)
     return () => {
       clearTimeout(timer)
+      response.removeListener('close', onClose)
       this.#dryRuns.delete(end)
     }
   }
 
-  #accept ({ request, upgrade, done }: Call, handshake: Handshake): void {
-    this.#parts.setUser(request, handshake.user)
+  #accept (call: Call, handshake: Handshake): void {
+    const { request, upgrade, done } = call
+    const fault = this.#parts.setUser(request, handshake.user)
+    if (fault !== null) return this.#refuse(call, fault, handshake.route, handshake)
     if (upgrade !== null) upgrade.accepted = handshake
     if (handshake.purpose === 'ticket') this.#askers.set(request, handshake)
     done()
@@ -216,14 +310,14 @@ export class Gate {
     if (upgrade !== null) upgrade.isRefused = true
 
     const close = route === null || refusal.cause instanceof DeadlineError ? null : closeOf(refusal, route, request.raw)
-    if (upgrade !== null && close !== null) {
+    if (upgrade !== null && close !== null && this.#parts.refuser.hasRoom(this.#parts.services.options.limits.pending)) {
       reply.hijack()
       return this.#parts.refuser.refuse(request.raw, upgrade, close.code, close.reason)
     }
     const challenge = challengeOf(refusal.cause === NOTHING_SENT ? 'WS_AUTH_TOKEN_MISSING' : refusal.code, route?.scopes ?? null)
     if (challenge !== undefined) reply.header('www-authenticate', challenge)
     if (refusal.cause === OTHER_VERSION) reply.header('sec-websocket-version', '13')
-    if (upgrade !== null || refusal.cause instanceof DeadlineError) reply.header('connection', 'close')
+    if (upgrade !== null || (refusal.cause instanceof DeadlineError && !isHttp2(request.raw))) reply.header('connection', 'close')
     done(refusal)
   }
 }

@@ -4,14 +4,16 @@
 import type { FastifyRequest } from 'fastify'
 import { assume, Authentication, authorize, checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from './authentication'
 import type { AuthenticationServices } from './authentication'
-import { readCredential, readTicket, takeHeaders } from './credentials'
-import type { Credential, TakenCredentials, TakenHeaders } from './credentials'
+import { readCredential, readTicket, takeHeaders, takePlainHeaders } from './credentials'
+import type { Credential, KnownNames, TakenCredentials, TakenHeaders } from './credentials'
 import { WsAuthError } from './errors'
 import type { Limits } from './limits'
+import { reasonOfMissing } from './near-misses'
 import { assertOpening } from './opening-handshake'
 import { mayCompress } from './options'
 import type { CompleteRouteOptions } from './options'
 import { isSameHost } from './origin'
+import { namesOf } from './reasons'
 import { textWithoutToken } from './redaction'
 import { runSteps } from './steps'
 import type { Step } from './steps'
@@ -22,13 +24,14 @@ import type { Tickets } from './tickets'
 export const NOTHING_SENT = 'there is none, and no token'
 
 /** How much of an Origin that was refused the log has, in characters. */
-const MAX_LOGGED = 100
+const MAX_LOGGED = 200
 
 /** What all handshakes of an app share. */
 export interface HandshakeServices extends AuthenticationServices {
   readonly limits: Limits
   /** `null` where there are none. */
   readonly tickets: Tickets | null
+  readonly names: KnownNames
 }
 
 /** What is asked for: a connection, what a connection would be answered, or a ticket. */
@@ -45,7 +48,7 @@ export class Handshake extends Authentication {
   constructor (request: FastifyRequest, route: CompleteRouteOptions, taken: TakenCredentials, purpose: HandshakePurpose) {
     super(request, route, null)
     this.taken = taken
-    this.headers = takeHeaders(request, route.token)
+    this.headers = purpose === 'dry run' ? takePlainHeaders(request, route.token) : takeHeaders(request, route.token)
     this.purpose = purpose
   }
 
@@ -83,24 +86,29 @@ function readToken (handshake: Handshake): void {
   handshake.credential = readCredential(request, route.token, taken, headers, route.tickets.require ? null : ticket)
 }
 
-function checkOrigin ({ request, route, credential, awaitsMessage }: Handshake): void | PromiseLike<void> {
+function checkOrigin (handshake: Handshake): void | PromiseLike<void> {
+  const { request, route, credential, awaitsMessage } = handshake
   const { origin } = request.raw.headers
   const allowed = route.origin
   if (origin === undefined || allowed === 'any') return
   // What a page cannot send by itself cannot be sent by another page either: only a cookie is ambient. A page that is to
   // send a token later may have got it from its user's browser in ways that are not seen here.
   if (allowed === 'same-host') {
-    return credential?.source === 'cookie' || awaitsMessage ? assertOrigin(origin, isSameHost(origin, request.host), credential) : undefined
+    if (credential?.source !== 'cookie' && !awaitsMessage) return
+    const { host, protocol } = request
+    const isSecure = protocol === 'https'
+    return assertOrigin(isSameHost(origin, host, isSecure), handshake, `the request came to ${isSecure ? 'https://' : ''}${host}`)
   }
-  return thenRead(typeof allowed === 'function' ? allowed(origin, request) : allowed.includes(origin), (isAllowed) => assertOrigin(origin, isAllowed, credential))
+  if (typeof allowed !== 'function') return assertOrigin(allowed.includes(origin), handshake, `the "origin" option has ${namesOf(allowed)}`)
+  return thenRead(allowed(origin, request), (isAllowed) => assertOrigin(isAllowed, handshake, 'the "origin" function did not return true'))
 }
 
-/** The log says which it was, shortened: whoever runs the list of origins has to know, and it may be of any length. */
-function assertOrigin (origin: string, isAllowed: boolean, credential: Credential | null): void {
+/** The log says which it was and what it was compared with: the operator of the list of origins has to know. */
+function assertOrigin (isAllowed: boolean, { request, credential }: Handshake, other: string): void {
   if (isAllowed === true) return
-  // Nobody but a browser is bound to send an origin alone: it may be a whole URL.
-  const told = textWithoutToken(origin, credential?.token ?? '').slice(0, MAX_LOGGED)
-  throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN', { cause: `its Origin is ${told}` })
+  // Only a browser is bound to send an origin alone: it may be a whole URL, and of any length.
+  const shown = (text = ''): string => textWithoutToken(text, credential?.token ?? '').slice(0, MAX_LOGGED)
+  throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN', { cause: `its Origin is ${shown(request.raw.headers.origin)}, and ${shown(other)}` })
 }
 
 /** An anonymous user needs none. */
@@ -110,21 +118,22 @@ function requireTicket ({ ticket, credential, route, purpose }: Handshake): void
   if (route.access === 'required') throw new WsAuthError('WS_AUTH_TICKET_INVALID', { cause: NOTHING_SENT })
 }
 
-function requireToken ({ credential, route, awaitsMessage }: Handshake): void {
-  if (credential === null && route.access === 'required' && !awaitsMessage) throw new WsAuthError('WS_AUTH_TOKEN_MISSING')
+function requireToken ({ credential, request, route, taken, awaitsMessage }: Handshake): void {
+  if (credential !== null || route.access !== 'required' || awaitsMessage) return
+  throw new WsAuthError('WS_AUTH_TOKEN_MISSING', { cause: reasonOfMissing(request, route.token, taken) })
 }
 
 /**
  * From here on it is spent. It authenticates, or admits who authenticates by a token. Where nobody can say what was revoked it
  * would be spent for nothing, and a store that hangs would have all that ask in its queue.
  */
-function useTicket (handshake: Handshake, { tickets, verifier, instance }: HandshakeServices): void | PromiseLike<void> {
+function useTicket (handshake: Handshake, { tickets, verifier, instance, names }: HandshakeServices): void | PromiseLike<void> {
   const { ticket, credential, request, purpose } = handshake
   const used = credential?.source === 'ticket' ? credential : ticket
   if (used === null || tickets === null) return
   const outage = instance.refusalOf(null)
   if (outage !== null) throw outage
-  const [path = ''] = request.originalUrl.split(/[?#]/, 1)
+  const [path = ''] = request.originalUrl.split(names.queryStart, 1)
   const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }
   return thenRead(tickets.read(used.token, use), (verified) => {
     if (used === ticket) handshake.ticketClaims = verified.claims

@@ -83,7 +83,8 @@ export class Instance implements BackplaneMember {
     if (this.#warnsOf === 'none' || claims === null) return
     if (expiresAt === null ? this.#warnsOf !== 'all' : expiresAt <= Date.now() + this.#revocationTtl) return
     this.#warnsOf = 'none'
-    this.log.warn('a token lives longer than revocationTtl: revoked, it would be good again after that time')
+    const what = expiresAt === null ? 'a token has no exp, and never expires' : 'a token lives longer than revocationTtl'
+    this.log.warn(`${what}: if it is revoked, it is good again after revocationTtl (${this.#revocationTtl} ms)`)
   }
 
   /**

@@ -9,6 +9,9 @@ import { WsAuthError } from './errors'
 /** RFC 7515, 7.1: three base64url segments; only a header and a payload can be read. */
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]*$/
 
+/** The same, with its header, and with what may stand before it. */
+const LOOKALIKE = /^(?:bearer[ \t]+)?([\w-]+)\.[\w-]+\.[\w-]*$/i
+
 /** Tokens of one issuer share their header: the one that passed last needs no second look. */
 let lastHeader = ''
 
@@ -41,6 +44,20 @@ export function readClaims (token: string): Claims {
  */
 export function assertUtf8 (token: string): void {
   if (!isUtf8(Buffer.from(payloadOf(token), 'base64url'))) throw refusal('its payload is not valid UTF-8')
+}
+
+/** Whether a text looks like a JWT, or like the value of an Authorization header with one. */
+export function looksLikeJwt (text: string): boolean {
+  // Most values end here.
+  if (!text.includes('.')) return false
+  const [, header] = LOOKALIKE.exec(text) ?? []
+  if (header === undefined) return false
+  try {
+    readSegment(header, 'header')
+    return true
+  } catch {
+    return false
+  }
 }
 
 function payloadOf (token: string): string {

@@ -4,11 +4,12 @@
  * Whichever is taken, the claims are what the verifier answered for this token, or are compared with it: never the text beside
  * an answer that may be about another token.
  */
+import { parse } from '@lukeed/ms'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { FastifyJWTOptions, JWT } from '@fastify/jwt'
 import { assertClaims } from './claims'
 import type { ClaimRules, Claims } from './claims'
-import { WsAuthError } from './errors'
+import { setStackTraceLimit, WsAuthError } from './errors'
 import { copyData, freezeData, frozenCopy, isSameData } from './frozen'
 import { assertFormat, assertUtf8, readClaims } from './jwt-format'
 import { isStatic } from './jwt-secret'
@@ -61,12 +62,11 @@ function askDirectly (jwt: JWT, { trusted, formatUser }: FastifyJWTOptions): Ask
 
 /** What it throws is an answer about the token, not a fault at a line of it: a stack would cost a refusal 10 us. */
 function verifyWithoutStack (jwt: JWT, token: string): unknown {
-  const { stackTraceLimit } = Error
-  Error.stackTraceLimit = 0
+  const before = setStackTraceLimit(0)
   try {
     return jwt.verify(token)
   } finally {
-    Error.stackTraceLimit = stackTraceLimit
+    setStackTraceLimit(before)
   }
 }
 
@@ -197,6 +197,11 @@ function answerOf (run: (callback: (error: unknown, answer: unknown) => void) =>
   return new Promise<void>((resolve) => { settle = resolve }).then(result)
 }
 
+/** As @fastify/jwt reads it, which has refused what cannot be read: a number of seconds, or a text such as `'10 minutes'`. */
+function milliseconds (time: number | string): number {
+  return typeof time === 'number' ? time * 1000 : Number(parse(time))
+}
+
 /** A setting of the verifier that speaks of a claim makes the claim required; the verifier checks it only if it is there. */
 function rulesOf (jwt: JWT): ClaimRules {
   const { allowedIss, allowedAud, allowedSub, allowedJti, allowedNonce, maxAge, ...verify } = jwt.options.verify
@@ -205,6 +210,7 @@ function rulesOf (jwt: JWT): ClaimRules {
     required: Object.entries(settings).filter(([, setting]) => setting != null).map(([claim]) => claim),
     clockTolerance: verify.clockTolerance ?? 0,
     checkExpiry: verify.ignoreExpiration !== true,
-    checkNotBefore: verify.ignoreNotBefore !== true
+    checkNotBefore: verify.ignoreNotBefore !== true,
+    maxAge: maxAge == null ? null : milliseconds(maxAge)
   }
 }

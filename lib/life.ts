@@ -85,6 +85,9 @@ export class Life {
   }
 }
 
+/** What an auth frame may have beside the longest token, in bytes. */
+const FRAME_OVERHEAD = 1024
+
 /** RFC 6455, 7.4.1: the server goes down. */
 export const GOING_AWAY = 1001
 
@@ -95,6 +98,7 @@ class RouteKeeper implements ConnectionKeeper {
   readonly renewals: Renewals
   readonly grace: number
   readonly hasFrames: boolean
+  readonly maxFrameBytes: number
   readonly #parts: LifeParts
 
   constructor (parts: LifeParts, sweep: Sweep, route: CompleteRouteOptions) {
@@ -104,6 +108,7 @@ class RouteKeeper implements ConnectionKeeper {
     this.renewals = parts.renewals
     this.grace = options.expiryGrace + clockTolerance
     this.hasFrames = options.renewal ?? route.token.message !== null
+    this.maxFrameBytes = Math.max(route.token.message?.maxBytes ?? 0, options.maxTokenBytes + FRAME_OVERHEAD)
     this.#parts = parts
   }
 

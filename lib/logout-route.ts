@@ -11,8 +11,10 @@ import { withDeadline } from './deadline'
 import { WsAuthError } from './errors'
 import type { Instance } from './instance'
 import type { RevokeMatch } from './match'
+import { isHttp2 } from './opening-handshake'
 import { isObject } from './option-checks'
 import type { BackChannelLogoutOptions, CompleteOptions } from './options'
+import { quietLog } from './quiet-log'
 import type { Verifier } from './token-verifier'
 
 /** How long a logout token without an `exp` is accepted, in milliseconds. */
@@ -58,10 +60,11 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
       } catch (error) {
         const { code, cause } = error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
         const isTheirs = code !== 'WS_AUTH_UNAVAILABLE'
-        if (isTheirs) request.log.info({ why: cause instanceof Error ? cause.message : cause ?? code }, 'back-channel logout refused')
-        else request.log.error({ err: cause }, 'back-channel logout failed')
+        const log = quietLog(request.log)
+        if (isTheirs) log.info({ why: cause instanceof Error ? cause.message : cause ?? code }, 'back-channel logout refused')
+        else log.error({ err: cause }, 'back-channel logout failed')
         // Nothing more is to come this way.
-        if (isClosing) reply.header('connection', 'close')
+        if (isClosing && !isHttp2(request.raw)) reply.header('connection', 'close')
         // 2.8: also where it failed for reasons of our own.
         return await answer(reply, 400, { error: isTheirs ? 'invalid_request' : 'temporarily_unavailable' })
       }

@@ -70,3 +70,8 @@ export function countHeader (rawHeaders: readonly string[] | undefined, name: st
   }
   return count
 }
+
+/** Whether a request came by HTTP/2, which has no headers about a connection (RFC 9113, 8.2.2): Node throws at them. */
+export function isHttp2 ({ httpVersionMajor }: IncomingMessage): boolean {
+  return httpVersionMajor >= 2
+}

@@ -258,8 +258,11 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
 /** An origin of a scheme that the WHATWG URL parser gives no origin to, such as `capacitor://localhost`. */
 const OTHER_ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#,A-Z]+$/
 
+/** RFC 6750, 2.1. */
+export const BEARER_HEADER = { name: 'authorization', bearer: true }
+
 const DEFAULT_TOKEN_SOURCES: TokenSources = {
-  header: { name: 'authorization', bearer: true },
+  header: BEARER_HEADER,
   subprotocol: 'bearer',
   query: 'token',
   cookie: undefined,

@@ -1,20 +1,22 @@
 /*
  * The plugin: registers what it stands on, decorates, adds its hooks. What the checks are is in `handshake.ts`.
  */
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import fastifyCookie from '@fastify/cookie'
 import fastifyJwt from '@fastify/jwt'
 import type { JWT } from '@fastify/jwt'
 import fastifyWebsocket from '@fastify/websocket'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
-import type { FastifyInstance, onResponseHookHandler } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { Audit } from './audit'
 import type { BackplaneLink } from './backplane'
+import { ClaimsSchema } from './claims-schema'
 import { Connections } from './connections'
 import { chooseProtocol } from './credentials'
 import type { KnownNames } from './credentials'
 import { withDeadline } from './deadline'
 import { FirstMessages } from './first-messages'
+import { isReadOnly, rootOf } from './fastify-internals'
 import { copyData } from './frozen'
 import { Gate } from './gate'
 import { startHeartbeat } from './heartbeat'
@@ -26,31 +28,33 @@ import { Limits } from './limits'
 import { addLogoutRoute } from './logout-route'
 import { CLOSE_TIMEOUT, readOptions } from './options'
 import type { CompleteOptions, TokenSources, WsAuthOptions } from './options'
+import { quietLog } from './quiet-log'
 import { Refuser } from './refusal'
 import { Renewals } from './renewal'
 import { userSetter } from './request-user'
 import type { Slashes } from './route-path'
-import { addDryRun, learnNames, learnPath, markRoute, seenRouteOf, wrapWebsocketHandler } from './routes'
+import { addDryRun, learnNames, learnPath, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from './routes'
 import type { DeclaredRoute } from './routes'
+import { ServerListeners } from './server-listeners'
 import { shutDown } from './shutdown'
-import { guardedSocketClass } from './socket'
+import { guardedSocketClass, hasFailed, terminateSafely } from './socket'
 import { Stats } from './stats'
 import { addTicketRoute } from './ticket-route'
+import { isThenable } from './thenable'
 import { claimsOfTicket, Tickets } from './tickets'
 import type { IssuedTicket } from './tickets'
 import { cachingVerifier } from './token-cache'
 import { createCustomVerifier } from './token-verifier'
 import type { Verifier } from './token-verifier'
-import { Upgrade, upgradeOf, Upgrades } from './upgrade'
+import { DryRun, Upgrades } from './upgrade'
 import { holdConnectionEvents } from './visibility'
 
 /** How long the start of the app waits for the backplane, in milliseconds. After that, handshakes are refused until it is there. */
 const JOIN_TIMEOUT = 2000
 /** How long its end does, in milliseconds. */
 const LEAVE_TIMEOUT = 3000
-
-/** The servers that have it: a second one would answer each upgrade a second time. */
-const guarded = new WeakSet<object>()
+/** How long it waits for the app's own `websocket.preClose`, in milliseconds: the closing handshakes have 3 s after it. */
+const PRE_CLOSE_TIMEOUT = 2000
 
 /** An @fastify/jwt that is registered. */
 interface FoundJwt {
@@ -65,18 +69,20 @@ interface FoundJwt {
 export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions): Promise<void> {
   const read = readOptions(given)
   assertNoWebsocket(app)
-  guarded.add(app.server)
+  if (isReadOnly(app, 'user')) throw new TypeError('the request decorator "user" must be one that can be set: the app gave it a getter and no setter')
+  const claimsSchema = new ClaimsSchema(read.claims)
   await registerCookie(app, read)
   await registerJwt(app, read)
   const jwt = findJwt(app, read)
   const options = withCookie(app, read, jwt)
 
   const names = knownNames(app, options)
+  const listeners = listen(app, options, names)
   const connections = new Connections()
   const stats = new Stats()
   const audit = new Audit(stats)
   const upgrades = new Upgrades((request, why, startedAt) => audit.unanswered(request, app.log, why, startedAt))
-  const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size)
+  const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size + gate.waiting)
   const verifier = createVerifier(app, options, jwt)
   const instance = new Instance({
     backplane: options.backplane,
@@ -88,30 +94,31 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   })
   attend(app, instance.link)
   const tickets = options.tickets.query === null ? null : new Tickets(instance.link, options.tickets.ttl, verifier.rules)
-  const services = { options, verifier, limits, instance, tickets }
+  const services = { options, names, verifier, claimsSchema, limits, instance, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(services, audit, setUser)
   const life: Life = new Life({ options, clockTolerance: verifier.rules.clockTolerance, connections, limits, audit, renewals, instance })
   const firstMessages: FirstMessages = new FirstMessages({ services, limits, audit, life, setUser })
-  const websocket = websocketOptions(options, names)
+  const websocket = websocketOptions(app, options, names, listeners)
   const refuser = new Refuser(websocket.options?.handleProtocols)
-  const gate = new Gate({ services, names, audit, life, firstMessages, setUser, refuser, server: () => app.websocketServer })
+  const closesFailed = options.websocket.errorHandler === undefined
+  const gate: Gate = new Gate({ services, audit, life, firstMessages, setUser, refuser, closesFailed, server: () => app.websocketServer })
 
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
   app.decorate('wsAuth', {
     connections,
-    stats: () => stats.snapshot(connections.size, upgrades.size + firstMessages.size),
+    stats: () => stats.snapshot(connections.size, upgrades.size + firstMessages.size + gate.waiting),
     issueTicket: async (claims, binding = {}) => await issueTicket(tickets, options, claims, binding),
     isRevoked: (claims) => instance.isRevoked(claims),
     revoke: async (match, revokeOptions) => await instance.revoke(match, revokeOptions),
     disconnect: async (match, disconnectOptions) => await instance.disconnect(match, disconnectOptions)
   })
 
-  const server = (options.websocket.options?.server ?? app.server) as Server
-  upgrades.listenFirst(server, names, options.handshakeTimeout)
+  upgrades.listenFirst(listeners.relay, names, options.handshakeTimeout)
+  guardOtherScopes(app, gate)
   app.addHook('preValidation', gate.onRequest)
-  app.addHook('onReady', (done) => { done(compileClaims(app, options)) })
+  app.addHook('onReady', async () => claimsSchema.compile(app))
   // @fastify/websocket wraps the handler that it finds: ours has to be there before, and the dry run after.
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = markRoute(route, options)
@@ -125,23 +132,60 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   // Before that of @fastify/websocket, which would close the sockets without a code.
   app.addHook('preClose', (done) => {
     // An app whose registration failed has none, and is closed all the same.
-    if (app.hasDecorator('websocketServer')) onGone = shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
-    done()
+    if (!app.hasDecorator('websocketServer')) return done()
+    const close = (): void => {
+      onGone = shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
+      done()
+    }
+    upgrades.close()
+    if (options.websocket.preClose === undefined) close()
+    else void callPreClose(app, options.websocket.preClose).then(close)
   })
   app.addHook('onClose', (_app, done) => { onGone(); done() })
-  app.addHook('onResponse', afterWriting)
+  app.addHook('onResponse', gate.onResponse)
   await app.register(fastifyWebsocket, websocket)
-  holdConnectionEvents(app.websocketServer)
+  holdConnectionEvents(app.websocketServer, app.log)
   if (options.heartbeat !== null) app.addHook('preClose', stopping(startHeartbeat(connections, options.heartbeat.interval)))
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)
-    if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route)
+    if (seen?.kind === 'websocket' && seen.hasDryRun) addDryRun(route, names)
   })
   if (tickets !== null && options.tickets.path !== null) {
-    addTicketRoute(app, options.tickets.path, { options, tickets, audit, takeAsker: gate.takeAsker })
+    addTicketRoute(app, options.tickets.path, { options, tickets, audit, names, takeAsker: gate.takeAsker })
   }
   if (options.backChannelLogout !== null) await addLogoutRoute(app, options.backChannelLogout, { options, verifier, instance })
-  upgrades.listenLast(server)
+  upgrades.listenLast(listeners.relay)
+}
+
+/** Listens to the server of the app, or to one of its own, until the app has closed. */
+function listen (app: FastifyInstance, { websocket, handshakeTimeout }: CompleteOptions, names: KnownNames): ServerListeners {
+  const server = (websocket.options?.server ?? app.server) as Server
+  const onDropped = (request: IncomingMessage): void => DryRun.mark(request, names)
+  const listeners = new ServerListeners(server, app.server, { onDropped, bodyTimeout: handshakeTimeout })
+  app.addHook('onClose', (_app, done) => { listeners.release(); done() })
+  return listeners
+}
+
+/** A plugin that is registered in a scope has hooks there and below. The server is that of all scopes, and so are its upgrades. */
+function guardOtherScopes (app: FastifyInstance, gate: Gate): void {
+  const root = rootOf(app)
+  if (root === app) return
+  root.addHook('onRequest', gate.onForeignRequest)
+  root.addHook('onRoute', refuseUncovered)
+}
+
+/** Has the app tell its clients what it likes before they are closed. It may not keep the app from closing. */
+async function callPreClose (app: FastifyInstance, preClose: NonNullable<WebsocketPluginOptions['preClose']>): Promise<void> {
+  try {
+    const closed = new Promise<void>((resolve, reject) => {
+      const done = (error?: unknown): void => { if (error == null) resolve(); else reject(new Error('it failed', { cause: error })) }
+      const result: unknown = Reflect.apply(preClose, app, [done])
+      if (isThenable(result)) result.then(() => resolve(), reject)
+    })
+    await withDeadline(closed, PRE_CLOSE_TIMEOUT, 'websocket.preClose')
+  } catch (error) {
+    quietLog(app.log).warn({ err: error }, 'websocket.preClose did not come to its end')
+  }
 }
 
 /** Waits for the others at the start, and leaves them at the end. */
@@ -152,7 +196,7 @@ function attend (app: FastifyInstance, link: BackplaneLink): void {
   Promise.resolve(ready).catch(() => {})
   app.addHook('onReady', async () => {
     await withDeadline(ready, JOIN_TIMEOUT, 'joining the backplane').catch((error: unknown) => {
-      app.log.warn({ err: error }, 'handshakes are refused until the backplane can be reached')
+      quietLog(app.log).warn({ err: error }, 'handshakes are refused until the backplane can be reached')
     })
   })
   // Before anybody waits for an answer of ours.
@@ -165,7 +209,7 @@ async function leave (app: FastifyInstance, link: BackplaneLink): Promise<void> 
   try {
     await withDeadline(link.leave(), LEAVE_TIMEOUT, 'leaving the backplane')
   } catch (error) {
-    app.log.warn({ err: error }, 'the backplane could not be left')
+    quietLog(app.log).warn({ err: error }, 'the backplane could not be left')
   }
 }
 
@@ -179,9 +223,6 @@ async function issueTicket (tickets: Tickets | null, options: CompleteOptions, g
 
 /** A scope may have registered it that cannot be seen from here. */
 function assertNoWebsocket (app: FastifyInstance): void {
-  if (guarded.has(app.server)) {
-    throw new Error('fastify-ws-auth is registered already: once is enough for all routes that are declared after it')
-  }
   if (app.hasPlugin('@fastify/websocket')) {
     throw new Error('@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"')
   }
@@ -258,40 +299,65 @@ function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames
 /** Of ws's options, of which its types do not know this one. */
 const BY_DEFAULT = { closeTimeout: CLOSE_TIMEOUT }
 
-function websocketOptions ({ websocket }: CompleteOptions, names: KnownNames): WebsocketPluginOptions {
-  const { handleProtocols } = websocket.options ?? {}
+function websocketOptions (app: FastifyInstance, { websocket }: CompleteOptions, names: KnownNames, { relay }: ServerListeners): WebsocketPluginOptions {
   return {
     ...websocket,
+    errorHandler: errorHandler(websocket.errorHandler),
+    preClose: closeServer,
     options: {
       ...BY_DEFAULT,
       ...websocket.options,
+      server: relay as Server,
       WebSocket: guardedSocketClass(websocket.options?.WebSocket),
-      handleProtocols: (offered, request) => chooseProtocol(offered, names.subprotocol, handleProtocols?.(offered, request))
+      handleProtocols: protocolChooser(app, websocket.options?.handleProtocols, names)
     }
   }
 }
 
-/**
- * @fastify/websocket destroys the socket of an answered upgrade in its own, which is called while the socket is still being told
- * that all was written. Node makes an error with its stack of that, of which nobody hears: 15 us of each refusal.
- */
-const afterWriting: onResponseHookHandler = ({ raw }, _reply, done) => {
-  if (upgradeOf(raw) instanceof Upgrade) process.nextTick(done)
-  else done()
+type ErrorHandler = NonNullable<WebsocketPluginOptions['errorHandler']>
+type HandleProtocols = NonNullable<NonNullable<WebsocketPluginOptions['options']>['handleProtocols']>
+
+/** That of @fastify/websocket terminates the socket: a client whose handler has failed would not be told. That of the app may itself fail. */
+function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
+  return function (this: FastifyInstance, error, socket, request, reply) {
+    const log = quietLog(request.log)
+    const fail = (fault: unknown): void => {
+      log.error({ err: fault }, 'websocket.errorHandler failed')
+      terminateSafely(socket)
+    }
+    if (own === undefined) {
+      log.error(error)
+      if (!hasFailed(socket)) terminateSafely(socket)
+      return
+    }
+    try {
+      const result: unknown = own.call(this, error, socket, request, reply)
+      if (isThenable(result)) result.then(undefined, fail)
+    } catch (fault) {
+      fail(fault)
+    }
+  }
+}
+
+/** Those that the sockets are left to have been told. That of @fastify/websocket would close them once more. */
+function closeServer (this: FastifyInstance, done: () => void): void {
+  this.websocketServer.close()
+  done()
+}
+
+/** A function of the app that fails chooses none: what the app speaks is not known. */
+function protocolChooser (app: FastifyInstance, own: HandleProtocols | undefined, names: KnownNames): HandleProtocols {
+  return (offered, request) => {
+    try {
+      return chooseProtocol(offered, names.subprotocol, own?.(offered, request))
+    } catch (error) {
+      quietLog(app.log).error({ err: error }, 'websocket.options.handleProtocols failed')
+      return false
+    }
+  }
 }
 
 /** A hook that stops something. */
 function stopping (stop: () => void): (done: () => void) => void {
   return (done) => { stop(); done() }
-}
-
-/** As early as it can be: where no route of the app has a schema there is no validator yet, and the first handshake compiles it. */
-function compileClaims (app: FastifyInstance, { claims }: CompleteOptions): Error | undefined {
-  if (claims === undefined || app.validatorCompiler === undefined) return undefined
-  try {
-    app.validatorCompiler({ schema: claims, method: 'GET', url: '/', httpPart: 'claims' })
-    return undefined
-  } catch (error) {
-    return new TypeError('"claims" option must be a schema that the validator of the app can compile', { cause: error })
-  }
 }

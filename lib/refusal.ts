@@ -57,12 +57,21 @@ export function closeFrameOf (code: WsAuthErrorCode, closeCodes: HandshakeOption
  */
 export class Refuser {
   readonly #server: WebSocketServer
+  /** How many have not gone yet. */
+  #open = 0
 
   constructor (handleProtocols: ServerOptions['handleProtocols']) {
     this.#server = new WebSocketServer({ noServer: true, clientTracking: false, maxPayload: MAX_PAYLOAD, handleProtocols })
   }
 
+  /** Whether one more may be accepted. A client that ignores its close frame holds its socket for 5 s: past so many, a status has to do. */
+  hasRoom (most: number): boolean {
+    return this.#open < most
+  }
+
   refuse (request: IncomingMessage, upgrade: Upgrade, code: number, reason: string): void {
+    this.#open++
+    upgrade.socket.once('close', () => { this.#open-- })
     upgrade.destroyIn(CLOSE_TIMEOUT)
     try {
       this.#server.handleUpgrade(request, upgrade.socket, upgrade.head, (socket) => {

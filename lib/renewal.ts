@@ -2,27 +2,30 @@
  * Renewal: an open connection goes on with another token of the same user. Whatever is wrong with it, nothing changes and
  * the old deadline stands.
  */
+import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from './audit'
 import { Authentication, authorize, checkClaims, checkRevoked, readUser, verifyToken } from './authentication'
 import type { AuthenticationServices } from './authentication'
 import type { Claims } from './claims'
 import { WsAuthError } from './errors'
-import { authError, authOk, readAuthFrame } from './frames'
+import { authError, authOk } from './frames'
+import type { AuthFrame } from './frames'
 import type { CompleteRouteOptions } from './options'
 import type { SetUser } from './request-user'
+import { sendSafely } from './socket'
 import type { GuardedSocket } from './socket'
 import type { ConnectionRenewals, SocketConnection } from './socket-connection'
 import { runSteps } from './steps'
 import type { Step } from './steps'
 import { isThenable } from './thenable'
 
+/** No hook waits to be told of the end of a context. */
+const MANUAL = { requireManualDestroy: true }
+
 /** How many renewals of one connection may be under way at once, and how many answers to it may be unsent. */
 const MAX_UNDER_WAY = 8
 const MAX_UNSENT = 64
-/** What an auth frame may have beside its token, in bytes. */
-const FRAME_OVERHEAD = 1024
-
 /** One attempt to renew a connection. */
 class Renewal extends Authentication {
   readonly connection: SocketConnection
@@ -50,6 +53,8 @@ export class Renewals implements ConnectionRenewals {
   readonly #setUser: SetUser
   /** Those that have to wait. */
   readonly #underWay = new Map<SocketConnection, Set<Renewal>>()
+  /** Runs something in the context of the request of a connection: `verify`, `user` and `authorize` may read the app's AsyncLocalStorage. */
+  readonly #contexts = new Map<SocketConnection, AsyncResource>()
   /** How many answers have not left yet, of connections that have any. */
   readonly #unsent = new Map<SocketConnection, number>()
 
@@ -59,8 +64,17 @@ export class Renewals implements ConnectionRenewals {
     this.#setUser = setUser
   }
 
+  attach (connection: SocketConnection): void {
+    this.#contexts.set(connection, new AsyncResource('fastify-ws-auth.renewals', MANUAL))
+  }
+
   /** @throws WsAuthError where it is refused */
   async renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
+    const renew = async (): Promise<FastifyRequest['user']> => await this.#renew(connection, request, route, token)
+    return await (this.#contexts.get(connection)?.runInAsyncScope(renew) ?? renew())
+  }
+
+  async #renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
     if (request === null || connection.isEnded) throw closed()
     const renewal = new Renewal(connection, request, route, token)
     const outcome = runSteps(renewal, this.#services, STEPS)
@@ -76,10 +90,8 @@ export class Renewals implements ConnectionRenewals {
   }
 
   /** Answers an auth frame. */
-  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: Buffer): void {
-    const isLong = frame.length > this.#services.options.maxTokenBytes + FRAME_OVERHEAD
-    const token = isLong ? null : readAuthFrame(frame)
-    if (token === null) return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is no auth frame' }))
+  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, { token }: AuthFrame): void {
+    if (token === null) return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the auth frame has no token' }))
     if ((this.#underWay.get(connection)?.size ?? 0) >= MAX_UNDER_WAY) {
       return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' }))
     }
@@ -91,6 +103,7 @@ export class Renewals implements ConnectionRenewals {
 
   /** Ends what is under way: the connection has ended. */
   abort (connection: SocketConnection): void {
+    this.#contexts.delete(connection)
     for (const renewal of this.#underWay.get(connection) ?? []) renewal.abort()
   }
 
@@ -117,9 +130,9 @@ export class Renewals implements ConnectionRenewals {
     // It may have been revoked, or be older, since it was asked.
     const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#services.instance.refusalOf(renewal.claims)
     if (late !== null) return late
-    connection.assume(renewal)
-    this.#setUser(request, renewal.user)
-    return null
+    const fault = this.#setUser(request, renewal.user)
+    if (fault === null) connection.assume(renewal)
+    return fault
   }
 
   #refuseFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, refusal: WsAuthError): void {
@@ -133,7 +146,7 @@ export class Renewals implements ConnectionRenewals {
     const unsent = (this.#unsent.get(connection) ?? 0) + 1
     if (unsent > MAX_UNSENT) return connection.terminateFor('error')
     this.#unsent.set(connection, unsent)
-    socket.send(text, () => {
+    sendSafely(socket, text, () => {
       const left = (this.#unsent.get(connection) as number) - 1
       if (left === 0) this.#unsent.delete(connection)
       else this.#unsent.set(connection, left)

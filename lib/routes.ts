@@ -2,12 +2,14 @@
  * What the plugin does to a route when it is declared: it marks it as seen, reads its `wsAuth`, and puts itself between
  * @fastify/websocket and the route's handler.
  */
-import type { FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyBaseLogger, FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
 import type { KnownNames } from './credentials'
 import { readRouteOptions } from './options'
 import type { CompleteRouteOptions, HandshakeOptions } from './options'
 import { parseRoutePath } from './route-path'
-import { markDryRun } from './upgrade'
+import { WsAuthError } from './errors'
+import { isHttp2 } from './opening-handshake'
+import { DryRun, upgradeOf } from './upgrade'
 
 export const kRoute = Symbol('fastify-ws-auth.route')
 
@@ -39,6 +41,7 @@ const HTTP: SeenRoute = { kind: 'http' }
 /** Reads a route's `wsAuth` and remembers it in the route's config. @throws TypeError where it makes no sense. */
 export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
   if (route.config?.[kRoute]?.kind === 'ticket') return HTTP
+  assertNoMisplacedPolicy(route)
   const seen = isWebsocket(route) ? readRoute(route, plugin) : HTTP
   if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
     throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none`)
@@ -79,14 +82,16 @@ function isHead ({ method }: DeclaredRoute): boolean {
 }
 
 /** What a route is declared with that hands out tickets: its requests are authenticated as handshakes are. */
-export function declareTicketRoute (plugin: HandshakeOptions): { config: FastifyContextConfig, onRequest: onRequestHookHandler } {
+export function declareTicketRoute (plugin: HandshakeOptions, names: KnownNames): { config: FastifyContextConfig, onRequest: onRequestHookHandler } {
   const options = readRouteOptions({ token: { param: false, message: false } }, { ...plugin, tickets: { query: null, require: false } })
-  return { config: { [kRoute]: { kind: 'ticket', options } }, onRequest: onPlainRequest }
+  return { config: { [kRoute]: { kind: 'ticket', options } }, onRequest: plainRequestHook(names) }
 }
 
-const onPlainRequest: onRequestHookHandler = (request, _reply, done) => {
-  markDryRun(request.raw)
-  done()
+function plainRequestHook (names: KnownNames): onRequestHookHandler {
+  return ({ raw }, _reply, done) => {
+    DryRun.mark(raw, names)
+    done()
+  }
 }
 
 /** Adds the names by which tokens and tickets are looked for to those that are taken out of every upgrade. */
@@ -121,14 +126,61 @@ export function seenRouteOf ({ config }: { config?: FastifyContextConfig }): See
   return config?.[kRoute]
 }
 
+/** What a handshake that has lost its `Upgrade` on the way is told, and the log. */
+const DROPPED = 'Sec-WebSocket-Key came without Upgrade: a proxy drops it, and has to be told to pass on Upgrade and Connection'
+
 /** Has plain requests of a route marked as dry runs, and answered with 426 (RFC 9110, 15.5.22) at the end of all hooks. */
-export function addDryRun (route: DeclaredRoute): void {
-  route.onRequest = [...[route.onRequest ?? []].flat(), onPlainRequest]
+export function addDryRun (route: DeclaredRoute, names: KnownNames): void {
+  route.onRequest = [...[route.onRequest ?? []].flat(), plainRequestHook(names)]
   const { handler } = route
   route.handler = function (request, reply) {
     if (request.ws) return handler.call(this, request, reply)
-    return reply.code(426).headers({ upgrade: 'websocket', connection: 'upgrade' }).send({
-      statusCode: 426, error: 'Upgrade Required', message: 'This route speaks WebSocket: the handshake would be accepted'
+    const dryRun = upgradeOf(request.raw)
+    const wasHandshake = dryRun instanceof DryRun && dryRun.wasHandshake
+    reply.code(426).header('cache-control', 'no-store')
+    // HTTP/2 has no such headers (RFC 9113, 8.2.2), and browsers open a WebSocket by HTTP/1.1 then.
+    if (!isHttp2(request.raw)) reply.headers({ upgrade: 'websocket', connection: 'upgrade' })
+    return reply.send({
+      statusCode: 426,
+      error: 'Upgrade Required',
+      message: `This route speaks WebSocket: ${wasHandshake ? DROPPED : 'the handshake would be accepted'}`
     })
   }
+}
+
+/** Has the log say of a plain request that it was sent as a handshake. */
+export function logDropped (log: Pick<FastifyBaseLogger, 'warn'>): void {
+  log.warn(DROPPED)
+}
+
+/** Has a route refused that the hooks of this plugin do not cover, whatever it is asked for: its handler never runs. */
+export function refuseUncovered (route: DeclaredRoute): void {
+  if (!isWebsocket(route) || route.websocket !== true || route.config?.[kRoute] !== undefined) return
+  route.handler = () => { throw new WsAuthError('WS_AUTH_ROUTE_UNPROTECTED') }
+}
+
+/** Keys beside `websocket: true` that are policies in the `wsAuth` option, and how else they are written. */
+const POLICY_KEYS: ReadonlyMap<string, string> = new Map([
+  ['roles', 'roles'], ['role', 'roles'], ['scopes', 'scopes'], ['scope', 'scopes'], ['authorize', 'authorize'], ['authorise', 'authorize']
+])
+
+/** A policy that is one letter away from its place would let everybody in. @throws TypeError that says where it belongs */
+function assertNoMisplacedPolicy (route: DeclaredRoute): void {
+  const where = `in ${[route.method].flat().join(', ')} ${route.url}`
+  for (const key of Object.keys(route)) {
+    const plain = plainKey(key)
+    if (plain === 'wsauth' && key !== 'wsAuth') throw new TypeError(`"${key}" option must be spelt "wsAuth" ${where}`)
+    if (['websocket', 'websockets'].includes(plain) && key !== 'websocket') throw new TypeError(`"${key}" option must be spelt "websocket" ${where}`)
+    if (plain === 'wshandler' && key !== 'wsHandler') throw new TypeError(`"${key}" option must be spelt "wsHandler" ${where}`)
+    const policy = POLICY_KEYS.get(plain)
+    if (policy !== undefined && isWebsocket(route)) throw new TypeError(`"${key}" option must stand in "wsAuth", as wsAuth: { ${policy} }, ${where}`)
+  }
+  for (const key of Object.keys(route.config ?? {})) {
+    if (plainKey(key) === 'wsauth') throw new TypeError(`"config.${key}" option must stand beside "config", as "wsAuth", ${where}`)
+  }
+}
+
+/** Without case, and without what separates words. */
+function plainKey (key: string): string {
+  return key.toLowerCase().replace(/[-_]/g, '')
 }

@@ -11,18 +11,21 @@ import type { TokenSource } from './credentials'
 import type { CloseKind } from './errors'
 import { kNext, TICK } from './expiry'
 import type { Sleeper, Sweep } from './expiry'
-import { AUTH_RENEW, isAuthFrame } from './frames'
+import { AUTH_RENEW, readAuthFrame } from './frames'
+import type { AuthFrame } from './frames'
 import { pickHint } from './hint'
 import type { CompleteRouteOptions } from './options'
-import { guard } from './socket'
+import { closeSafely, guard, pingSafely, sendSafely, terminateSafely } from './socket'
 import type { Closer, GuardedSocket, SocketGuard } from './socket'
 
 /** Renews connections; see `renewal.ts`. */
 export interface ConnectionRenewals {
   /** @throws WsAuthError where it is refused. The request is `null` once the socket has gone */
   renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
+  /** Auth frames are ours on this connection: what they ask for is done in the context of its request. */
+  attach (connection: SocketConnection): void
   /** The other side sent an auth frame. */
-  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: Buffer): void
+  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void
 }
 
 /** What the connections of a route have in common. */
@@ -34,6 +37,8 @@ export interface ConnectionKeeper {
   readonly grace: number
   /** Whether auth frames are ours. */
   readonly hasFrames: boolean
+  /** The longest auth frame, in bytes. */
+  readonly maxFrameBytes: number
   /** Its claims are others than before. */
   onAssumed (connection: SocketConnection, before: Claims | null): void
   /** It has ended. */
@@ -83,6 +88,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   /** From now on it decides over the socket, and ends in time. */
   start (): void {
     guard(this.#socket as GuardedSocket, this)
+    if (this.#keeper.hasFrames) this.#keeper.renewals.attach(this)
     this.#setTimes()
     this.#sleep()
   }
@@ -114,12 +120,12 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
    */
   closeFor (reason: CloseReason, kind: CloseKind | number, text: string = reason): void {
     const code = typeof kind === 'number' ? kind : this.#keeper.route.closeCodes[kind]
-    this.#end(reason, () => this.#socket?.close(code, text))
+    this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, code, text) })
   }
 
   /** Ends it without a closing handshake: there is nobody to shake hands with. */
   terminateFor (reason: CloseReason): void {
-    this.#end(reason, () => this.#socket?.terminate())
+    this.#end(reason, () => { if (this.#socket !== null) terminateSafely(this.#socket) })
   }
 
   /**
@@ -139,7 +145,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
     if (this.endIfDue()) return
     if (this.#hintTick !== null && this.#keeper.sweep.isDue(this.#hintTick)) {
       this.#hintTick = null
-      this.#socket?.send(AUTH_RENEW)
+      if (this.#socket !== null) sendSafely(this.#socket, AUTH_RENEW)
     }
     // A class of the app may do anything in its `send`.
     if (!this.isEnded) this.#sleep()
@@ -153,14 +159,16 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
     const bytesRead = this.#socket?.isPaused === false ? this.#request?.raw.socket?.bytesRead : undefined
     if (bytesRead !== undefined && bytesRead === this.#bytesRead) return this.terminateFor('heartbeat')
     this.#bytesRead = bytesRead ?? -1
-    this.#socket?.ping()
+    if (this.#socket !== null && !pingSafely(this.#socket)) this.terminateFor('error')
   }
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
     if (this.endIfDue()) return false
-    if (!this.#keeper.hasFrames || isBinary || !isAuthFrame(data as Buffer)) return true
-    const { renewals, route } = this.#keeper
-    if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, data as Buffer)
+    const { hasFrames, maxFrameBytes, renewals, route } = this.#keeper
+    if (!hasFrames || isBinary) return true
+    const frame = readAuthFrame(data as Buffer, maxFrameBytes)
+    if (frame === null) return true
+    if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, frame)
     return false
   }
 

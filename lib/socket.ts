@@ -183,3 +183,56 @@ export function limitMessages (socket: WebSocket, bytes: number, inflated = byte
 export function isReadingMore (socket: WebSocket, bytes: number): boolean {
   return (socket as unknown as Internals)._receiver._totalPayloadLength > bytes
 }
+
+const kFailed = Symbol('fastify-ws-auth.failed')
+
+/** Remembers that the handler of a socket has failed, and that the client is being told so. */
+export function markFailed (socket: WebSocket): void {
+  (socket as { [kFailed]?: true })[kFailed] = true
+}
+
+export function hasFailed (socket: WebSocket): boolean {
+  return (socket as { [kFailed]?: true })[kFailed] === true
+}
+
+/*
+ * What this package does by itself to a socket, in a timer or for another user: a class of the app (`websocket.options.WebSocket`)
+ * may throw at it, and nobody is there to catch that.
+ */
+
+/** Sends a text. @param done called once it has left, or will not */
+export function sendSafely (socket: WebSocket, text: string, done: () => void = () => {}): void {
+  try {
+    socket.send(text, done)
+  } catch {
+    done()
+  }
+}
+
+/** Pings. @returns whether that was possible */
+export function pingSafely (socket: WebSocket): boolean {
+  try {
+    socket.ping()
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Closes a socket; where its class fails to, ends it. */
+export function closeSafely (socket: WebSocket, code: number, reason: string): void {
+  try {
+    socket.close(code, reason)
+  } catch {
+    terminateSafely(socket)
+  }
+}
+
+/** Ends a socket; where its class fails to, as ws itself would. */
+export function terminateSafely (socket: WebSocket): void {
+  try {
+    socket.terminate()
+  } catch {
+    WebSocket.prototype.terminate.call(socket)
+  }
+}

@@ -4,6 +4,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Audit } from './audit'
 import type { Authentication } from './authentication'
+import type { KnownNames } from './credentials'
 import { WsAuthError } from './errors'
 import type { CompleteOptions } from './options'
 import { challengeOf } from './refusal'
@@ -19,13 +20,14 @@ export interface TicketRouteParts {
   readonly options: CompleteOptions
   readonly tickets: Tickets
   readonly audit: Audit
+  readonly names: KnownNames
   /** Who asks, as the hook before has found out. */
   readonly takeAsker: (request: object) => Authentication
 }
 
 /** Adds the route. Its body may bind the ticket: `{ path, origin }`, as the options of `issueTicket`. */
-export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, takeAsker }: TicketRouteParts): void {
-  app.post(path, { ...declareTicketRoute(options), bodyLimit: BODY_LIMIT }, async (request, reply) => {
+export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, names, takeAsker }: TicketRouteParts): void {
+  app.post(path, { ...declareTicketRoute(options, names), bodyLimit: BODY_LIMIT }, async (request, reply) => {
     const asker = takeAsker(request)
     const startedAt = Date.now() - reply.elapsedTime
     const claims = asker.claims as NonNullable<typeof asker.claims>

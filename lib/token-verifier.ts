@@ -32,7 +32,10 @@ export interface Verifier {
   readonly rules: ClaimRules
 }
 
-const NO_RULES: ClaimRules = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true }
+const NO_RULES: ClaimRules = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
+
+/** RFC 6750, 2.1, allows less. What has other characters could end the line of a protocol that `verify` writes it into. */
+const VISIBLE_ASCII = /^[\x21-\x7e]+$/
 
 const EXPIRED_CODES = new Set(['FAST_JWT_EXPIRED', 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED', 'ERR_JWT_EXPIRED'])
 /** fast-jwt, @fastify/jwt, and what jose says of tokens (its other errors are about keys that could not be had). */
@@ -42,7 +45,7 @@ const TOKEN_NAMES = new Set(['JsonWebTokenError', 'NotBeforeError', 'TokenExpire
 
 /** The verifier of the `verify` option. */
 export function createCustomVerifier (verifyOption: NonNullable<CompleteOptions['verify']>): Verifier {
-  const verify: VerifyToken = (token, request, { signal }) => asking(token, () => verifyOption(token, request, { signal }), (answer) => {
+  const read = (answer: unknown): Verified => {
     if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) {
       throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'verify returned no object' })
     }
@@ -50,13 +53,17 @@ export function createCustomVerifier (verifyOption: NonNullable<CompleteOptions[
     const claims = frozenCopy({ ...answer } as Claims)
     assertClaims(claims, NO_RULES, Date.now())
     return { claims, user: claims }
-  })
+  }
+  const verify: VerifyToken = (token, request, asker) => {
+    if (!VISIBLE_ASCII.test(token)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it has a character that is not visible ASCII' })
+    return asking(token, () => verifyOption(token, request, { signal: asker.signal }), read, forbiddenOf)
+  }
   return { verify, rules: NO_RULES }
 }
 
 /** Asks, and has the answer read at once where it is there at once: a promise is made only where one must be. */
-export function asking<T> (token: string, ask: () => T | PromiseLike<T>, read: (answer: T) => Verified): Verified | Promise<Verified> {
-  const fail = (error: unknown): never => { throw refusalOf(error, token) }
+export function asking<T> (token: string, ask: () => T | PromiseLike<T>, read: (answer: T) => Verified, first = nothing): Verified | Promise<Verified> {
+  const fail = (error: unknown): never => { throw first(error, token) ?? refusalOf(error, token) }
   try {
     const answer = ask()
     return isThenable(answer) ? Promise.resolve(answer).then(read).catch(fail) : read(answer)
@@ -65,24 +72,37 @@ export function asking<T> (token: string, ask: () => T | PromiseLike<T>, read: (
   }
 }
 
+function nothing (_error: unknown, _token: string): WsAuthError | null {
+  return null
+}
+
+/** What `verify` alone may say in the words of HTTP: the token is good, and its user may not connect. */
+function forbiddenOf (error: unknown, token: string): WsAuthError | null {
+  const { name, message, statusCode } = readable(error)
+  if (error instanceof WsAuthError || statusCode !== 403) return null
+  return new WsAuthError('WS_AUTH_FORBIDDEN', { cause: textWithoutToken(`${name}: ${message}`, token) })
+}
+
 /** Makes a refusal of whatever a verifier threw: about the token it is the client's to know, anything else is not. */
 function refusalOf (error: unknown, token: string): WsAuthError {
   if (error instanceof WsAuthError) return error
   if (error instanceof RangeError) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'RangeError' })
-  const { code, name, message } = readable(error)
+  const { code, name, message, statusCode } = readable(error)
   if (EXPIRED_CODES.has(code) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED')
   if (TOKEN_CODES.test(code) || TOKEN_NAMES.has(name)) {
     return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name} ${code}: ${message}`, token) })
   }
+  // What the app's own function says of a token in the words of HTTP.
+  if (statusCode === 401) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name}: ${message}`, token) })
   return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
 }
 
 /** What is thrown may be anything, also something that throws when it is looked at. */
-function readable (error: unknown): { code: string, name: string, message: string } {
+function readable (error: unknown): { code: string, name: string, message: string, statusCode: unknown } {
   try {
-    const { code, name, message } = (error ?? {}) as Record<string, unknown>
-    return { code: String(code), name: String(name), message: String(message) }
+    const { code, name, message, statusCode } = (error ?? {}) as Record<string, unknown>
+    return { code: String(code), name: String(name), message: String(message), statusCode }
   } catch {
-    return { code: '', name: '', message: '' }
+    return { code: '', name: '', message: '', statusCode: undefined }
   }
 }

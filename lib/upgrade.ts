@@ -4,7 +4,8 @@
  * deadline here, set before Fastify sees it and cleared when the connection is open or the socket is gone.
  */
 import { STATUS_CODES } from 'node:http'
-import type { IncomingMessage, Server } from 'node:http'
+import type { EventEmitter } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Authenticated } from './authentication'
@@ -12,6 +13,7 @@ import type { CompleteRouteOptions } from './options'
 import { takeCredentials } from './credentials'
 import type { KnownNames, TakenCredentials } from './credentials'
 import { wsAuthErrors } from './errors'
+import { responseOn } from './server-listeners'
 
 /** A handshake that was accepted, on a guarded route. */
 export interface Accepted extends Authenticated {
@@ -28,19 +30,30 @@ const FLUSH_TIMEOUT = 1000
 
 const kUpgrade = Symbol('fastify-ws-auth.upgrade')
 
-/** In place of an upgrade: a plain request that makes the same checks. */
-export const DRY_RUN = 'dry run'
+type UpgradeRequest = IncomingMessage & { [kUpgrade]?: Upgrade | DryRun | undefined }
 
-type UpgradeRequest = IncomingMessage & { [kUpgrade]?: Upgrade | typeof DRY_RUN | undefined }
-
-/** The upgrade that a request asks for, or whether it is a dry run; `undefined` for any other, and once the connection is open. */
-export function upgradeOf (request: IncomingMessage): Upgrade | typeof DRY_RUN | undefined {
+/** The upgrade that a request asks for, or the dry run that it is; `undefined` for any other, and once the connection is open. */
+export function upgradeOf (request: IncomingMessage): Upgrade | DryRun | undefined {
   return (request as UpgradeRequest)[kUpgrade]
 }
 
-/** Makes a plain request a dry run. */
-export function markDryRun (request: IncomingMessage): void {
-  (request as UpgradeRequest)[kUpgrade] ??= DRY_RUN
+/** In place of an upgrade: a plain request that makes the same checks. */
+export class DryRun {
+  /** What was taken out of the request. */
+  readonly taken: TakenCredentials
+  /** Whether it was sent as a handshake: a proxy has dropped its `Upgrade`. */
+  readonly wasHandshake: boolean
+
+  /** Makes a plain request a dry run, unless it is one, or is an upgrade. */
+  static mark (request: UpgradeRequest, names: KnownNames): void {
+    request[kUpgrade] ??= new DryRun(request, names)
+  }
+
+  private constructor (request: IncomingMessage, names: KnownNames) {
+    const { headers } = request
+    this.taken = takeCredentials(request, names)
+    this.wasHandshake = headers['sec-websocket-key'] !== undefined && headers.upgrade === undefined
+  }
 }
 
 /** One request for an upgrade that has not become a connection yet. */
@@ -178,6 +191,8 @@ export type OnUnanswered = (request: IncomingMessage, why: string, startedAt: nu
 /** All requests to a server for an upgrade that have not become connections yet. */
 export class Upgrades {
   readonly #open: OpenUpgrades
+  #relay: EventEmitter | null = null
+  #take: (request: UpgradeRequest, socket: Duplex, head: Buffer) => void = () => {}
   #isClosing = false
 
   constructor (onUnanswered: OnUnanswered) {
@@ -190,37 +205,43 @@ export class Upgrades {
   }
 
   /**
-   * Takes the requests before anyone else does.
+   * Takes the requests before @fastify/websocket does.
    *
    * @param timeout the deadline, in milliseconds
    */
-  listenFirst (server: Server, names: KnownNames, timeout: number): void {
-    server.prependListener('upgrade', (request: UpgradeRequest, socket, head) => {
+  listenFirst (relay: EventEmitter, names: KnownNames, timeout: number): void {
+    this.#relay = relay
+    relay.on('upgrade', this.#take = (request, socket, head) => {
       const upgrade = new Upgrade(request, socket, head, takeCredentials(request, names), timeout, this.#open)
       if (request.method !== 'GET') dropBody(request)
-      if (this.#isClosing) {
-        // Nobody else listens any more, and an error that nobody listens to ends the process.
-        socket.on('error', () => socket.destroy())
-        upgrade.end('shutdown')
-      }
+      if (!this.#isClosing) return
+      // Nobody else listens any more, and an error that nobody listens to ends the process.
+      socket.on('error', () => socket.destroy())
+      upgrade.end('shutdown')
     })
   }
 
   /** Looks at what has become of a request at once. Frees the socket where the router answered by itself (400, 414). */
-  listenLast (server: Server): void {
-    server.on('upgrade', (request: UpgradeRequest, socket) => {
+  listenLast (relay: EventEmitter): void {
+    relay.on('upgrade', (request: UpgradeRequest, socket: Duplex) => {
       const upgrade = request[kUpgrade]
-      if (upgrade === undefined || upgrade === DRY_RUN) return
+      if (!(upgrade instanceof Upgrade)) return
       upgrade.releaseAtClose()
       if (upgrade.isOver) return
-      if (!upgrade.isAnswered) upgrade.watch()
-      else if (!upgrade.isRouted) endSoon(socket)
+      if (upgrade.isAnswered) {
+        if (!upgrade.isRouted) endSoon(socket)
+        return
+      }
+      upgrade.watch()
+      // Whoever answers later may be a hook of a scope that is not ours, after which nobody would free the socket.
+      responseOn(socket)?.once('finish', endAnswered)
     })
   }
 
   /** Refuses what is pending and all that comes from now on. */
   close (): void {
     this.#isClosing = true
+    this.#relay?.removeAllListeners('upgrade').on('upgrade', this.#take)
     for (const { socket } of this.#open.ending) socket.destroy()
     for (const upgrade of this.#open.pending) upgrade.end('shutdown')
   }
@@ -267,6 +288,10 @@ function onFirstWrite (socket: Duplex, call: () => void): void {
 /** Zero where the socket is none (`injectWS`). */
 function bytesWritten (socket: Duplex & { bytesWritten?: number }): number {
   return socket.bytesWritten ?? 0
+}
+
+function endAnswered (this: ServerResponse): void {
+  if (this.socket !== null) endSoon(this.socket)
 }
 
 function endSoon (socket: Duplex): void {

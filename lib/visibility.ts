@@ -3,21 +3,32 @@
  * its `connection` event, which is emitted once they have.
  */
 import type { IncomingMessage } from 'node:http'
+import type { FastifyBaseLogger } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
-import { DRY_RUN, upgradeOf } from './upgrade'
+import { quietLog } from './quiet-log'
+import { terminateSafely } from './socket'
+import { Upgrade, upgradeOf } from './upgrade'
 
 /** Keeps the event of those back whose first message is waited for. @fastify/websocket emits it before any handler of ours is called. */
-export function holdConnectionEvents (server: WebSocketServer): void {
+export function holdConnectionEvents (server: WebSocketServer, log: FastifyBaseLogger): void {
   const { emit } = server
   server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
     if (event !== 'connection') return Reflect.apply(emit, this, [event, ...args])
-    return !isWaiting(args[1] as IncomingMessage) && emit.call(this, event, ...args)
+    if (isWaiting(args[1] as IncomingMessage)) return false
+    try {
+      return emit.call(this, event, ...args)
+    } catch (error) {
+      // A listener of the app has failed: no handler is called for the socket, which nobody else would end.
+      quietLog(log).error({ err: error }, 'a listener for websocket connections threw')
+      terminateSafely(args[0] as WebSocket)
+      return true
+    }
   }
 }
 
 function isWaiting (request: IncomingMessage): boolean {
   const upgrade = upgradeOf(request)
-  return upgrade !== undefined && upgrade !== DRY_RUN && upgrade.accepted?.awaitsMessage === true
+  return upgrade instanceof Upgrade && upgrade.accepted?.awaitsMessage === true
 }
 
 /** Has a socket seen by nobody. */

@@ -4,9 +4,9 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 
 const layers = [
-  'errors', 'thenable', 'deadline', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
-  'claims', 'jwt-format', 'quiet-log', 'backplane', 'revocations', 'memory-backplane', 'option-checks', 'match', 'options', 'opening-handshake', 'credentials', 'request-user',
-  'connection', 'connection-id', 'hint', 'socket-connection', 'connections', 'instance', 'limits', 'stats', 'audit', 'heartbeat',
+  'errors', 'thenable', 'reasons', 'server-listeners', 'fastify-internals', 'deadline', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
+  'claims', 'claims-schema', 'jwt-format', 'quiet-log', 'backplane', 'revocations', 'memory-backplane', 'option-checks', 'match', 'options', 'opening-handshake', 'credentials', 'request-user',
+  'near-misses', 'connection', 'connection-id', 'hint', 'socket-connection', 'connections', 'instance', 'limits', 'stats', 'audit', 'heartbeat',
   'token-view', 'token-verifier', 'jwt-secret', 'jwt-verifier', 'token-cache', 'tickets', 'types', 'steps', 'authentication',
   'upgrade', 'visibility', 'handshake', 'renewal', 'life', 'refusal', 'backlog', 'first-message', 'first-messages', 'routes', 'gate', 'shutdown',
   'ticket-route', 'logout-route',

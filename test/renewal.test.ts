@@ -847,7 +847,8 @@ class Silence {
   readonly sweep = new Sweep()
   readonly grace: number = 0
   readonly hasFrames: boolean = true
-  readonly renewals = { renew: async () => { throw new Error('not here') }, onFrame: () => {} }
+  readonly maxFrameBytes = 9216
+  readonly renewals = { renew: async () => { throw new Error('not here') }, attach: () => {}, onFrame: () => {} }
   readonly route
   readonly ended: string[] = []
   constructor (maxLifetime: number) {

@@ -25,7 +25,7 @@ type Options = fastifyWsAuth.WsAuthOptions
 
 const ANN = { sub: 'ann', roles: ['member'] }
 const BEARER = { authorization: `Bearer ${sign(ANN)}` }
-const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true }
+const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
 /** Commands fail at once where Redis is not there. */
 const IMPATIENT: RedisOptions = { enableOfflineQueue: false, maxRetriesPerRequest: 0 }
 

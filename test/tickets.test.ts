@@ -117,7 +117,7 @@ function nobody (): BackplaneMember {
   return { id: 'nobody', log: Fastify().log, apply: () => 0, revocations: () => [], onOutage: () => {} }
 }
 
-const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true }
+const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
 
 const MALFORMED: Record<string, RequestSettings> = {
   'a short key': { headers: { 'sec-websocket-key': 'c2hvcnQ=' } },

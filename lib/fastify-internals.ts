@@ -1,0 +1,47 @@
+/*
+ * What Fastify keeps to itself and this plugin has to know. The only file that does. Its symbols are found by their names, which
+ * have been the same since Fastify 3; what is not found is `undefined`, and whoever asks says so at start.
+ */
+import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
+
+interface SchemaController {
+  validatorCompiler?: FastifySchemaCompiler<unknown>
+  setupValidator (options: unknown): void
+}
+
+function read<T> (instance: object, name: string): T | undefined {
+  for (let owner: object | null = instance; owner !== null; owner = Object.getPrototypeOf(owner) as object | null) {
+    const symbol = Object.getOwnPropertySymbols(owner).find(({ description }) => description === name)
+    if (symbol !== undefined) return (owner as Record<symbol, unknown>)[symbol] as T
+  }
+  return undefined
+}
+
+/** The instance that all scopes of an app come from. */
+export function rootOf (app: FastifyInstance): FastifyInstance {
+  let root: object = app
+  // A scope inherits from its parent.
+  for (let parent = Object.getPrototypeOf(root) as object | null; parent !== null && 'addHook' in parent; parent = Object.getPrototypeOf(root) as object | null) root = parent
+  return root as FastifyInstance
+}
+
+/**
+ * What compiles the schemas of a scope. Fastify has made its own by the time at which a route with a schema is ready; if there
+ * is none, it makes it now.
+ */
+export function validatorCompilerOf (app: FastifyInstance): FastifySchemaCompiler<unknown> | undefined {
+  if (app.validatorCompiler !== undefined) return app.validatorCompiler as FastifySchemaCompiler<unknown>
+  const controller = read<SchemaController>(app, 'fastify.schemaController')
+  controller?.setupValidator(read(app, 'fastify.options'))
+  return controller?.validatorCompiler
+}
+
+/** Whether a request decorator has a getter and no setter: nothing can be assigned to it. */
+export function isReadOnly (app: FastifyInstance, decorator: string): boolean {
+  let prototype = read<{ prototype: object }>(app, 'fastify.Request')?.prototype as object | null | undefined
+  for (; prototype != null; prototype = Object.getPrototypeOf(prototype) as object | null) {
+    const property = Object.getOwnPropertyDescriptor(prototype, decorator)
+    if (property !== undefined) return property.get !== undefined ? property.set === undefined : property.writable === false
+  }
+  return false
+}

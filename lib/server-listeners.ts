@@ -1,0 +1,170 @@
+/*
+ * What this plugin adds to a server that is not its own: one listener for upgrades, one for requests that have lost theirs on
+ * the way, and a mark that says so. All of it is taken away when the app closes, and the server is as it was.
+ *
+ * @fastify/websocket listens to a relay in place of the server: what reaches it has passed here.
+ */
+import { EventEmitter } from 'node:events'
+import { IncomingMessage, ServerResponse } from 'node:http'
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+
+/** Known to all copies of the package: two of them would answer each upgrade twice. */
+const kOwner = Symbol.for('fastify-ws-auth.owner')
+
+type OwnedServer = Server & {
+  [kOwner]?: ServerListeners
+  /** Node.js 22.23 and 24.9, and later. */
+  shouldUpgradeCallback?: (request: IncomingMessage) => boolean
+}
+
+/** A socket of `node:http`, and the response that is being written to it. */
+type HttpSocket = Duplex & { readonly _httpMessage?: ServerResponse | null }
+
+/** What a server is listened to for. */
+export interface ServerEvents {
+  /** Called with each plain request that has a `Sec-WebSocket-Key` and no `Upgrade`, before Fastify has it: a proxy has dropped it. */
+  readonly onDropped: (request: IncomingMessage) => void
+  /** How long the body of a request may take that was sent with another `Upgrade`, in milliseconds. */
+  readonly bodyTimeout: number
+}
+
+/** The listeners of one app. */
+export class ServerListeners {
+  /** In place of the server, for @fastify/websocket: it has the upgrades to WebSocket. */
+  readonly relay = new EventEmitter()
+  readonly #upgradeServer: OwnedServer
+  readonly #requestServer: Server
+  readonly #events: ServerEvents
+  #restoreDecision = (): void => {}
+
+  /**
+   * @param upgradeServer where upgrades come
+   * @param requestServer where Fastify's plain requests do; mostly the same
+   * @throws Error if an app listens to this server already
+   */
+  constructor (upgradeServer: Server, requestServer: Server, events: ServerEvents) {
+    this.#upgradeServer = upgradeServer
+    this.#requestServer = requestServer
+    this.#events = events
+    if (this.#upgradeServer[kOwner] !== undefined) {
+      throw new Error('fastify-ws-auth is registered already on this server: register it once, for all routes that are declared after it')
+    }
+    Object.defineProperty(upgradeServer, kOwner, { value: this, configurable: true })
+    upgradeServer.on('upgrade', this.#onUpgrade)
+    requestServer.prependListener('request', this.#onRequest)
+    this.#decideUpgrades()
+  }
+
+  /** Takes everything away. More than once is once. */
+  release (): void {
+    const server = this.#upgradeServer
+    server.removeListener('upgrade', this.#onUpgrade)
+    this.#requestServer.removeListener('request', this.#onRequest)
+    if (server[kOwner] !== this) return
+    delete server[kOwner]
+    this.#restoreDecision()
+  }
+
+  readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    if (!asksForWebsocket(request)) {
+      if (this.#isAlone) serveAsPlain(this.#requestServer, request, socket, head, this.#events.bodyTimeout)
+      return
+    }
+    // Another request of this socket is not answered yet: nothing that is written for this one could ever be told from its answer.
+    if (responseOn(socket) !== null) socket.destroy()
+    else this.relay.emit('upgrade', request, socket, head)
+  }
+
+  readonly #onRequest = (request: IncomingMessage): void => {
+    const { headers } = request
+    if (headers['sec-websocket-key'] !== undefined && headers.upgrade === undefined) this.#events.onDropped(request)
+  }
+
+  /** Whether no other listener could want an upgrade to something else. */
+  get #isAlone (): boolean {
+    return this.#upgradeServer.listenerCount('upgrade') === 1
+  }
+
+  /** RFC 9110, 7.8: a server may ignore an Upgrade. Node.js emits `upgrade` for any, unless it is told which are wanted. */
+  #decideUpgrades (): void {
+    const server = this.#upgradeServer
+    const decide = server.shouldUpgradeCallback
+    if (typeof decide !== 'function') return
+    const isOwn = Object.hasOwn(server, 'shouldUpgradeCallback')
+    const ours = (request: IncomingMessage): boolean => decide.call(server, request) && (!this.#isAlone || asksForWebsocket(request))
+    server.shouldUpgradeCallback = ours
+    this.#restoreDecision = () => {
+      if (server.shouldUpgradeCallback !== ours) return
+      if (isOwn) server.shouldUpgradeCallback = decide
+      else delete server.shouldUpgradeCallback
+    }
+  }
+}
+
+/** The response that is being written to a socket; `null` if there is none, or the socket is not one of `node:http`. */
+export function responseOn (socket: Duplex): ServerResponse | null {
+  return (socket as HttpSocket)._httpMessage ?? null
+}
+
+/** RFC 9110, 7.8: the header is a list, and its names are compared without case. */
+function asksForWebsocket ({ headers: { upgrade = '' } }: IncomingMessage): boolean {
+  return /^websocket$/i.test(upgrade) || /(?:^|,)[ \t]*websocket[ \t]*(?:,|$)/i.test(upgrade)
+}
+
+/**
+ * Has a request served whose Upgrade is to be ignored, where Node.js could not be told before: its parser has let go of the
+ * socket, and has ended the request. A body is read by its length; one in chunks would need that parser and is answered 411.
+ */
+function serveAsPlain (server: Server, upgrade: IncomingMessage, socket: Duplex, head: Buffer, bodyTimeout: number): void {
+  socket.on('error', () => socket.destroy())
+  if (responseOn(socket) !== null) {
+    socket.destroy()
+    return
+  }
+  const request = plainCopy(upgrade)
+  const response = new ServerResponse(request)
+  response.shouldKeepAlive = false
+  response.assignSocket(socket as Socket)
+  response.once('finish', () => {
+    response.detachSocket(socket as Socket)
+    socket.end(() => socket.destroy())
+  })
+  const { 'content-length': length = 0, 'transfer-encoding': coding } = request.headers
+  if (coding !== undefined) {
+    response.writeHead(411).end()
+    return
+  }
+  feed(request, socket, head, Number(length), bodyTimeout)
+  server.emit('request', request, response)
+}
+
+/** The same request, which has not ended yet. */
+function plainCopy ({ socket, method, url, headers, rawHeaders, httpVersion, httpVersionMajor, httpVersionMinor }: IncomingMessage): IncomingMessage {
+  return Object.assign(new IncomingMessage(socket), { method, url, headers, rawHeaders, httpVersion, httpVersionMajor, httpVersionMinor })
+}
+
+/** Pushes so many bytes of a socket into a request as its body. */
+function feed (request: IncomingMessage, socket: Duplex, head: Buffer, length: number, timeout: number): void {
+  let missing = length
+  const timer = setTimeout(() => socket.destroy(), timeout).unref()
+  const take = (chunk: Buffer): void => {
+    const part = chunk.subarray(0, missing)
+    missing -= part.length
+    if (part.length > 0) request.push(part)
+    if (missing > 0) return
+    clearTimeout(timer)
+    socket.removeListener('data', take)
+    request.complete = true
+    request.push(null)
+    // What else the client sends is read and dropped, so that its end is noticed.
+    socket.resume()
+  }
+  socket.once('close', () => {
+    clearTimeout(timer)
+    if (missing > 0) request.destroy()
+  })
+  socket.on('data', take)
+  take(head)
+}
