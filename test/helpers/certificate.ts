@@ -1,0 +1,21 @@
+/*
+ * A self-signed certificate of localhost and 127.0.0.1, valid until the year 2126, and its key. It protects nothing: the
+ * tests serve TLS on the loopback interface with it.
+ */
+export const KEY = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+8y8OSe2dnJ1/dOl
+ztiBZ4s6ufXNqPLJfN+v24Gn4gWhRANCAARedCSeADpxSO4xSEyF/IGNWcqR1hrj
+WStRsG7aQOnlqGgpbew3hSJmdZnVqGrPfg5Lj9wA7nr+2B0W3K/z28eO
+-----END PRIVATE KEY-----`
+
+export const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUCd/ce1facS8hJUgwzyoEItQUJLEwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTEyMzUwOVoYDzIxMjYxMTA1
+MTIzNTA5WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARedCSeADpxSO4xSEyF/IGNWcqR1hrjWStRsG7aQOnlqGgpbew3hSJm
+dZnVqGrPfg5Lj9wA7nr+2B0W3K/z28eOo28wbTAdBgNVHQ4EFgQU4VPDXRpnA9Vm
+5aZQN4jDntWiBycwHwYDVR0jBBgwFoAU4VPDXRpnA9Vm5aZQN4jDntWiBycwDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDSAAwRQIge4wnODtO8V37O+VgB4LZhrF14RJnFGZh72WCYa6yjRoCIQCX
+L/UtgfdeG4L/00Xb1wwx5aQxIcNr5Di/4OyCHGI+hg==
+-----END CERTIFICATE-----`
