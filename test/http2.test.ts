@@ -24,6 +24,8 @@ const ann = sign({ sub: 'ann' })
 const bearer = { authorization: `Bearer ${ann}` }
 const KEY_HEADERS = { 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' }
 const noop = (): void => {}
+/** How long an answer may take, in milliseconds. */
+const TIMEOUT = 15_000
 
 function protocolNamed (name: string): Protocol {
   const found = PROTOCOLS.find((protocol) => protocol.name === name)
@@ -43,7 +45,7 @@ function declareRoutes (app: FastifyInstance): void {
 
 /** What is sent on one session, and how it is answered. */
 async function askOn (session: http2.ClientHttp2Session, plain: PlainRequest): Promise<PlainAnswer> {
-  return await within(5000, `an answer to ${plain.method ?? 'GET'} ${plain.path}`, requestOn(session, plain).answer)
+  return await within(TIMEOUT, `an answer to ${plain.method ?? 'GET'} ${plain.path}`, requestOn(session, plain).answer)
 }
 
 function open (t: Test, protocol: Protocol, port: number): http2.ClientHttp2Session {

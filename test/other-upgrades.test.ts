@@ -135,7 +135,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
         const client = await open(t, protocol, port)
         t.equal((await client.send(plainText({ ...settings, headers: { ...settings.headers, ...H2C } })).response(settings.method !== 'HEAD')).status, status, what)
         const next = client.send(plainText({ path: '/plain' })).response().then(({ status }) => status, () => 'ended')
-        const outcome = await within(4000, what, next)
+        const outcome = await within(6000, what, next)
         if (CAN_DECIDE) t.equal(outcome, 200, `${what}, then GET`)
         else t.ok(outcome === 200 || outcome === 'ended', `${what}, then GET: ${outcome}`)
       }
@@ -154,7 +154,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
 
       const inChunks = await open(t, protocol, port)
       inChunks.send(plainText({ method: 'POST', path: '/login', headers: { ...json, ...H2C, 'transfer-encoding': 'chunked' }, body: 'e\r\n{"user":"ann"}\r\n0\r\n\r\n' }))
-      const status = await within(4000, 'an answer to chunks, or the end', inChunks.response().then(({ status }) => status, () => 'ended'))
+      const status = await within(6000, 'an answer to chunks, or the end', inChunks.response().then(({ status }) => status, () => 'ended'))
       if (CAN_DECIDE) t.equal(status, 200)
       else t.ok(status === 'ended' || status === 200 || (Number(status) >= 400 && Number(status) <= 501), String(status))
       await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
@@ -167,7 +167,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
         client.send(plainText({ method: 'POST', path, headers: { ...json, ...bearer, ...H2C, 'content-length': '100' }, body: '{"a":' }))
         await new Promise((resolve) => setTimeout(resolve, 50))
         client.socket.destroy()
-        await until(() => app.wsAuth.stats().pending === 0, path, 4000)
+        await until(() => app.wsAuth.stats().pending === 0, path, 6000)
       }
       t.equal((await (await open(t, protocol, port)).send(plainText({ path: '/plain' })).response()).status, 200)
     })
@@ -180,7 +180,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
           const { status, headers } = await client.send(requestText({ path, headers: { ...bearer, upgrade } })).response()
           t.ok(statuses.some((one) => one === status), `${String(upgrade)} of ${path}: ${status}`)
           if (status === 101) t.equal(headers.upgrade?.toLowerCase(), 'websocket')
-          await until(() => app.wsAuth.stats().pending === 0, String(upgrade), 4000)
+          await until(() => app.wsAuth.stats().pending === 0, String(upgrade), 6000)
           client.socket.destroy()
         }
       }
