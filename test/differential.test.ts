@@ -1,0 +1,90 @@
+/*
+ * What a handshake leads to is what DESIGN says: 10,000 handshakes that a seed determines, sent to a few dozen apps, and compared
+ * with a model that was written from the contract alone (test/helpers/handshake-model.ts).
+ *
+ * FC_SEED repeats a run. DIFFERENTIAL_ONLY=<app>/<number> sends one handshake of it alone.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import t from 'tap'
+import { CODES } from './helpers/handshake-model'
+import { drawAll, TriedApp, visible } from './helpers/handshake-run'
+import type { Trial } from './helpers/handshake-run'
+
+const { FC_SEED, DIFFERENTIAL_ONLY } = process.env
+const SEED = FC_SEED === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(FC_SEED)
+const APPS = 36
+const PER_APP = 278
+/** How many handshakes are under way at once. */
+const AT_ONCE = 24
+/** So many disagreements are printed whole. */
+const PRINTED = 20
+
+interface Disagreement {
+  readonly trial: Trial
+  readonly expected: unknown
+  readonly got: unknown
+}
+
+/** Runs all, so many at once. */
+async function inBatches<T> (items: readonly T[], atOnce: number, run: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values()
+  await Promise.all(Array.from({ length: atOnce }, async () => { for (const item of queue) await run(item) }))
+}
+
+/** What a value looks like to who reads JSON. */
+function asJson (value: unknown): unknown {
+  return value === undefined ? undefined : JSON.parse(JSON.stringify(value))
+}
+
+async function disagreementOf (app: TriedApp, trial: Trial): Promise<Disagreement | null> {
+  const { verdict, ...expected } = visible(trial)
+  const said = { ...expected, user: asJson(expected.user) }
+  try {
+    const { seen, url } = await app.try(trial)
+    if (!isDeepStrictEqual(seen, said)) return { trial, expected: { verdict, ...said }, got: seen }
+    if (url !== null && /eyJ|TICKET/.test(url)) return { trial, expected: { verdict, url: 'without a token' }, got: { url } }
+    return null
+  } catch (error) {
+    return { trial, expected: { verdict, ...said }, got: String(error) }
+  }
+}
+
+/** A disagreement, with all that it takes to repeat it. */
+function describe ({ trial: { appIndex, index, scenario: { world, sent } }, expected, got }: Disagreement): object {
+  const { app: { routes, ...app }, route, tokens, tickets } = world
+  return { repeat: `FC_SEED=${SEED} DIFFERENTIAL_ONLY=${appIndex}/${index}`, expected, got, sent, route, app, tokens: Object.fromEntries(tokens), tickets: Object.fromEntries(tickets) }
+}
+
+t.test('10,000 handshakes that were drawn lead to what the contract says', async (t) => {
+  t.comment(`FC_SEED=${SEED}`)
+  const now = Math.floor(Date.now() / 1000)
+  const all = drawAll(SEED, APPS, PER_APP, now)
+  const counts = new Map<string, number>()
+  for (const trial of all.flatMap(({ trials }) => trials)) {
+    const { verdict } = visible(trial)
+    counts.set(verdict, (counts.get(verdict) ?? 0) + 1)
+  }
+  t.comment(JSON.stringify(Object.fromEntries([...counts].sort(([, one], [, other]) => other - one))))
+
+  const apps = all.map(({ rule }) => new TriedApp(rule))
+  t.teardown(async () => { await Promise.all(apps.map((app) => app.close())) })
+  for (const [i, app] of apps.entries()) {
+    await app.start()
+    await app.prepare(all[i]?.trials ?? [], now)
+  }
+  // What expires a second after it was issued has.
+  await new Promise((resolve) => setTimeout(resolve, 2100))
+  const disagreements: Disagreement[] = []
+  const wanted = all.flatMap(({ trials }) => trials).filter(({ appIndex, index }) => DIFFERENTIAL_ONLY === undefined || DIFFERENTIAL_ONLY === `${appIndex}/${index}`)
+  await inBatches(wanted, AT_ONCE, async (trial) => {
+    const app = apps[trial.appIndex]
+    const disagreement = app === undefined ? null : await disagreementOf(app, trial)
+    if (disagreement !== null) disagreements.push(disagreement)
+  })
+  for (const disagreement of disagreements.slice(0, PRINTED)) t.comment(JSON.stringify(describe(disagreement), null, 1))
+  t.equal(disagreements.length, 0, `FC_SEED=${SEED}: of ${wanted.length} handshakes all lead to what the model says`)
+
+  t.test('each code that a handshake can have was drawn at least 20 times', async (t) => {
+    for (const verdict of ['accepted', 'dry run accepted', '1009', ...CODES]) t.ok((counts.get(verdict) ?? 0) >= 20, `FC_SEED=${SEED}: ${verdict}, ${counts.get(verdict) ?? 0} times`)
+  })
+})
