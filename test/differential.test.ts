@@ -16,13 +16,10 @@ const APPS = 36
 const PER_APP = 278
 /** How many handshakes are under way at once. */
 const AT_ONCE = 24
-/** So many disagreements are printed whole. */
-const PRINTED = 20
-
 interface Disagreement {
   readonly trial: Trial
-  readonly expected: unknown
-  readonly got: unknown
+  readonly expected: Readonly<Record<string, unknown>>
+  readonly got: Readonly<Record<string, unknown>> | string
 }
 
 /** Runs all, so many at once. */
@@ -41,12 +38,28 @@ async function disagreementOf (app: TriedApp, trial: Trial): Promise<Disagreemen
   const said = { ...expected, user: asJson(expected.user) }
   try {
     const { seen, url } = await app.try(trial)
-    if (!isDeepStrictEqual(seen, said)) return { trial, expected: { verdict, ...said }, got: seen }
+    if (!isDeepStrictEqual(seen, said)) return { trial, expected: { verdict, ...said }, got: { ...seen } }
     if (url !== null && /eyJ|TICKET/.test(url)) return { trial, expected: { verdict, url: 'without a token' }, got: { url } }
     return null
   } catch (error) {
     return { trial, expected: { verdict, ...said }, got: String(error) }
   }
+}
+
+/** What is expected and what is got, in short, and all that are alike. */
+function kindsOf (disagreements: readonly Disagreement[]): Map<string, [Disagreement, ...Disagreement[]]> {
+  const kinds = new Map<string, [Disagreement, ...Disagreement[]]>()
+  for (const disagreement of disagreements) {
+    const { expected: { verdict, ...expected }, got } = disagreement
+    const differing = typeof got === 'string'
+      ? got.slice(0, 60)
+      : Object.keys({ ...expected, ...got }).filter((key) => !isDeepStrictEqual(expected[key], got[key])).map((key) => /user|url/.test(key) ? key : `${key} ${JSON.stringify(expected[key])} != ${JSON.stringify(got[key])}`).join(', ')
+    const kind = `${disagreement.trial.scenario.sent.way} ${String(verdict)}: ${differing}`
+    const known = kinds.get(kind)
+    if (known === undefined) kinds.set(kind, [disagreement])
+    else known.push(disagreement)
+  }
+  return kinds
 }
 
 /** A disagreement, with all that it takes to repeat it. */
@@ -74,6 +87,7 @@ t.test('10,000 handshakes that were drawn lead to what the contract says', async
   }
   // What expires a second after it was issued has.
   await new Promise((resolve) => setTimeout(resolve, 2100))
+  const began = Date.now()
   const disagreements: Disagreement[] = []
   const wanted = all.flatMap(({ trials }) => trials).filter(({ appIndex, index }) => DIFFERENTIAL_ONLY === undefined || DIFFERENTIAL_ONLY === `${appIndex}/${index}`)
   await inBatches(wanted, AT_ONCE, async (trial) => {
@@ -81,7 +95,11 @@ t.test('10,000 handshakes that were drawn lead to what the contract says', async
     const disagreement = app === undefined ? null : await disagreementOf(app, trial)
     if (disagreement !== null) disagreements.push(disagreement)
   })
-  for (const disagreement of disagreements.slice(0, PRINTED)) t.comment(JSON.stringify(describe(disagreement), null, 1))
+  t.comment(`${wanted.length} handshakes took ${Date.now() - began} ms, and all that came before ${began - now * 1000} ms`)
+  for (const [kind, [first, ...others]] of kindsOf(disagreements)) {
+    t.comment(`${kind}: ${others.length + 1} times, as in ${others.slice(0, 5).map(({ trial }) => `${trial.appIndex}/${trial.index}`).join(' ')}`)
+    t.comment(JSON.stringify(describe(first)))
+  }
   t.equal(disagreements.length, 0, `FC_SEED=${SEED}: of ${wanted.length} handshakes all lead to what the model says`)
 
   t.test('each code that a handshake can have was drawn at least 20 times', async (t) => {

@@ -153,7 +153,7 @@ class Draw {
     const { dice, app, now } = this
     const { maxAge, tolerance } = app
     const claims: Record<string, unknown> = {
-      sub: dice.chance(0.06) ? FULL : dice.chance(0.02) ? REVOKED.sub[0] : this.name,
+      sub: dice.chance(0.1) ? FULL : dice.chance(0.02) ? REVOKED.sub[0] : this.name,
       iat: now - 100,
       exp: tolerance > 0 && dice.chance(0.3) ? now - 200 : now + 3600,
       tenant: 'acme'
@@ -261,13 +261,18 @@ class Draw {
     return [signText(payload, { kid }), { kind: 'jwt', isGenuine: true, payload, key: kid === 'down' ? 'down' : 'refused' }]
   }
 
+  /** Whether the path has a token in it, and so is none that a ticket could be bound to. */
+  #namesParam (): boolean {
+    return this.route.path.includes(':')
+  }
+
   /** A ticket, by a name that is put in the place of it before it is known. */
   ticket (path: string, origin: string | null): string {
     const { dice, app, tickets } = this
     const claims = { iat: this.now - 100, ...this.goodClaims(), sub: this.name }
     const state = dice.weighted<TicketFact['state']>([[14, 'fresh'], [2, 'spent'], [2, 'revoked'], [app.tolerance === 0 ? 2 : 0, 'expired'], [2, 'unknown']])
     const binding = state === 'fresh' && dice.chance(0.4)
-      ? dice.pick([{ path }, { path: '/other' }, { origin: origin ?? 'https://listed.example' }, { origin: 'https://other.example' }, { path: `${path}/` }])
+      ? dice.pick([this.#namesParam() ? {} : { path }, { path: '/other' }, { origin: origin !== null && BINDABLE.test(origin) ? origin : 'https://listed.example' }, { origin: 'https://other.example' }, { path: `${path}/` }])
       : {}
     const isSound = state === 'fresh'
     const bound = { ...claims, exp: this.now + 3600, ...isSound ? {} : { jti: state === 'revoked' ? REVOKED.jti[0] : 'a' } }
@@ -278,6 +283,8 @@ class Draw {
   }
 }
 
+/** What `issueTicket` takes for an origin. */
+const BINDABLE = /^(?:https?|capacitor):\/\/[a-z.]+[a-z](?::80\d\d)?$/
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 const HOSTS = ['localhost', 'LocalHost', 'localhost:80', 'localhost:443', 'localhost:8080']
 const ORIGINS = [
@@ -304,9 +311,11 @@ export function drawScenario (seed: number, appIndex: number, index: number, app
   const origin = dice.chance(0.5) ? null : dice.pick(ORIGINS)
   const host = dice.pick(HOSTS)
   const anyCase = (text: string): string => dice.weighted([[6, text], [1, text.toUpperCase()], [1, text.toLowerCase()]])
-  const formText = (text: string): string => dice.weighted([
-    [6, encodeURIComponent(text)], [1, [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')], [1, encodeURIComponent(text).replaceAll('.', '%2E')]
-  ])
+  const formText = (text: string): string => dice.weighted<() => string>([
+    [text.length < 2000 ? 6 : 1e6, () => encodeURIComponent(text)],
+    [1, () => [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')],
+    [1, () => encodeURIComponent(text).replaceAll('.', '%2E')]
+  ])()
   const isPlain = (text: string): boolean => /^[\x21-\x7e]*$/.test(text)
   // What a header cannot carry goes by the query.
   const plainToken = (): string => {
@@ -315,12 +324,19 @@ export function drawScenario (seed: number, appIndex: number, index: number, app
   }
 
   const carriers: Record<string, (token: () => string) => void> = {
-    bearer: () => headers.push(['Authorization', dice.weighted([
-      [12, `${anyCase('Bearer')} ${plainToken()}`], [1, `Bearer  ${plainToken()}`], [1, `Bearer\t${plainToken()}`], [1, `bearer ${plainToken()} `], [1, 'Bearer'],
-      [1, `Basic ${plainToken()}`], [1, `Bearer\xA0x ${plainToken()}`], [1, `Bearer${plainToken()}`], [1, `Bearer ${plainToken()} ${plainToken()}`], [1, `Token ${plainToken()}`], [1, plainToken()]
-    ])]),
-    header: () => headers.push([anyCase(names.isBearer || names.header === null ? 'x-token' : names.header), dice.weighted([[9, plainToken()], [1, ''], [1, `Bearer ${plainToken()}`]])]),
-    query: (token) => query.push(`${dice.weighted([[9, formText(names.query ?? 'token')], [1, 'Token'], [1, 'tokens'], [1, 'token[]'], [1, 'jwt']])}=${dice.weighted([[12, formText(token())], [1, ''], [1, '%zz'], [1, `+${formText(token())}`]])}`),
+    bearer: () => headers.push(['Authorization', dice.weighted<() => string>([
+      [12, () => `${anyCase('Bearer')} ${plainToken()}`], [1, () => `Bearer  ${plainToken()}`], [1, () => `Bearer\t${plainToken()}`], [1, () => `bearer ${plainToken()} `],
+      [1, () => 'Bearer'], [1, () => `Basic ${plainToken()}`], [1, () => `Bearer\xA0x ${plainToken()}`], [1, () => `Bearer${plainToken()}`],
+      [1, () => `Bearer ${plainToken()} ${plainToken()}`], [1, () => `Token ${plainToken()}`], [1, plainToken]
+    ])()]),
+    header: () => headers.push([
+      anyCase(names.isBearer || names.header === null ? 'x-token' : names.header),
+      dice.weighted<() => string>([[9, plainToken], [1, () => ''], [1, () => `Bearer ${plainToken()}`]])()
+    ]),
+    query: (token) => {
+      const name = dice.weighted([[9, formText(names.query ?? 'token')], [1, 'Token'], [1, 'tokens'], [1, 'token[]'], [1, 'jwt']])
+      query.push(`${name}=${dice.weighted<() => string>([[12, () => formText(token())], [1, () => ''], [1, () => '%zz'], [1, () => `+${formText(token())}`]])()}`)
+    },
     subprotocol: (token) => {
       const marker = names.subprotocol ?? 'bearer'
       const encoded = (): string => `base64url.${dice.weighted([[9, marker], [1, 'other']])}.${Buffer.from(token()).toString('base64url')}`
@@ -334,7 +350,7 @@ export function drawScenario (seed: number, appIndex: number, index: number, app
       const isSigned = names.cookie?.signed === true
       const value = (): string => {
         const token = plainToken()
-        return encodeURIComponent(dice.chance(isSigned ? 0.8 : 0.05) ? dice.weighted([[9, signCookie(token)], [1, `${signCookie(token)}x`], [1, `${token}.${'a'.repeat(43)}`]]) : token)
+        return encodeURIComponent(dice.chance(isSigned ? 0.8 : 0.05) ? dice.pick([...Array(8).fill(signCookie(token)), `${signCookie(token)}x`, `${token}.${'a'.repeat(43)}`]) : token)
       }
       cookies.push(`${dice.weighted([[12, name], [1, `x${name}`], [1, name.toUpperCase()]])}=${dice.weighted<() => string>([[12, value], [1, () => '']])()}`)
     }
@@ -348,7 +364,7 @@ export function drawScenario (seed: number, appIndex: number, index: number, app
   if (dice.chance(0.03)) { for (const lists of [query, cookies]) lists.push(...lists.slice(0, 1)) }
   if (names.param !== null) {
     const token = draw.token()
-    param = /^[\w.-]+$/.test(token) ? dice.chance(0.8) ? token : token.replaceAll('.', '%2E') : 'abc'
+    param = /^[\w-][\w.-]+$/.test(token) ? dice.chance(0.8) ? token : token.replaceAll('.', '%2E') : 'abc'
     // Beside a path that has one, each other token is one too many.
     if (dice.chance(0.8)) { query.length = 0; protocols.length = 0; headers.length = 0 }
   }
@@ -433,7 +449,7 @@ function drawMessage (draw: Draw, isSilent: boolean): FirstMessage | null {
     [1, () => JSON.stringify(frame({ token: dice.pick<unknown>([undefined, 7, '', null]) }))],
     [1, () => JSON.stringify(frame({ type: dice.pick(['Auth', 'auth.ok', 'hello', '']) }))],
     [1, () => dice.pick(['hello', '{"type":"auth"', '[]', 'null', '""', ''])],
-    [1, () => JSON.stringify(frame({ padding: 'a'.repeat(9000) }))]
+    [2, () => JSON.stringify(frame({ padding: 'a'.repeat(9000) }))]
   ])()
   return { text, isBinary: dice.chance(0.05), isEarly: dice.chance(0.3) }
 }

@@ -173,14 +173,14 @@ interface Names {
 export function namesOf (app: AppRule, route: RouteRule): Names {
   const given: TokenRule = { header: true, subprotocol: true, query: true, cookie: true, param: false, message: false, ...app.token, ...route.token }
   const named = (value: boolean | string | undefined, standard: string): string | null => typeof value === 'string' ? value : value === true ? standard : null
-  const { cookie } = given
+  const { cookie = true } = given
   const ownCookie = app.jwtCookie ?? { name: 'token', signed: false }
   return {
     header: named(given.header, 'authorization'),
     isBearer: given.header === true,
     subprotocol: named(given.subprotocol, 'bearer'),
     query: named(given.query, 'token'),
-    cookie: cookie === false || cookie === undefined ? null : cookie === true ? ownCookie : typeof cookie === 'string' ? { name: cookie, signed: false } : { name: cookie.name, signed: cookie.signed === true },
+    cookie: cookie === false ? null : cookie === true ? ownCookie : typeof cookie === 'string' ? { name: cookie, signed: false } : { name: cookie.name, signed: cookie.signed === true },
     param: named(given.param, 'token'),
     message: given.message === false || given.message === undefined ? null : { maxBytes: given.message === true ? 8192 : given.message.maxBytes ?? 8192 }
   }
@@ -238,7 +238,7 @@ function readProtocols (sent: Sent, markers: readonly string[]): Protocols {
   const rest: string[] = []
   entries.forEach((entry, i) => {
     const before = entries[i - 1] ?? ''
-    const encoded = /^base64url\.([^.]+)\.([-\w]+)$/.exec(entry)
+    const encoded = /^base64url\.([^.]+)\.(.+)$/.exec(entry)
     const marker = encoded?.[1] ?? ''
     if (encoded !== null && markers.includes(marker)) tokens.push({ marker, token: Buffer.from(encoded[2] ?? '', 'base64url').toString() })
     else if (markers.includes(before)) tokens.push({ marker: before, token: entry })
@@ -336,14 +336,17 @@ function readAmbient ({ cookie }: Names, sent: Sent): Found | null {
   if (values.length > 1) throw new Refused('WS_AUTH_TOKEN_AMBIGUOUS')
   const [value = ''] = values
   if (cookie === null || value === '') return null
-  return { source: 'cookie', token: cookie.signed ? unsign(value) : value }
+  const token = cookie.signed ? unsign(value) : value
+  // A cookie that is not signed is none of the app's: it is refused where it is read.
+  if (token === null) throw new Refused('WS_AUTH_TOKEN_INVALID')
+  return { source: 'cookie', token }
 }
 
-/** The value of a signed cookie; where the signature is wrong, what is no token. */
-function unsign (value: string): string {
+/** The value of a signed cookie, or `null` where the signature is wrong. */
+function unsign (value: string): string | null {
   const end = value.lastIndexOf('.')
   const text = value.slice(0, Math.max(end, 0))
-  return signCookie(text) === value ? text : 'not signed'
+  return signCookie(text) === value ? text : null
 }
 
 export function signCookie (text: string): string {
@@ -533,7 +536,9 @@ export function expectedOf (world: World, sent: Sent): Outcome {
 
   try {
     if (!isDryRun && route.kind === 'unprotected') throw new Refused('WS_AUTH_ROUTE_UNPROTECTED')
-    if (!isDryRun && (route.kind !== 'websocket' || sent.method !== 'GET')) throw new Refused('WS_AUTH_ROUTE_NOT_WEBSOCKET')
+    // Where there is no route at all, the answer is Fastify's own.
+    if (!isDryRun && (route.kind === 'nowhere' || sent.method !== 'GET')) return { ...nothing, verdict: 'no route', status: 404, spent }
+    if (!isDryRun && route.kind !== 'websocket') throw new Refused('WS_AUTH_ROUTE_NOT_WEBSOCKET')
     if (!isDryRun) assertHandshake(sent, protocols)
     if (route.access === 'public') return accepted(null, null)
     const names = namesOf(app, route)
@@ -545,6 +550,8 @@ export function expectedOf (world: World, sent: Sent): Outcome {
     assertOrigin(world, sent, found?.source === 'cookie' || waits)
     if (isAnonymous) return accepted(null, null)
     if (requiresTicket && !hasTicket) throw new Refused('WS_AUTH_TICKET_INVALID')
+    // Nothing is spent for a handshake of nobody.
+    if (requiresTicket && found === null && names.message === null) throw new Refused('WS_AUTH_TOKEN_MISSING')
     let behind: Claims | null = null
     if (ticket !== null) {
       spent = !isDryRun && isSpendable(world.tickets.get(ticket))

@@ -303,7 +303,7 @@ export class TriedApp {
       })
     })
     const { greeting, close } = await told
-    opened?.terminate()
+    if (opened?.readyState === opened?.OPEN) opened?.terminate()
     if (close !== null && close.code <= 0) return { seen: { ...plain, status: -close.code, protocol: null }, url: null }
     return { seen: { ...plain, status: 101, protocol: null, close, source: greeting?.source ?? null, user: greeting === null ? undefined : greeting.user }, url: greeting?.url ?? null }
   }
