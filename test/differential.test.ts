@@ -2,7 +2,8 @@
  * What a handshake leads to is what DESIGN says: 10,000 handshakes that a seed determines, sent to a few dozen apps, and compared
  * with a model that was written from the contract alone (test/helpers/handshake-model.ts).
  *
- * FC_SEED repeats a run. DIFFERENTIAL_ONLY=<app>/<number> sends one handshake of it alone.
+ * FC_SEED repeats a run. DIFFERENTIAL_ONLY=<app>/<number> sends one handshake of it alone. Of disagreements that are alike one is
+ * printed, with DIFFERENTIAL_ALL=1 each.
  */
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
@@ -10,7 +11,7 @@ import { CODES } from './helpers/handshake-model'
 import { drawAll, TriedApp, visible } from './helpers/handshake-run'
 import type { Trial } from './helpers/handshake-run'
 
-const { FC_SEED, DIFFERENTIAL_ONLY } = process.env
+const { FC_SEED, DIFFERENTIAL_ONLY, DIFFERENTIAL_ALL } = process.env
 const SEED = FC_SEED === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(FC_SEED)
 const APPS = 36
 const PER_APP = 278
@@ -79,26 +80,30 @@ t.test('10,000 handshakes that were drawn lead to what the contract says', async
   }
   t.comment(JSON.stringify(Object.fromEntries([...counts].sort(([, one], [, other]) => other - one))))
 
-  const apps = all.map(({ rule }) => new TriedApp(rule))
-  t.teardown(async () => { await Promise.all(apps.map((app) => app.close())) })
-  for (const [i, app] of apps.entries()) {
+  const wanted = all.flatMap(({ trials }) => trials).filter(({ appIndex, index }) => DIFFERENTIAL_ONLY === undefined || DIFFERENTIAL_ONLY === `${appIndex}/${index}`)
+  const apps = new Map<number, TriedApp>()
+  t.teardown(async () => { await Promise.all([...apps.values()].map((app) => app.close())) })
+  for (const appIndex of new Set(wanted.map(({ appIndex }) => appIndex))) {
+    const { rule, trials = [] } = all[appIndex] ?? {}
+    if (rule === undefined) continue
+    const app = new TriedApp(rule)
+    apps.set(appIndex, app)
     await app.start()
-    await app.prepare(all[i]?.trials ?? [], now)
+    await app.prepare(trials, now)
   }
   // What expires a second after it was issued has.
   await new Promise((resolve) => setTimeout(resolve, 2100))
   const began = Date.now()
   const disagreements: Disagreement[] = []
-  const wanted = all.flatMap(({ trials }) => trials).filter(({ appIndex, index }) => DIFFERENTIAL_ONLY === undefined || DIFFERENTIAL_ONLY === `${appIndex}/${index}`)
   await inBatches(wanted, AT_ONCE, async (trial) => {
-    const app = apps[trial.appIndex]
+    const app = apps.get(trial.appIndex)
     const disagreement = app === undefined ? null : await disagreementOf(app, trial)
     if (disagreement !== null) disagreements.push(disagreement)
   })
   t.comment(`${wanted.length} handshakes took ${Date.now() - began} ms, and all that came before ${began - now * 1000} ms`)
   for (const [kind, [first, ...others]] of kindsOf(disagreements)) {
     t.comment(`${kind}: ${others.length + 1} times, as in ${others.slice(0, 5).map(({ trial }) => `${trial.appIndex}/${trial.index}`).join(' ')}`)
-    t.comment(JSON.stringify(describe(first)))
+    for (const disagreement of DIFFERENTIAL_ALL === undefined ? [first] : [first, ...others]) t.comment(JSON.stringify(describe(disagreement)).replace(/(.)\1{99,}/g, (run, one: string) => `${one}{${run.length}}`))
   }
   t.equal(disagreements.length, 0, `FC_SEED=${SEED}: of ${wanted.length} handshakes all lead to what the model says`)
 

@@ -156,7 +156,8 @@ export const FULL = 'full'
 export const REVOKED = { jti: ['gone', '77'], sid: ['left'], sub: ['banned'] } as const
 
 class Refused extends Error {
-  constructor (readonly code: string) { super(code) }
+  /** @param isBare whether the request had nothing to authenticate by (RFC 6750, 3.1) */
+  constructor (readonly code: string, readonly isBare = code === 'WS_AUTH_TOKEN_MISSING') { super(code) }
 }
 
 interface Names {
@@ -429,7 +430,7 @@ function isRevoked (claims: Claims): boolean {
   return has(REVOKED.jti, claims.jti) || has(REVOKED.sid, claims.sid) || has(REVOKED.sub, claims.sub)
 }
 
-function assertSchemaAndRevocation ({ app }: World, claims: Claims): void {
+function assertSchema ({ app }: World, claims: Claims): void {
   if (app.hasSchema && claims.tenant !== 'acme') throw new Refused('WS_AUTH_TOKEN_INVALID')
 }
 
@@ -470,12 +471,12 @@ function authorize ({ route }: World, claims: Claims): void {
   if (authorize === 'no' || authorize === 'truthy') throw new Refused('WS_AUTH_FORBIDDEN')
 }
 
-/** From verified claims to the user: claims, revoked, authorize, limits, in this order. */
+/** From verified claims, and those of the ticket that is needed beside them, to the user: claims, revoked, authorize, limits. */
 function admit (world: World, claims: Claims, behind: Claims | null): unknown {
-  assertSchemaAndRevocation(world, claims)
+  assertSchema(world, claims)
   if (behind !== null && behind.sub !== claims.sub) throw new Refused('WS_AUTH_TOKEN_INVALID')
   const user = readUser(world.app, claims)
-  if (isRevoked(claims)) throw new Refused('WS_AUTH_TOKEN_REVOKED')
+  if (isRevoked(claims) || (behind !== null && isRevoked(behind))) throw new Refused('WS_AUTH_TOKEN_REVOKED')
   authorize(world, claims)
   if (world.app.perUser === 'reject' && claims.sub === FULL) throw new Refused('WS_AUTH_LIMIT')
   return user
@@ -489,7 +490,6 @@ function readTicket (world: World, ticket: string, sent: Sent): Claims {
   if (fact.path !== undefined && fact.path !== path) throw new Refused('WS_AUTH_TICKET_INVALID')
   if (fact.origin !== undefined && fact.origin !== valueOf(sent, 'origin')) throw new Refused('WS_AUTH_TICKET_INVALID')
   if (fact.state === 'expired') throw new Refused('WS_AUTH_TOKEN_EXPIRED')
-  if (fact.state === 'revoked') throw new Refused('WS_AUTH_TOKEN_REVOKED')
   return fact.claims
 }
 
@@ -520,7 +520,7 @@ export function expectedOf (world: World, sent: Sent): Outcome {
     ? { ...nothing, verdict: 'dry run accepted', status: 426, spent }
     : { ...nothing, verdict: 'accepted', status: 101, protocol, source, user, spent }
 
-  const refused = (code: string): Outcome => {
+  const refused = ({ code, isBare }: Refused): Outcome => {
     if (code === '1009') return { ...nothing, verdict: code, status: 101, protocol, close: { code: 1009, reason: '' }, spent }
     const row = TABLE[code]
     if (row === undefined) throw new Error(`no such code: ${code}`)
@@ -531,7 +531,7 @@ export function expectedOf (world: World, sent: Sent): Outcome {
       return { ...nothing, verdict: code, status: 101, protocol, close: { code: closeCode, reason: row.reason }, spent }
     }
     const saysVersion = code === 'WS_AUTH_HANDSHAKE_INVALID' && valueOf(sent, 'sec-websocket-version') !== '13'
-    return { ...nothing, verdict: code, status: row.status, code, challenge: challengeOf(code, route), saysVersion, spent }
+    return { ...nothing, verdict: code, status: row.status, code, challenge: isBare ? 'Bearer realm="websocket"' : challengeOf(code, route), saysVersion, spent }
   }
 
   try {
@@ -549,7 +549,7 @@ export function expectedOf (world: World, sent: Sent): Outcome {
     const waits = !isAnonymous && found === null && (!hasTicket || requiresTicket) && names.message !== null
     assertOrigin(world, sent, found?.source === 'cookie' || waits)
     if (isAnonymous) return accepted(null, null)
-    if (requiresTicket && !hasTicket) throw new Refused('WS_AUTH_TICKET_INVALID')
+    if (requiresTicket && !hasTicket) throw new Refused('WS_AUTH_TICKET_INVALID', found === null)
     // Nothing is spent for a handshake of nobody.
     if (requiresTicket && found === null && names.message === null) throw new Refused('WS_AUTH_TOKEN_MISSING')
     let behind: Claims | null = null
@@ -564,7 +564,7 @@ export function expectedOf (world: World, sent: Sent): Outcome {
     isOpen = true
     return accepted('message', admit(world, verify(world, readMessage(names.message, sent.message)), behind))
   } catch (error) {
-    if (error instanceof Refused) return refused(error.code)
+    if (error instanceof Refused) return refused(error)
     throw error
   }
 }
@@ -575,7 +575,6 @@ function isSpendable (fact: TicketFact | undefined): boolean {
 
 /** RFC 6750, 3. */
 function challengeOf (code: string, { scopes }: RouteRule): string | null {
-  if (code === 'WS_AUTH_TOKEN_MISSING') return 'Bearer realm="websocket"'
   const error = TABLE[code]?.error ?? null
   if (error === null) return null
   const scope = code === 'WS_AUTH_FORBIDDEN' && scopes !== undefined ? `, scope="${scopes.join(' ')}"` : ''
