@@ -81,7 +81,9 @@ export function drawApp (seed: number, index: number): AppRule {
     closeCodes: dice.chance(0.2) ? { unauthorized: 4401, forbidden: 4403 } : {},
     tickets,
     hasSchema: dice.chance(0.3),
-    user: dice.pick(['claims', 'mapped', 'fussy']),
+    user: dice.pick(['claims', 'mapped', 'fussy', isJwt ? 'formatted' : 'claims']),
+    distrusts: isJwt && dice.chance(0.25),
+    hasVerifierCache: isJwt && dice.chance(0.25),
     perUser: dice.weighted([[2, null], [2, 'reject'], [1, 'close-oldest']]),
     maxTokenBytes: dice.pick([1024, 8192]),
     trustProxy: dice.chance(0.3),
@@ -123,6 +125,7 @@ function drawRoute (dice: Dice, index: number, app: Omit<AppRule, 'routes'>): Ro
     ...dice.chance(0.25) ? { origin: drawOrigin(dice) } : {},
     ...dice.chance(0.25) ? { rejectWith: dice.pick(['http', 'close', 'auto'] as const) } : {},
     ...dice.chance(0.15) ? { closeCodes: { unauthorized: 4001, limit: 4029 } } : {},
+    ...dice.chance(0.1) ? { hasOwnValidator: true } : {},
     ...app.tickets !== null && dice.chance(0.2) ? { requireTicket: dice.chance(0.5) } : {}
   }
 }
@@ -174,13 +177,14 @@ class Draw {
 
   /** What is to be laid over good claims to spoil them, in any verifier. */
   #spoiled (): Record<string, unknown> {
-    const { dice, app: { maxAge, tolerance, hasSchema, user }, now } = this
+    const { dice, app: { maxAge, tolerance, hasSchema, user, distrusts }, now } = this
     return dice.pick<Record<string, unknown>>([
       { exp: now - 3000 }, { exp: now - 3000 }, { exp: now - 3000 }, { exp: 1 }, { nbf: now + 3600 }, { iat: now + 5000, exp: now + 9000 },
       { iat: now + 400 }, { exp: `${now + 3600}` }, { nbf: '1' }, { iat: `${now}` }, { exp: null }, { exp: true },
-      { jti: 9007199254740993 }, { jti: 1.5 }, { jti: ['a'] }, { jti: true }, { sid: { a: 1 } }, { sid: 2 ** 60 }, { sub: 7 }, { sub: ['a'] },
+      { jti: 2 ** 53 }, { jti: 1.5 }, { jti: ['a'] }, { jti: true }, { sid: { a: 1 } }, { sid: 2 ** 60 }, { sub: 7 }, { sub: ['a'] },
       { jti: REVOKED.jti[0] }, { jti: Number(REVOKED.jti[1]) }, { sid: REVOKED.sid[0] }, { sub: REVOKED.sub[0] }, { jti: REVOKED.jti[0], exp: now - 3000 },
       ...hasSchema ? [{ tenant: 'evil' }, { tenant: undefined }] : [],
+      ...distrusts ? [{ level: 'distrusted' }, { level: 'distrusted' }] : [],
       ...maxAge !== null ? [{ iat: undefined }, { iat: now - 6000 }, { iat: now - 6000 }] : [],
       ...user === 'fussy' ? [{ level: 'nobody' }, { level: 'boom' }, { level: 'boom' }] : [],
       ...tolerance > 0 ? [{ nbf: now + 300 }, { iat: now + 300 }] : []

@@ -31,6 +31,8 @@ export interface RouteRule {
   readonly rejectWith?: RejectRule
   readonly closeCodes?: Partial<Record<CloseName, number>>
   readonly requireTicket?: boolean
+  /** Whether its scope has a validator that finds nothing wrong with anything. */
+  readonly hasOwnValidator?: boolean
 }
 
 export interface AppRule {
@@ -53,7 +55,12 @@ export interface AppRule {
   readonly tickets: { readonly query: string, readonly require: boolean } | null
   /** Whether a schema asks for the tenant `acme`. */
   readonly hasSchema: boolean
-  readonly user: 'claims' | 'mapped' | 'fussy'
+  /** `formatted` is by `formatUser` of @fastify/jwt. */
+  readonly user: 'claims' | 'mapped' | 'fussy' | 'formatted'
+  /** Whether `trusted` of @fastify/jwt is asked, which distrusts some. */
+  readonly distrusts: boolean
+  /** Whether the verifier of @fastify/jwt has a cache of its own. */
+  readonly hasVerifierCache: boolean
   readonly perUser: 'reject' | 'close-oldest' | null
   readonly maxTokenBytes: number
   readonly trustProxy: boolean
@@ -396,6 +403,7 @@ function verify (world: World, token: string): Claims {
   if (!fact.isGenuine || fact.key === 'refused' || fact.crit !== undefined) throw invalid
   const claims: unknown = JSON.parse(fact.payload)
   if (!isObject(claims)) throw invalid
+  if (world.app.distrusts && claims.level === 'distrusted') throw invalid
   const { issuer, audience, maxAge } = world.app
   if (issuer !== null && claims.iss !== issuer) throw invalid
   if (audience !== null && claims.aud !== audience && !(Array.isArray(claims.aud) && claims.aud.includes(audience))) throw invalid
@@ -437,6 +445,7 @@ function assertSchema ({ app }: World, claims: Claims): void {
 /** What `user` makes of claims: as the apps of the test do. */
 export function userOf ({ user }: AppRule, claims: Claims): unknown {
   if (user === 'mapped') return { name: claims.sub ?? null, by: 'user' }
+  if (user === 'formatted') return { name: claims.sub ?? null, by: 'formatUser' }
   if (user === 'fussy' && claims.level === 'nobody') return null
   if (user === 'fussy' && claims.level === 'boom') throw new Error('the directory is down')
   return claims
@@ -475,8 +484,8 @@ function authorize ({ route }: World, claims: Claims): void {
 function admit (world: World, claims: Claims, behind: Claims | null): unknown {
   assertSchema(world, claims)
   if (behind !== null && behind.sub !== claims.sub) throw new Refused('WS_AUTH_TOKEN_INVALID')
-  const user = readUser(world.app, claims)
   if (isRevoked(claims) || (behind !== null && isRevoked(behind))) throw new Refused('WS_AUTH_TOKEN_REVOKED')
+  const user = readUser(world.app, claims)
   authorize(world, claims)
   if (world.app.perUser === 'reject' && claims.sub === FULL) throw new Refused('WS_AUTH_LIMIT')
   return user
@@ -557,9 +566,15 @@ export function expectedOf (world: World, sent: Sent): Outcome {
       spent = !isDryRun && isSpendable(world.tickets.get(ticket))
       behind = readTicket(world, ticket, sent)
     }
-    if (behind !== null && !requiresTicket) return accepted('ticket', admit(world, behind, null))
+    if (behind !== null && !requiresTicket) {
+      // Whoever issues a ticket does not know the `formatUser` of an @fastify/jwt that the app has registered itself.
+      const isFormatted = app.user !== 'formatted' || app.verifier !== 'registered'
+      return accepted('ticket', admit(isFormatted ? world : { ...world, app: { ...app, user: 'claims' } }, behind, null))
+    }
     if (found !== null) return accepted(found.source, admit(world, verify(world, found.token), behind))
     if (names.message === null) throw new Refused('WS_AUTH_TOKEN_MISSING')
+    // Nobody waits by a ticket that is good for nothing.
+    if (behind !== null && isRevoked(behind)) throw new Refused('WS_AUTH_TOKEN_REVOKED')
     if (isDryRun) return accepted(null, null)
     isOpen = true
     return accepted('message', admit(world, verify(world, readMessage(names.message, sent.message)), behind))
@@ -571,6 +586,17 @@ export function expectedOf (world: World, sent: Sent): Outcome {
 
 function isSpendable (fact: TicketFact | undefined): boolean {
   return fact !== undefined && fact.state !== 'unknown' && fact.state !== 'spent'
+}
+
+/** Whether nothing is left in the URL that a handler sees: no token or ticket by its name, and no JWT by any (DESIGN 2.1, 3.1). */
+export function isClean (app: AppRule, url: string): boolean {
+  const names = [app.tickets?.query, ...app.routes.map((route) => namesOf(app, route).query)]
+  const [path = '', ...query] = url.split('?')
+  const looksLikeJwt = (text: string): boolean => /^(?:Bearer )?eyJ[-\w]+\.[-\w]+\.[-\w]+$/.test(text)
+  return !path.split('/').some(looksLikeJwt) && query.join('?').split('&').every((pair) => {
+    const [name = '', ...value] = pair.split('=')
+    return !names.includes(formText(name)) && !looksLikeJwt(formText(value.join('=')))
+  })
 }
 
 /** RFC 6750, 3. */

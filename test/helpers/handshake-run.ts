@@ -117,7 +117,7 @@ function pluginOptions (rule: AppRule, backplane: fastifyWsAuth.Backplane): fast
     closeCodes: rule.closeCodes,
     tickets: tickets === null ? false : { ...tickets, path: false, ttl: 600_000 },
     ...rule.hasSchema ? { claims: { type: 'object', required: ['tenant'], properties: { tenant: { const: 'acme' } } } } : {},
-    ...user === 'claims' ? {} : { user: (claims) => userOf(rule, claims as Record<string, unknown>) },
+    ...user === 'claims' || user === 'formatted' ? {} : { user: (claims) => userOf(rule, claims as Record<string, unknown>) },
     limits: perUser === null ? {} : { perUser: 1, onLimit: perUser },
     maxTokenBytes: rule.maxTokenBytes,
     tokenCache: rule.tokenCache ? { max: 100, ttl: 60_000 } : false,
@@ -127,12 +127,16 @@ function pluginOptions (rule: AppRule, backplane: fastifyWsAuth.Backplane): fast
   }
 }
 
-function jwtOptions ({ verifier, issuer, audience, maxAge, tolerance, jwtCookie }: AppRule): NonNullable<fastifyWsAuth.WsAuthOptions['jwt']> {
+function jwtOptions (rule: AppRule): NonNullable<fastifyWsAuth.WsAuthOptions['jwt']> {
+  const { verifier, issuer, audience, maxAge, tolerance, jwtCookie } = rule
   return {
+    ...rule.user === 'formatted' ? { formatUser: (claims) => userOf(rule, Object(claims)) as object } : {},
+    ...rule.distrusts ? { trusted: (_request, token) => !JSON.stringify(token).includes('"distrusted"') } : {},
     ...verifier === 'function' ? { secret: findSecret as never, decode: { complete: true } } : { secret: SECRET },
     ...jwtCookie === null ? {} : { cookie: { cookieName: jwtCookie.name, signed: jwtCookie.signed } },
     verify: {
       algorithms: ['HS256'],
+      ...rule.hasVerifierCache ? { cache: true } : {},
       ...issuer === null ? {} : { allowedIss: issuer },
       ...audience === null ? {} : { allowedAud: audience },
       ...maxAge === null ? {} : { maxAge },
@@ -152,7 +156,7 @@ export class TriedApp {
 
   constructor (rule: AppRule) {
     this.#rule = rule
-    this.#app = Fastify({ logger: false, trustProxy: rule.trustProxy, routerOptions: { maxParamLength: 20_000 } })
+    this.#app = Fastify({ logger: false, http: { maxHeaderSize: 131_072 }, trustProxy: rule.trustProxy, routerOptions: { maxParamLength: 20_000 } })
   }
 
   /** The memory of an instance, with an eye on the tickets that are taken. */
@@ -191,7 +195,11 @@ export class TriedApp {
     await app.register(fastifyWsAuth, pluginOptions(rule, this.#backplane()))
     for (const route of rule.routes) {
       if (route.kind === 'plain') app.get(route.path, async () => 'plain')
-      if (route.kind === 'websocket') app.get(route.path, { websocket: true, wsAuth: routeOption(route) }, (socket, request) => this.#greet(socket, request.wsAuth, request.user, request.raw.url ?? ''))
+      if (route.kind !== 'websocket') continue
+      await app.register(async (scope) => {
+        if (route.hasOwnValidator === true) scope.setValidatorCompiler(() => () => true)
+        scope.get(route.path, { websocket: true, wsAuth: routeOption(route) }, (socket, request) => this.#greet(socket, request.wsAuth, request.user, request.raw.url ?? ''))
+      })
     }
     // A route of the test itself, which has of the options what it needs.
     const token = { header: true, subprotocol: false, query: false, cookie: false, message: false }
