@@ -21,3 +21,13 @@ t.test('of the subprotocols, bearer and ws-auth are chosen only if the client of
     t.equal(answer.headers['sec-websocket-protocol'], chosen, offered.replaceAll(/eyJ[-\w.]+|ZXlK[-\w.]+/g, '<token>'))
   }
 })
+
+t.test('the entry after the marker is the token also if it is in the encoded form, base64url.bearer.<base64url of the token>', async (t) => {
+  const { port } = await start(t, { routes: (app) => app.get('/', { websocket: true }, () => {}) })
+  const encoded = `base64url.bearer.${Buffer.from(sign()).toString('base64url')}`
+  for (const offered of [`bearer, ${encoded}`, `chat, bearer, ${encoded}`]) {
+    const { answer } = await upgrade(t, port, { headers: { 'sec-websocket-protocol': offered } })
+    t.equal(answer.status, 101, offered.replace(encoded, '<encoded token>'))
+    t.equal(answer.headers['sec-websocket-protocol'], offered.split(',')[0])
+  }
+})
