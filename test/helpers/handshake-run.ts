@@ -60,8 +60,8 @@ async function findSecret (_request: unknown, token: { header?: { kid?: unknown 
     case 'down': throw new Error('the keys cannot be reached')
     case 'gone': throw Object.assign(new Error('Missing Key'), { statusCode: 401 })
     case 'jwks': throw Object.assign(new Error('no applicable key found'), { code: 'ERR_JWKS_NO_MATCHING_KEY' })
-    case 'getjwks': throw Object.assign(new Error('No matching JWK found in the set.'), { name: 'JWK_NOT_FOUND', code: 'JWK_NOT_FOUND' })
-    case 'stranger': throw Object.assign(new Error('The domain is not allowed.'), { name: 'DOMAIN_NOT_ALLOWED', code: 'DOMAIN_NOT_ALLOWED' })
+    case 'getjwks': throw Object.assign(new Error('No matching JWK found in the set.'), { code: 'JWK_NOT_FOUND' })
+    case 'stranger': throw Object.assign(new Error('The domain is not allowed.'), { code: 'DOMAIN_NOT_ALLOWED' })
     default: return undefined as never
   }
 }
