@@ -28,7 +28,7 @@ export class ClaimsSchema {
       if (typeof validate !== 'function') throw new TypeError('it compiled no function')
       this.#validate = validate as Validate
       // A compiler for schemas of another kind may fail only now: better at start than at each handshake.
-      tryOut(this.#validate)
+      if (SAMPLES.every((sample) => cannotRun(validate as Validate, sample))) throw new TypeError('it cannot be run')
     } catch (error) {
       throw new TypeError('"claims" option must be a schema that the validator of the app can compile and run', { cause: error })
     }
@@ -50,12 +50,17 @@ export class ClaimsSchema {
   }
 }
 
-function tryOut (validate: Validate): void {
+/** Claims that a schema is tried with. One that is written by hand may fail at claims that are not there. */
+const SAMPLES: readonly Claims[] = [{}, { sub: '', iss: '', aud: [], exp: 0, iat: 0, jti: '', roles: [], scope: '' }]
+
+/** Whether a validator is broken, and not only of another opinion. */
+function cannotRun (validate: Validate, sample: Claims): boolean {
   try {
-    const result = validate({})
+    const result = validate(copyData(sample))
     if (isThenable(result)) Promise.resolve(result).catch(() => {})
+    return false
   } catch (error) {
-    if (!isMismatch(error)) throw error
+    return error instanceof TypeError && !isMismatch(error)
   }
 }
 

@@ -72,7 +72,7 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   if (rules.checkExpiry && exp !== undefined && exp * 1000 <= now - rules.clockTolerance) {
     throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED')
   }
-  if (rules.maxAge !== null && iat !== undefined && now > iat * 1000 + rules.maxAge) {
+  if (now > endByAge(claims, rules)) {
     throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'it is older than maxAge' })
   }
 }
@@ -106,11 +106,15 @@ export function isLogoutToken (claims: Claims): boolean {
 }
 
 /** When the token of these claims expires, in milliseconds since the epoch; `null` where it never does. */
-export function expiryOf ({ exp, iat }: Claims, { checkExpiry, maxAge }: ClaimRules): number | null {
-  const byExp = exp === undefined || !checkExpiry ? Infinity : exp * 1000
-  const byAge = iat === undefined || maxAge === null ? Infinity : iat * 1000 + maxAge
-  const expiresAt = Math.min(byExp, byAge)
+export function expiryOf (claims: Claims, rules: ClaimRules): number | null {
+  const byExp = claims.exp === undefined || !rules.checkExpiry ? Infinity : claims.exp * 1000
+  const expiresAt = Math.min(byExp, endByAge(claims, rules))
   return expiresAt === Infinity ? null : Math.min(expiresAt, Number.MAX_SAFE_INTEGER)
+}
+
+/** Until when a token is accepted by its age, in milliseconds since the epoch; `Infinity` for one of any age. */
+export function endByAge ({ iat }: Claims, { maxAge }: ClaimRules): number {
+  return iat === undefined || maxAge === null ? Infinity : iat * 1000 + maxAge
 }
 
 function refusal (why: string): WsAuthError {

@@ -65,6 +65,9 @@ export const PARAM_PLACEHOLDER = '-'
 /** What stands in the query in place of a value that looks like a token and has another name. */
 const REDACTED = 'redacted'
 
+/** The subprotocol of clients that understand auth frames: it is no protocol of the app. */
+const OUR_PROTOCOL = 'ws-auth'
+
 const AMPERSAND = 0x26
 const HASH = 0x23
 
@@ -108,7 +111,7 @@ function takeFromQuery (request: IncomingMessage, names: KnownNames): Pick<Taken
   }
   if (keptFrom === start) return EMPTY_QUERY
   kept += url.slice(keptFrom)
-  request.url = url.slice(0, start) + (kept === '' ? '' : url.charAt(start) + kept.slice(1))
+  setUrl(request, url.slice(0, start) + (kept === '' ? '' : url.charAt(start) + kept.slice(1)))
   return { query: query.length === 0 ? NONE : query, lookalikes: lookalikes.length === 0 ? NONE : lookalikes }
 }
 
@@ -150,7 +153,7 @@ function takeFromPath (request: IncomingMessage, names: KnownNames): FoundToken 
   const url = request.url ?? ''
   const found = findParam(url, names.paths, names.queryStart, names.slashes)
   if (found === null) return null
-  request.url = url.slice(0, found.start) + PARAM_PLACEHOLDER + url.slice(found.end)
+  setUrl(request, url.slice(0, found.start) + PARAM_PLACEHOLDER + url.slice(found.end))
   return { name: found.name, token: decodeQuery(url.slice(found.start, found.end).replaceAll('+', '%2B')) }
 }
 
@@ -159,18 +162,22 @@ function takeFromProtocols (request: IncomingMessage, header: string, markers: S
   const found: FoundToken[] = []
   const rest = offered.filter((entry, i) => {
     const marker = offered[i - 1]
+    const [, name = '', encoded = ''] = ENCODED.exec(entry) ?? []
     if (marker !== undefined && markers.has(marker)) {
-      found.push({ name: marker, token: entry })
+      found.push({ name: marker, token: name === marker ? decodeEntry(encoded) : entry })
       return false
     }
-    const [, name, encoded] = ENCODED.exec(entry) ?? []
-    if (name === undefined || encoded === undefined || !markers.has(name)) return true
-    found.push({ name, token: Buffer.from(encoded, 'base64url').toString() })
+    if (!markers.has(name)) return true
+    found.push({ name, token: decodeEntry(encoded) })
     return false
   })
   const isList = offered.every((entry) => HTTP_TOKEN.test(entry)) && new Set(offered).size === offered.length
   if (found.length > 0) setHeader(request, 'sec-websocket-protocol', rest.join(', '))
   return { subprotocol: found, hasValidProtocols: isList && rest.length > 0 }
+}
+
+function decodeEntry (encoded: string): string {
+  return Buffer.from(encoded, 'base64url').toString()
 }
 
 /** Without the spaces and tabs around it (RFC 9110, 5.6.3). What `trim` takes beside, ws refuses: after all that was spent. */
@@ -213,7 +220,10 @@ export function hideAssigned (request: FastifyRequest, { header, cookie }: Token
   if (headers === request.raw.headers) return
   const seen: IncomingHttpHeaders = { ...headers }
   if (header !== null && Object.hasOwn(seen, header.name) && (!header.bearer || BEARER.test(String(seen[header.name])))) delete seen[header.name]
-  if (cookie != null && typeof seen.cookie === 'string') seen.cookie = pairsWithout(seen.cookie, cookie.name).join(';').trim()
+  if (cookie != null && typeof seen.cookie === 'string') {
+    seen.cookie = pairsWithout(seen.cookie, cookie.name).join(';').trim()
+    if (seen.cookie === '') delete seen.cookie
+  }
   request.headers = seen
 }
 
@@ -330,6 +340,12 @@ function setHeader (request: IncomingMessage, name: string, value: string): void
   }
 }
 
+function setUrl (request: IncomingMessage, url: string): void {
+  request.url = url
+  // It is a header there too.
+  if (isHttp2(request)) setHeader(request, ':path', url)
+}
+
 /**
  * A copy: an object that a property was deleted from is a dictionary, and would keep 400 bytes more for as long as the
  * connection lives. Whoever has the object itself has the header no more either.
@@ -346,7 +362,7 @@ function without (headers: IncomingHttpHeaders, name: string): IncomingHttpHeade
  */
 export function chooseProtocol (offered: Set<string>, markers: Set<string>, chosen: string | false | undefined): string | false {
   if (chosen) return chosen
-  const own = [...offered].find((protocol) => !markers.has(protocol))
+  const own = [...offered].find((protocol) => !markers.has(protocol) && protocol !== OUR_PROTOCOL)
   return own ?? [...offered][0] ?? false
 }
 

@@ -140,10 +140,11 @@ export class Gate {
   #onDryRun (call: Call, { taken, wasHandshake }: DryRun): void {
     const { request, reply, done } = call
     const seen = seenRouteOf(request.routeOptions)
-    if (seen === undefined || seen.kind === 'http') return done()
+    // A plain request of a route with a handler for these is that handler's.
+    if (seen === undefined || seen.kind === 'http' || (seen.kind === 'websocket' && !seen.hasDryRun)) return done()
     if (wasHandshake) logDropped(quietLog(request.log))
-    if (seen.options.access === 'public') return done()
     hideParsed(request, taken)
+    if (seen.options.access === 'public') return done()
     if (seen.kind !== 'ticket') reply.header('cache-control', 'no-store')
     this.#run(call, seen.options, taken, seen.kind === 'ticket' ? 'ticket' : 'dry run')
   }

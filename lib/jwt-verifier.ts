@@ -85,7 +85,7 @@ function askByRequest (app: FastifyInstance, jwt: JWT, method: string, own: Fast
     const view = new TokenView(request, token, decoratorName)
     const seen = new Proxy(request, view) as unknown as Record<string, JwtVerify>
     const answer = answerOf((callback) => {
-      seen[method]?.(needsOptions ? { verify: { extractToken: () => token } } : undefined, callback)
+      seen[method]?.(needsOptions ? { verify: { extractToken: () => token, cache: false } } : undefined, callback)
     })
     const finish = (user: unknown): Verified => read(user, token, view)
     return isThenable(answer) ? answer.then(finish) : finish(answer)

@@ -7,7 +7,8 @@ import { WebSocket } from 'ws'
 import type { Audit } from './audit'
 import { refusalOf } from './authentication'
 import type { Authenticated } from './authentication'
-import type { Claims } from './claims'
+import { endByAge } from './claims'
+import type { ClaimRules, Claims } from './claims'
 import type { CloseReason } from './connection'
 import type { Connections } from './connections'
 import { Sweep } from './expiry'
@@ -23,8 +24,8 @@ import type { ConnectionKeeper } from './socket-connection'
 /** What connections are opened with. */
 export interface LifeParts {
   readonly options: CompleteOptions
-  /** How long a token is accepted after its expiry, because clocks differ, in milliseconds. */
-  readonly clockTolerance: number
+  /** Those of the verifier: a token is accepted for so long after its `exp`, because clocks differ, and not after its `maxAge`. */
+  readonly rules: ClaimRules
   readonly connections: Connections
   readonly limits: Limits
   readonly audit: Audit
@@ -102,14 +103,18 @@ class RouteKeeper implements ConnectionKeeper {
   readonly #parts: LifeParts
 
   constructor (parts: LifeParts, sweep: Sweep, route: CompleteRouteOptions) {
-    const { options, clockTolerance } = parts
+    const { options, rules } = parts
     this.route = route
     this.sweep = sweep
     this.renewals = parts.renewals
-    this.grace = options.expiryGrace + clockTolerance
+    this.grace = options.expiryGrace + rules.clockTolerance
     this.hasFrames = options.renewal ?? route.token.message !== null
     this.maxFrameBytes = Math.max(route.token.message?.maxBytes ?? 0, options.maxTokenBytes + FRAME_OVERHEAD)
     this.#parts = parts
+  }
+
+  endByAge (claims: Claims): number {
+    return endByAge(claims, this.#parts.rules) + this.#parts.options.expiryGrace
   }
 
   onAssumed (connection: SocketConnection, before: Claims | null): void {

@@ -97,7 +97,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const services = { options, names, verifier, claimsSchema, limits, instance, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(services, audit, setUser)
-  const life: Life = new Life({ options, clockTolerance: verifier.rules.clockTolerance, connections, limits, audit, renewals, instance })
+  const life: Life = new Life({ options, rules: verifier.rules, connections, limits, audit, renewals, instance })
   const firstMessages: FirstMessages = new FirstMessages({ services, limits, audit, life, setUser })
   const websocket = websocketOptions(app, options, names, listeners)
   const refuser = new Refuser(websocket.options?.handleProtocols)
@@ -144,7 +144,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   app.addHook('onClose', (_app, done) => { onGone(); done() })
   app.addHook('onResponse', gate.onResponse)
   await app.register(fastifyWebsocket, websocket)
-  holdConnectionEvents(app.websocketServer, app.log)
+  holdConnectionEvents(app.websocketServer)
   if (options.heartbeat !== null) app.addHook('preClose', stopping(startHeartbeat(connections, options.heartbeat.interval)))
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)
@@ -345,14 +345,15 @@ function closeServer (this: FastifyInstance, done: () => void): void {
   done()
 }
 
-/** A function of the app that fails chooses none: what the app speaks is not known. */
+/** A function of the app that fails leaves nobody who could answer: what the app speaks is not known. */
 function protocolChooser (app: FastifyInstance, own: HandleProtocols | undefined, names: KnownNames): HandleProtocols {
   return (offered, request) => {
     try {
       return chooseProtocol(offered, names.subprotocol, own?.(offered, request))
     } catch (error) {
       quietLog(app.log).error({ err: error }, 'websocket.options.handleProtocols failed')
-      return false
+      request.socket?.destroy()
+      throw error
     }
   }
 }

@@ -165,6 +165,8 @@ function feed (request: IncomingMessage, socket: Duplex, head: Buffer, length: n
     clearTimeout(timer)
     if (missing > 0) request.destroy()
   })
+  // A server's sockets stay half open: a client that has gone would be waited for.
+  socket.once('end', () => { if (missing > 0) socket.destroy() })
   socket.on('data', take)
   take(head)
 }

@@ -33,8 +33,10 @@ export interface ConnectionKeeper {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
   readonly renewals: ConnectionRenewals
-  /** How long a connection outlives its token, in milliseconds. */
+  /** How long a connection outlives the `exp` of its token, in milliseconds. */
   readonly grace: number
+  /** Until when a connection of these claims may last by their age, in milliseconds since the epoch. */
+  endByAge (claims: Claims): number
   /** Whether auth frames are ours. */
   readonly hasFrames: boolean
   /** The longest auth frame, in bytes. */
@@ -194,7 +196,8 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   }
 
   get #expiryEnd (): number {
-    return this.expiresAt === null ? Infinity : this.expiresAt + this.#keeper.grace
+    if (this.expiresAt === null) return Infinity
+    return Math.min(this.expiresAt + this.#keeper.grace, this.claims === null ? Infinity : this.#keeper.endByAge(this.claims))
   }
 
   get #lifetimeEnd (): number {

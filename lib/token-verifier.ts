@@ -38,8 +38,8 @@ const NO_RULES: ClaimRules = { required: [], clockTolerance: 0, checkExpiry: tru
 const VISIBLE_ASCII = /^[\x21-\x7e]+$/
 
 const EXPIRED_CODES = new Set(['FAST_JWT_EXPIRED', 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED', 'ERR_JWT_EXPIRED'])
-/** fast-jwt, @fastify/jwt, and what jose says of tokens (its other errors are about keys that could not be had). */
-const TOKEN_CODES = /^(?:FAST_JWT_|FST_JWT_|ERR_JW[ST]_|ERR_JOSE_(?:ALG_NOT_ALLOWED|NOT_SUPPORTED)$|ERR_JWKS_(?:NO|MULTIPLE)_MATCHING_KEYS?$)/
+/** fast-jwt, @fastify/jwt, and what jose and get-jwks say of tokens (their other errors are about keys that could not be had). */
+const TOKEN_CODES = /^(?:FAST_JWT_|FST_JWT_|ERR_JW[ST]_|ERR_JOSE_(?:ALG_NOT_ALLOWED|NOT_SUPPORTED)$|ERR_JWKS_(?:NO|MULTIPLE)_MATCHING_KEYS?$|(?:JWK_NOT_FOUND|DOMAIN_NOT_ALLOWED)$)/
 /** jsonwebtoken's errors have names and no codes. */
 const TOKEN_NAMES = new Set(['JsonWebTokenError', 'NotBeforeError', 'TokenExpiredError'])
 

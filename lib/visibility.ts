@@ -3,14 +3,12 @@
  * its `connection` event, which is emitted once they have.
  */
 import type { IncomingMessage } from 'node:http'
-import type { FastifyBaseLogger } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
-import { quietLog } from './quiet-log'
 import { terminateSafely } from './socket'
 import { Upgrade, upgradeOf } from './upgrade'
 
 /** Keeps the event of those back whose first message is waited for. @fastify/websocket emits it before any handler of ours is called. */
-export function holdConnectionEvents (server: WebSocketServer, log: FastifyBaseLogger): void {
+export function holdConnectionEvents (server: WebSocketServer): void {
   const { emit } = server
   server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
     if (event !== 'connection') return Reflect.apply(emit, this, [event, ...args])
@@ -19,9 +17,8 @@ export function holdConnectionEvents (server: WebSocketServer, log: FastifyBaseL
       return emit.call(this, event, ...args)
     } catch (error) {
       // A listener of the app has failed: no handler is called for the socket, which nobody else would end.
-      quietLog(log).error({ err: error }, 'a listener for websocket connections threw')
       terminateSafely(args[0] as WebSocket)
-      return true
+      throw error
     }
   }
 }

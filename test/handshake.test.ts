@@ -94,10 +94,13 @@ t.test('sources have other names, or are off', async (t) => {
   t.strictSame(await ask(named, { headers: { 'sec-websocket-protocol': `jwt, ${ann}` } }), accepted)
   t.strictSame(await ask(named, { headers: { 'sec-websocket-protocol': `chat, ${encoded}` } }), accepted)
   t.strictSame(await ask(named, { headers: { cookie: `sid=${ann}` } }), accepted)
-  t.strictSame(await ask(named, { url: `/chat?token=${ann}`, headers: { authorization: `Bearer ${ann}`, cookie: `token=${ann}`, 'sec-websocket-protocol': `bearer, ${ann}` } }), missing)
+  t.strictSame(await ask(named, { url: `/chat?token=${ann}`, headers: { cookie: `token=${ann}`, 'sec-websocket-protocol': `bearer, ${ann}` } }), missing)
+  t.strictSame(await ask(named, { headers: { authorization: `Bearer ${ann}` } }), accepted, 'in a dry run the Authorization header always counts')
+  t.strictSame(await ask(named, { headers: { authorization: `Bearer ${ann}`, 'x-token': ann } }), ambiguous)
 
   const off = await build(t, { token: { header: false, query: false, subprotocol: false, cookie: false } })
-  t.strictSame(await ask(off, { url: `/chat?token=${ann}`, headers: { authorization: `Bearer ${ann}`, cookie: `token=${ann}`, 'sec-websocket-protocol': `bearer, ${ann}` } }), missing)
+  t.strictSame(await ask(off, { url: `/chat?token=${ann}`, headers: { cookie: `token=${ann}`, 'sec-websocket-protocol': `bearer, ${ann}` } }), missing)
+  t.strictSame(await ask(off, { headers: { authorization: `Bearer ${ann}` } }), accepted, 'in a dry run the Authorization header always counts')
 })
 
 t.test('a route has its own names, which no other route has', async (t) => {
@@ -261,8 +264,14 @@ t.test('other validators say what is wrong in their own way', async (t) => {
   }
 })
 
-t.test('a schema that cannot be compiled lets nobody in', async (t) => {
-  t.strictSame(await ask(await build(t, { claims: { type: 'nonsense' } })), unavailable)
+t.test('a schema that cannot be compiled, or not be run, fails the start', async (t) => {
+  const app = await build(t, { claims: { type: 'nonsense' } })
+  await t.rejects(app.ready(), { name: 'TypeError', message: /^"claims" option must be a schema/ })
+  const other = Fastify()
+  t.teardown(() => other.close())
+  other.setValidatorCompiler(({ schema }) => (data: unknown) => (schema as { safeParse: (data: unknown) => object }).safeParse(data))
+  await other.register(fastifyWsAuth, { jwt: { secret }, claims: { type: 'object' } })
+  await t.rejects(other.ready(), { name: 'TypeError', message: /^"claims" option must be a schema/ })
 })
 
 t.test('an origin is compared exactly', async (t) => {

@@ -228,7 +228,7 @@ t.test('Upgrade and Connection', async (t) => {
   tryRows(t, target, [
     ['Upgrade: missing', upgrade(undefined), DRY_RUN],
     ['Upgrade: empty', upgrade(''), DRY_RUN],
-    ['Upgrade: h2c', upgrade('h2c'), NO_HANDSHAKE],
+    ['Upgrade: h2c', upgrade('h2c'), DRY_RUN],
     ['Upgrade: TLS/1.0', upgrade('TLS/1.0'), NO_HANDSHAKE],
     ['Upgrade: websocket, h2c', upgrade('websocket, h2c'), NO_HANDSHAKE],
     ['Upgrade: h2c, websocket', upgrade('h2c, websocket'), NO_HANDSHAKE],

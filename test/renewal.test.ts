@@ -848,6 +848,7 @@ class Silence {
   readonly grace: number = 0
   readonly hasFrames: boolean = true
   readonly maxFrameBytes = 9216
+  readonly endByAge = (): number => Infinity
   readonly renewals = { renew: async () => { throw new Error('not here') }, attach: () => {}, onFrame: () => {} }
   readonly route
   readonly ended: string[] = []
