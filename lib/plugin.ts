@@ -160,8 +160,8 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 /** Listens to the server of the app, or to one of its own, until the app has closed. */
 function listen (app: FastifyInstance, { websocket, handshakeTimeout }: CompleteOptions, names: KnownNames): ServerListeners {
   const server = (websocket.options?.server ?? app.server) as Server
-  const onDropped = (request: IncomingMessage): void => DryRun.mark(request, names)
-  const listeners = new ServerListeners(server, app.server, { onDropped, bodyTimeout: handshakeTimeout })
+  const onPlainHandshake = (request: IncomingMessage): void => DryRun.mark(request, names)
+  const listeners = new ServerListeners(server, app.server, { onPlainHandshake, bodyTimeout: handshakeTimeout })
   app.addHook('onClose', (_app, done) => { listeners.release(); done() })
   return listeners
 }

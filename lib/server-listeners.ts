@@ -24,8 +24,8 @@ type HttpSocket = Duplex & { readonly _httpMessage?: ServerResponse | null }
 
 /** What a server is listened to for. */
 export interface ServerEvents {
-  /** Called with each plain request that has a `Sec-WebSocket-Key` and no `Upgrade`, before Fastify has it: a proxy has dropped it. */
-  readonly onDropped: (request: IncomingMessage) => void
+  /** Called with each plain request that has a `Sec-WebSocket-Key`, before Fastify has it: mostly a proxy has dropped its `Upgrade`. */
+  readonly onPlainHandshake: (request: IncomingMessage) => void
   /** How long the body of a request may take that was sent with another `Upgrade`, in milliseconds. */
   readonly bodyTimeout: number
 }
@@ -78,8 +78,7 @@ export class ServerListeners {
   }
 
   readonly #onRequest = (request: IncomingMessage): void => {
-    const { headers } = request
-    if (headers['sec-websocket-key'] !== undefined && headers.upgrade === undefined) this.#events.onDropped(request)
+    if (request.headers['sec-websocket-key'] !== undefined) this.#events.onPlainHandshake(request)
   }
 
   /** Whether no other listener could want an upgrade to something else. */

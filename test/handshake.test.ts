@@ -266,12 +266,12 @@ t.test('other validators say what is wrong in their own way', async (t) => {
 
 t.test('a schema that cannot be compiled, or not be run, fails the start', async (t) => {
   const app = await build(t, { claims: { type: 'nonsense' } })
-  await t.rejects(app.ready(), { name: 'TypeError', message: /^"claims" option must be a schema/ })
+  await t.rejects(async () => { await app.ready() }, { name: 'TypeError', message: /^"claims" option must be a schema/ })
   const other = Fastify()
   t.teardown(() => other.close())
   other.setValidatorCompiler(({ schema }) => (data: unknown) => (schema as { safeParse: (data: unknown) => object }).safeParse(data))
   await other.register(fastifyWsAuth, { jwt: { secret }, claims: { type: 'object' } })
-  await t.rejects(other.ready(), { name: 'TypeError', message: /^"claims" option must be a schema/ })
+  await t.rejects(async () => { await other.ready() }, { name: 'TypeError', message: /^"claims" option must be a schema/ })
 })
 
 t.test('an origin is compared exactly', async (t) => {

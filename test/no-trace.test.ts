@@ -245,7 +245,7 @@ t.test('a handshake that is invalid leaves no trace', async (t) => {
   const token = sign({ sub: 'canary' })
   for (const isCustom of [false, true]) {
     const app = await spy(t, { isCustom })
-    for (const headers of [{ 'sec-websocket-version': '8' }, { 'sec-websocket-key': 'x' }, { upgrade: 'h2c' }, { host: ['a', 'b'] }]) {
+    for (const headers of [{ 'sec-websocket-version': '8' }, { 'sec-websocket-key': 'x' }, { upgrade: 'websocket, h2c' }, { host: ['a', 'b'] }]) {
       for (const [source, write] of Object.entries(SOURCES)) {
         if (source === 'signed cookie') continue
         app.seen.length = app.log.length = 0

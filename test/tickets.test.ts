@@ -130,7 +130,7 @@ const MALFORMED: Record<string, RequestSettings> = {
   'a body': { headers: { 'content-length': '3' }, body: 'abc' },
   'an empty subprotocol': { headers: { 'sec-websocket-protocol': 'a,,b' } },
   'a subprotocol twice': { headers: { 'sec-websocket-protocol': 'a, a' } },
-  'another protocol': { headers: { upgrade: 'h2c' } }
+  'two protocols': { headers: { upgrade: 'websocket, h2c' } }
 }
 
 t.test('of 100 handshakes with one ticket exactly one is accepted, over real sockets', async (t) => {
