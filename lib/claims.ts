@@ -70,7 +70,7 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
     throw refusal('it is not valid yet')
   }
   if (rules.checkExpiry && exp !== undefined && exp * 1000 <= now - rules.clockTolerance) {
-    throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED')
+    throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'its exp has passed' })
   }
   if (now > endByAge(claims, rules)) {
     throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'it is older than maxAge' })

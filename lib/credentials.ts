@@ -247,13 +247,13 @@ export function readTicket (taken: TakenCredentials, name: string | null): Crede
 export function readCredential (request: FastifyRequest, sources: TokenSources, taken: TakenCredentials, headers: TakenHeaders, ticket: Credential | null): Credential | null {
   const credential = oneOf(
     ticket,
-    onlyOne('header', headers.header),
+    onlyOne('header', headers.header, '', sources.header?.name),
     onlyOne('query', taken.query, sources.query),
     onlyOne('subprotocol', taken.subprotocol, sources.subprotocol),
     taken.param === null ? null : onlyOne('param', [taken.param], sources.param)
   )
   // A cookie comes by itself: it counts only where nothing was sent on purpose.
-  return credential ?? unsigned(request, sources.cookie, onlyOne('cookie', headers.cookie))
+  return credential ?? unsigned(request, sources.cookie, onlyOne('cookie', headers.cookie, '', sources.cookie?.name))
 }
 
 function oneOf (...found: Array<Credential | null>): Credential | null {
@@ -270,11 +270,11 @@ function ambiguous (cause: string): WsAuthError {
   return new WsAuthError('WS_AUTH_TOKEN_AMBIGUOUS', { cause })
 }
 
-function onlyOne (source: TokenSource, found: readonly FoundToken[], name: string | null = ''): Credential | null {
+function onlyOne (source: TokenSource, found: readonly FoundToken[], name: string | null, shown: string | null = name): Credential | null {
   let one: FoundToken | null = null
   for (const token of found) {
     if (token.name !== name) continue
-    if (one !== null) throw ambiguous(`more than one in ${source}`)
+    if (one !== null) throw ambiguous(`more than one in ${source} ${shown}`)
     one = token
   }
   return one === null || one.token === '' ? null : { token: one.token, source }

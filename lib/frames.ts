@@ -5,6 +5,9 @@
 import type { WsAuthErrorCode } from './errors'
 
 const BRACE = 0x7b
+/** RFC 8259, 8.1: none is to be sent, and some libraries do. */
+const BYTE_ORDER_MARK = '\uFEFF'
+const BYTE_ORDER_MARK_BYTES = Buffer.from(BYTE_ORDER_MARK)
 /** RFC 8259, 2: tab, line feed, carriage return, space. */
 const WHITE_SPACE = new Set([0x09, 0x0a, 0x0d, 0x20])
 /** Without one of these no text can have the type: it is written out, or with an escape. */
@@ -30,7 +33,8 @@ export interface AuthFrame {
 export function readAuthFrame (text: Buffer, maxBytes: number): AuthFrame | null {
   if (text.length > maxBytes || !mayBeAuthFrame(text)) return null
   try {
-    const message = JSON.parse(text.toString()) as { type?: unknown, token?: unknown } | null
+    const json = text.toString()
+    const message = JSON.parse(json.startsWith(BYTE_ORDER_MARK) ? json.slice(1) : json) as { type?: unknown, token?: unknown } | null
     if (message?.type !== 'auth' || Array.isArray(message)) return null
     return { token: typeof message.token === 'string' ? message.token : null }
   } catch {
@@ -39,7 +43,7 @@ export function readAuthFrame (text: Buffer, maxBytes: number): AuthFrame | null
 }
 
 function mayBeAuthFrame (text: Buffer): boolean {
-  let start = 0
+  let start = text[0] === BYTE_ORDER_MARK_BYTES[0] && text.subarray(0, 3).equals(BYTE_ORDER_MARK_BYTES) ? 3 : 0
   while (WHITE_SPACE.has(text[start] as number)) start++
   return text[start] === BRACE && (text.includes(TYPE) || text.includes(ESCAPE))
 }

@@ -1,7 +1,6 @@
 /*
  * Where Fastify's hooks meet the handshake: which requests it is run for, and what becomes of its answer.
  */
-import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
@@ -47,8 +46,6 @@ export interface GateParts {
   readonly life: Life
   readonly firstMessages: FirstMessages
   readonly setUser: SetUser
-  /** Whether a socket is closed whose handler has failed. */
-  readonly closesFailed: boolean
   /** The server of the sockets, once there is one. */
   readonly server: () => WebSocketServer
 }
@@ -109,8 +106,7 @@ export class Gate {
     if (onEnd === null) return
     upgrade.onEnd = null
     onEnd('gone')
-    const refusal = new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the request was answered before its verification was (handlerTimeout?)') })
-    this.#parts.audit.refused(request, refusal, null, upgrade.startedAt, false)
+    this.#parts.audit.refused(request, answeredEarly(), null, upgrade.startedAt, false)
   }
 
   #onUpgrade (call: Call, upgrade: Upgrade): void {
@@ -178,24 +174,23 @@ export class Gate {
     return connection.isEnded ? undefined : this.#handle(socket, connection, run)
   }
 
-  /** Runs the handler. What it throws, now or later, is @fastify/websocket's to tell the error handler. */
+  /**
+   * Runs the handler. What it throws, now or later, @fastify/websocket tells the error handler. A handler that has failed is in no
+   * state to go on, and unless the app's own error handler does better, the client is told so (RFC 6455, 7.4.1).
+   */
   #handle (socket: WebSocket, connection: Pick<SocketConnection, 'closeFor'> | null, run: () => unknown): unknown {
-    try {
-      const result = run()
-      return isThenable(result) ? Promise.resolve(result).catch((error: unknown) => this.#fail(socket, connection, error)) : result
-    } catch (error) {
-      return this.#fail(socket, connection, error)
-    }
-  }
-
-  /** A handler that has failed is in no state to go on. The client is told so (RFC 6455, 7.4.1), unless the app has its own error handler. */
-  #fail (socket: WebSocket, connection: Pick<SocketConnection, 'closeFor'> | null, error: unknown): never {
-    if (this.#parts.closesFailed) {
-      markFailed(socket)
+    const onFailure = (): void => markFailed(socket, () => {
       if (connection === null) closeSafely(socket, INTERNAL_ERROR, 'internal_error')
       else connection.closeFor('internal_error', INTERNAL_ERROR)
+    })
+    try {
+      const result = run()
+      if (isThenable(result)) result.then(undefined, onFailure)
+      return result
+    } catch (error) {
+      onFailure()
+      throw error
     }
-    throw error
   }
 
   /** Nobody sees it until it has authenticated. */
@@ -268,7 +263,7 @@ export class Gate {
         stopWaiting()
       } else settle(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new DeadlineError(why) }))
     }
-    const stopWaiting = call.upgrade === null ? this.#waitForDryRun(call.reply.raw, end) : waitForUpgrade(call.upgrade, end)
+    const stopWaiting = call.upgrade === null ? this.#waitForDryRun(call, handshake.purpose, end) : waitForUpgrade(call.upgrade, end)
     void outcome.then(settle)
   }
 
@@ -282,9 +277,12 @@ export class Gate {
   }
 
   /** A dry run has the deadline of an upgrade, which has one already, and ends as it does when the client leaves. */
-  #waitForDryRun (response: ServerResponse, end: (why: UpgradeEnd) => void): () => void {
+  #waitForDryRun ({ request, reply: { raw: response, elapsedTime } }: Call, purpose: HandshakePurpose, end: (why: UpgradeEnd) => void): () => void {
     const timer = setTimeout(end, this.#parts.services.options.handshakeTimeout, 'timeout').unref()
-    const onClose = (): void => end('gone')
+    const onClose = (): void => {
+      if (response.headersSent) this.#parts.audit.refused(request, answeredEarly(), null, Date.now() - elapsedTime, purpose === 'dry run')
+      end('gone')
+    }
     response.once('close', onClose)
     this.#dryRuns.add(end)
     return () => {
@@ -321,6 +319,11 @@ export class Gate {
     if (upgrade !== null || (refusal.cause instanceof DeadlineError && !isHttp2(request.raw))) reply.header('connection', 'close')
     done(refusal)
   }
+}
+
+/** What is told of a handshake that somebody else has answered. */
+function answeredEarly (): WsAuthError {
+  return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the request was answered while its verification was waited for (handlerTimeout?)') })
 }
 
 /** Why a handshake could not be waited for any longer. */

@@ -68,7 +68,7 @@ export class Instance implements BackplaneMember {
   /** Why tokens of these claims are not to be admitted or kept, or `null`. Without claims it is about nobody in particular. */
   refusalOf (claims: Claims | null): WsAuthError | null {
     if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane cannot say what was revoked') })
-    return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED') : null
+    return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
   }
 
   /** Whether tokens of these claims were revoked. @throws WsAuthError `WS_AUTH_UNAVAILABLE`. TypeError where they are no object */

@@ -7,6 +7,7 @@ import type { FastifyJWTOptions } from '@fastify/jwt'
 import { WsAuthError } from './errors'
 import { isThenable } from './thenable'
 import { viewOf } from './token-view'
+import type { TokenView } from './token-view'
 
 type KeyCallback = (error: unknown, key?: unknown) => void
 type SecretFunction = (request: FastifyRequest, token: unknown, callback: KeyCallback) => unknown
@@ -15,7 +16,8 @@ type Trusted = NonNullable<FastifyJWTOptions['trusted']>
 /**
  * The options with a secret function made safe: a key that does not exist is the token's fault (401), where @fastify/jwt
  * would take `undefined` for a bug (500) and a function for a key fetcher (it never answers). And with a `trusted` that records
- * what was verified: @fastify/jwt answers only with what `formatUser` makes of it.
+ * what was verified: @fastify/jwt answers only with what `formatUser` makes of it. And with a `formatUser` that does not throw: once
+ * a key was fetched, nobody would catch it.
  */
 export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
   const { secret } = own
@@ -25,14 +27,34 @@ export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
   return {
     ...own,
     secret: hasPublic(secret) ? { ...secret, public: safe } as typeof secret : safe,
-    trusted: recordingTrusted(own.trusted, own.verify?.complete === true)
+    ...recorders(own)
   }
 }
 
-function recordingTrusted (trusted: FastifyJWTOptions['trusted'], isComplete: boolean): Trusted {
+function recorders ({ trusted, formatUser, verify }: FastifyJWTOptions): Pick<FastifyJWTOptions, 'trusted' | 'formatUser'> {
+  /** By what was verified: `formatUser` is told of no request. */
+  const views = new WeakMap<object, TokenView>()
+  const recording = recordingTrusted(trusted, verify?.complete === true, views)
+  if (formatUser === undefined) return { trusted: recording }
+  const safe: typeof formatUser = (payload) => {
+    const view = views.get(payload as object)
+    if (view === undefined) return formatUser(payload)
+    views.delete(payload as object)
+    try {
+      return formatUser(payload)
+    } catch (error) {
+      view.failure = [error]
+      return {}
+    }
+  }
+  return { trusted: recording, formatUser: safe }
+}
+
+function recordingTrusted (trusted: FastifyJWTOptions['trusted'], isComplete: boolean, views: WeakMap<object, TokenView>): Trusted {
   return (request, answer) => {
     const view = viewOf(request)
     view?.record(isComplete ? (answer as unknown as { payload: unknown }).payload : answer)
+    if (view !== undefined) views.set(answer, view)
     return trusted === undefined ? true : trusted(view?.request ?? request, answer)
   }
 }

@@ -107,7 +107,8 @@ type ReadAnswer = (answer: unknown, token: string, view: TokenView) => Verified
 /** Where the plugin registered @fastify/jwt, what was verified is recorded on the way: see `jwt-secret.ts`. */
 function ownReader (jwt: JWT, { formatUser }: FastifyJWTOptions): ReadAnswer {
   const claimsOf = claimsReader(jwt, true)
-  return (answer, token, { verified }) => {
+  return (answer, token, { verified, failure }) => {
+    if (failure !== null) throw failure[0]
     if (verified === null) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it was not verified' })
     const claims = claimsOf(verified, token)
     return { claims, user: formatUser === undefined ? userOf(answer, claims, jwt) : frozenCopy(answer) }

@@ -7,7 +7,7 @@ import fastifyJwt from '@fastify/jwt'
 import type { JWT } from '@fastify/jwt'
 import fastifyWebsocket from '@fastify/websocket'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { Audit } from './audit'
 import type { BackplaneLink } from './backplane'
 import { ClaimsSchema } from './claims-schema'
@@ -29,15 +29,16 @@ import { addLogoutRoute } from './logout-route'
 import { CLOSE_TIMEOUT, readOptions } from './options'
 import type { CompleteOptions, TokenSources, WsAuthOptions } from './options'
 import { quietLog } from './quiet-log'
+import { errorWithoutToken } from './redaction'
 import { Refuser } from './refusal'
 import { Renewals } from './renewal'
 import { userSetter } from './request-user'
 import type { Slashes } from './route-path'
-import { addDryRun, learnNames, learnPath, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from './routes'
+import { addDryRun, assertNoMisplacedPolicy, learnNames, learnPath, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from './routes'
 import type { DeclaredRoute } from './routes'
 import { ServerListeners } from './server-listeners'
 import { shutDown } from './shutdown'
-import { guardedSocketClass, hasFailed, terminateSafely } from './socket'
+import { endOverError, guardedSocketClass } from './socket'
 import { Stats } from './stats'
 import { addTicketRoute } from './ticket-route'
 import { isThenable } from './thenable'
@@ -101,8 +102,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const firstMessages: FirstMessages = new FirstMessages({ services, limits, audit, life, setUser })
   const websocket = websocketOptions(app, options, names, listeners)
   const refuser = new Refuser(websocket.options?.handleProtocols)
-  const closesFailed = options.websocket.errorHandler === undefined
-  const gate: Gate = new Gate({ services, audit, life, firstMessages, setUser, refuser, closesFailed, server: () => app.websocketServer })
+  const gate: Gate = new Gate({ services, audit, life, firstMessages, setUser, refuser, server: () => app.websocketServer })
 
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
@@ -118,21 +118,28 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   upgrades.listenFirst(listeners.relay, names, options.handshakeTimeout)
   guardOtherScopes(app, gate)
   app.addHook('preValidation', gate.onRequest)
-  app.addHook('onReady', async () => claimsSchema.compile(app))
+  const declared: DeclaredRoute[] = []
+  app.addHook('onReady', async () => {
+    claimsSchema.compile(app)
+    // A hook of the app may have put a policy beside its place after ours had looked.
+    for (const route of declared.splice(0)) assertNoMisplacedPolicy(route)
+  })
   // @fastify/websocket wraps the handler that it finds: ours has to be there before, and the dry run after.
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = markRoute(route, options)
+    declared.push(route)
     learnPath(names, route, seen)
     if (seen.kind === 'http') return
     assertCookie(app, seen.options.token)
     learnNames(names, seen.options)
     wrapWebsocketHandler(route, gate.open)
   })
+  let isListening = false
   let onGone = (): void => {}
   // Before that of @fastify/websocket, which would close the sockets without a code.
   app.addHook('preClose', (done) => {
     // An app whose registration failed has none, and is closed all the same.
-    if (!app.hasDecorator('websocketServer')) return done()
+    if (!isListening) return done()
     const close = (): void => {
       onGone = shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
       done()
@@ -144,6 +151,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   app.addHook('onClose', (_app, done) => { onGone(); done() })
   app.addHook('onResponse', gate.onResponse)
   await app.register(fastifyWebsocket, websocket)
+  isListening = true
   holdConnectionEvents(app.websocketServer)
   if (options.heartbeat !== null) app.addHook('preClose', stopping(startHeartbeat(connections, options.heartbeat.interval)))
   app.addHook('onRoute', (route: DeclaredRoute) => {
@@ -240,6 +248,9 @@ async function registerCookie (app: FastifyInstance, { cookie, token }: Complete
 async function registerJwt (app: FastifyInstance, { jwt, verify }: CompleteOptions): Promise<void> {
   if (jwt !== undefined) {
     if (app.hasDecorator('jwt')) throw new TypeError('"jwt" option must be left out: @fastify/jwt is registered already')
+    const { decoratorName = 'user' } = jwt as { decoratorName?: string }
+    // @fastify/jwt would throw where nobody catches it, and the start would wait for it until its timeout.
+    if (app.hasRequestDecorator(decoratorName)) throw new TypeError(`the request decorator "${decoratorName}" must be left to @fastify/jwt: the app has it already`)
     await app.register(fastifyJwt, withSafeSecret(jwt))
     warnOfShortSecret(jwt, app.log)
   } else if (verify === undefined && !app.hasDecorator('jwt')) {
@@ -320,14 +331,13 @@ type HandleProtocols = NonNullable<NonNullable<WebsocketPluginOptions['options']
 /** That of @fastify/websocket terminates the socket: a client whose handler has failed would not be told. That of the app may itself fail. */
 function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
   return function (this: FastifyInstance, error, socket, request, reply) {
-    const log = quietLog(request.log)
     const fail = (fault: unknown): void => {
-      log.error({ err: fault }, 'websocket.errorHandler failed')
-      terminateSafely(socket)
+      quietLog(request.log).error({ err: errorWithoutToken(fault, '') }, 'websocket.errorHandler failed')
+      endOverError(socket)
     }
     if (own === undefined) {
-      log.error(error)
-      if (!hasFailed(socket)) terminateSafely(socket)
+      logError(request.log, error)
+      endOverError(socket)
       return
     }
     try {
@@ -336,6 +346,15 @@ function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
     } catch (fault) {
       fail(fault)
     }
+  }
+}
+
+/** As @fastify/websocket logs it. What is thrown may be frozen, or throw when it is read: then a copy is logged. */
+function logError (log: FastifyBaseLogger, error: unknown): void {
+  try {
+    log.error(error)
+  } catch {
+    quietLog(log).error({ err: errorWithoutToken(error, '') }, 'a websocket handler failed')
   }
 }
 

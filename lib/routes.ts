@@ -165,7 +165,7 @@ const POLICY_KEYS: ReadonlyMap<string, string> = new Map([
 ])
 
 /** A policy that is one letter away from its place would let everybody in. @throws TypeError that says where it belongs */
-function assertNoMisplacedPolicy (route: DeclaredRoute): void {
+export function assertNoMisplacedPolicy (route: DeclaredRoute): void {
   const where = `in ${[route.method].flat().join(', ')} ${route.url}`
   for (const key of Object.keys(route)) {
     const plain = plainKey(key)

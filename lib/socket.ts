@@ -186,13 +186,17 @@ export function isReadingMore (socket: WebSocket, bytes: number): boolean {
 
 const kFailed = Symbol('fastify-ws-auth.failed')
 
-/** Remembers that the handler of a socket has failed, and that the client is being told so. */
-export function markFailed (socket: WebSocket): void {
-  (socket as { [kFailed]?: true })[kFailed] = true
+type FailedSocket = WebSocket & { [kFailed]?: () => void }
+
+/** Remembers that the handler of a socket has failed, and how the client is told so. */
+export function markFailed (socket: WebSocket, close: () => void): void {
+  (socket as FailedSocket)[kFailed] = close
 }
 
-export function hasFailed (socket: WebSocket): boolean {
-  return (socket as { [kFailed]?: true })[kFailed] === true
+/** Ends a socket over an error: its client is told if it was the handler's, and ws has told it of any other. */
+export function endOverError (socket: WebSocket): void {
+  const close = (socket as FailedSocket)[kFailed] ?? (() => terminateSafely(socket))
+  close()
 }
 
 /*

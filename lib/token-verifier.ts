@@ -88,7 +88,7 @@ function refusalOf (error: unknown, token: string): WsAuthError {
   if (error instanceof WsAuthError) return error
   if (error instanceof RangeError) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'RangeError' })
   const { code, name, message, statusCode } = readable(error)
-  if (EXPIRED_CODES.has(code) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED')
+  if (EXPIRED_CODES.has(code) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'its exp has passed, or it is older than maxAge' })
   if (TOKEN_CODES.test(code) || TOKEN_NAMES.has(name)) {
     return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name} ${code}: ${message}`, token) })
   }

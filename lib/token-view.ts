@@ -16,6 +16,8 @@ export class TokenView implements ProxyHandler<FastifyRequest> {
   readonly request: FastifyRequest
   /** What the verifier answered, before `trusted` and `formatUser` saw it; `null` until it is recorded. */
   verified: Claims | null = null
+  /** What `formatUser` threw, in a list of one; `null` if it did not. */
+  failure: [unknown] | null = null
   readonly #token: string
   /** The request decorator that @fastify/jwt sets: it is not set before the user is known to be admitted. */
   readonly #userDecorator: string

@@ -33,7 +33,7 @@ t.test('an auth frame is what JSON reads as an object of type auth, however it i
     'a line break behind it': ['{"type":"auth"\n}', true],
     'a space in front': [' {"type":"auth"}', true],
     'a line break in front': ['\n{"type":"auth"}', true],
-    'a byte order mark in front': ['\uFEFF{"type":"auth"}', false],
+    'a byte order mark in front': ['\uFEFF{"type":"auth"}', true],
     'a space inside': ['{ "type":"auth"}', true],
     'a space before the colon': ['{"type" :"auth"}', true],
     'a space behind the colon': ['{"type": "auth"}', true],
