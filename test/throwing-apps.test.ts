@@ -7,9 +7,30 @@ import { join } from 'node:path'
 import t from 'tap'
 import { within } from './helpers/app'
 import { POINTS } from './helpers/throwing-app'
-import type { Outcome } from './helpers/throwing-app'
+import type { Outcome, Point } from './helpers/throwing-app'
 
 const TIMEOUT = 150_000
+
+/** Not called where nothing goes wrong. */
+const UNUSED = new Set<Point>(['logger.debug', 'logger.warn', 'logger.error', 'socket.terminate', 'trustProxy'])
+
+/** What clients come to where only somebody fails who is told, or asked beside. */
+const TOLD = {
+  handshake: '101',
+  'bad handshake': '401',
+  'dry run': '426',
+  'bad dry run': '401',
+  'accept and close': '3000 token_invalid',
+  'first message': /auth\.ok/,
+  'bad first message': '3000',
+  renewal: /auth\.ok/,
+  'bad renewal': /auth\.error.*TOKEN_INVALID/,
+  'renewal without a token': /auth\.error.*TOKEN_INVALID/,
+  'renewal by the app': 'renewed',
+  expiry: /^(?:3000 token_expired|1006)$/,
+  revoke: /^(?:done|rejected) (?:3000 token_revoked|1006)$/,
+  disconnect: /^(?:done|rejected) (?:3003 disconnected|1006)$/
+}
 
 interface Report {
   readonly outcomes: Outcome[]
@@ -32,17 +53,20 @@ t.test('a function of the app that throws', { timeout: TIMEOUT + 30_000 }, async
   t.equal(new Set(outcomes.map(({ point }) => point)).size, POINTS.length, 'each was tried')
   for (const { point, kind, role, thrown, uncaught, steps, pending, connections, afterwards, isClosed } of outcomes) {
     await t.test(`${point} that throws (${kind}) ends no process and holds nothing`, async (t) => {
-      t.ok(thrown > 0, 'it was called')
+      if (!UNUSED.has(point)) t.ok(thrown > 0, 'it was called')
       t.strictSame(uncaught, [], 'nothing is uncaught')
       t.equal(pending, 0, 'nothing is pending afterwards')
       t.equal(connections, 0, 'no connection is left')
       t.strictSame(afterwards, ['101', '101', '101', '101'], 'good clients get in, and all slots of a user are free')
       t.equal(isClosed, true, 'the app is closed while it throws')
-      t.strictSame(Object.entries(steps).filter(([, outcome]) => outcome === 'late').map(([step]) => step), [], 'each client is answered')
-      if (role === 'deciding') t.match(steps, { handshake: '503', 'dry run': '503', ticket: /^(?:503|200 503)$/ }, 'whoever cannot be checked is not admitted')
-      if (role === 'telling') {
-        t.match(steps, { handshake: '101', 'dry run': '426', 'bad dry run': '401', renewal: /auth\.ok/, 'bad renewal': /auth\.error.*TOKEN_INVALID/, expiry: /^(?:3000 token_expired|1006)$/ }, 'nothing else changes')
-      }
+      t.notMatch(steps['bad handshake'], '101', 'a bad token is not admitted')
+      t.notMatch(steps['bad ticket'], '101', 'a bad ticket is not admitted')
+      t.notMatch(steps['bad dry run'], '426', 'a dry run does not say that a bad token is admitted')
+      t.notMatch(steps['bad first message'], 'auth.ok', 'a bad first message does not authenticate')
+      // What the app's class does not send cannot be waited for.
+      if (point !== 'socket.send') t.strictSame(Object.entries(steps).filter(([, outcome]) => outcome === 'late').map(([step]) => step), [], 'each client is answered')
+      if (role === 'deciding') t.match(steps, { handshake: '503', 'dry run': '503', ticket: /^(?:503|200 503)$/, expiry: '503', revoke: 'done 503', disconnect: 'done 503' }, 'whoever cannot be checked is not admitted')
+      if (role === 'telling') t.match(steps, TOLD, 'nothing else changes')
     })
   }
 })
