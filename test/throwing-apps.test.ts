@@ -12,7 +12,10 @@ import type { Outcome, Point } from './helpers/throwing-app'
 const TIMEOUT = 150_000
 
 /** Not called where nothing goes wrong. */
-const UNUSED = new Set<Point>(['logger.debug', 'logger.warn', 'logger.error', 'socket.terminate', 'trustProxy'])
+const UNUSED = new Set<Point>(['logger.debug', 'logger.warn', 'logger.error', 'socket.terminate', 'trustProxy', 'backplane.get'])
+
+/** What keeps clients from being answered by itself. */
+const UNSENT = new Set<Point>(['socket.send'])
 
 /** What clients come to where only somebody fails who is told, or asked beside. */
 const TOLD = {
@@ -27,7 +30,8 @@ const TOLD = {
   'bad renewal': /auth\.error.*TOKEN_INVALID/,
   'renewal without a token': /auth\.error.*TOKEN_INVALID/,
   'renewal by the app': 'renewed',
-  expiry: /^(?:3000 token_expired|1006)$/,
+  // On a machine that is busy it may have expired before.
+  expiry: /^(?:3000 token_expired|1006|401)$/,
   revoke: /^(?:done|rejected) (?:3000 token_revoked|1006)$/,
   disconnect: /^(?:done|rejected) (?:3003 disconnected|1006)$/
 }
@@ -63,9 +67,9 @@ t.test('a function of the app that throws', { timeout: TIMEOUT + 30_000 }, async
       t.notMatch(steps['bad ticket'], '101', 'a bad ticket is not admitted')
       t.notMatch(steps['bad dry run'], '426', 'a dry run does not say that a bad token is admitted')
       t.notMatch(steps['bad first message'], 'auth.ok', 'a bad first message does not authenticate')
-      // What the app's class does not send cannot be waited for.
-      if (point !== 'socket.send') t.strictSame(Object.entries(steps).filter(([, outcome]) => outcome === 'late').map(([step]) => step), [], 'each client is answered')
-      if (role === 'deciding') t.match(steps, { handshake: '503', 'dry run': '503', ticket: /^(?:503|200 503)$/, expiry: '503', revoke: 'done 503', disconnect: 'done 503' }, 'whoever cannot be checked is not admitted')
+      // What the app does not send or accept cannot be waited for.
+      if (!UNSENT.has(point)) t.strictSame(Object.entries(steps).filter(([, outcome]) => outcome === 'late').map(([step]) => step), [], 'each client is answered')
+      if (role === 'deciding') t.match(steps, { handshake: '503', 'dry run': '503', ticket: /^(?:503|200 503)$/, expiry: /^(?:503|401)$/, revoke: 'done 503', disconnect: 'done 503' }, 'whoever cannot be checked is not admitted')
       if (role === 'telling') t.match(steps, TOLD, 'nothing else changes')
     })
   }

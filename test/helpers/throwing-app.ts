@@ -29,9 +29,9 @@ export type Kind = typeof KINDS[number]
 const DECIDING = ['verify', 'user', 'roles', 'scopes', 'authorize', 'origin', 'claims', 'secret', 'trusted', 'formatUser', 'backplane.isCurrent'] as const
 /** What is told, or asked beside: nothing else changes where one of them fails. */
 const TELLING = ['logger.debug', 'logger.info', 'logger.warn', 'logger.error', 'subscriber', 'trustProxy', 'socket.ping', 'socket.terminate',
-  'socket.close', 'errorHandler', 'websocket.errorHandler', 'websocket.preClose', 'backplane.publish', 'backplane.leave', 'backplane.put', 'backplane.get', 'backplane.take', 'onResponse before', 'onResponse after'] as const
+  'socket.close', 'websocket.errorHandler', 'websocket.preClose', 'backplane.publish', 'backplane.leave', 'backplane.put', 'backplane.get', 'backplane.take', 'onResponse before', 'onResponse after'] as const
 /** Whatever becomes of the handshake. */
-const OTHERS = ['handleProtocols', 'socket.send', 'setter of user', 'connection listener', 'onRequest before', 'onRequest after', 'preParsing before', 'preValidation before', 'preValidation after',
+const OTHERS = ['errorHandler', 'handleProtocols', 'socket.send', 'setter of user', 'connection listener', 'onRequest before', 'onRequest after', 'preParsing before', 'preValidation before', 'preValidation after',
   'preHandler after', 'onSend before', 'onSend after', 'onError before', 'onError after'] as const
 
 export type Point = typeof DECIDING[number] | typeof TELLING[number] | typeof OTHERS[number]
@@ -280,7 +280,7 @@ class Clients {
 
   async ask (method: string, path: string, token: string): Promise<[string, string]> {
     return await new Promise((resolve) => {
-      const request = http.request({ port: this.#port, host: '127.0.0.1', method, path, agent: false, headers: { authorization: `Bearer ${token}` } }, (response) => {
+      const request = http.request({ port: this.#port, host: '127.0.0.1', method, path, agent: false, headers: { origin: 'http://app.example', authorization: `Bearer ${token}` } }, (response) => {
         let body = ''
         response.on('data', (chunk: Buffer) => { body += String(chunk) })
         response.on('close', () => resolve([String(response.statusCode), body]))
