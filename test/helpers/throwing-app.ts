@@ -28,10 +28,10 @@ export type Kind = typeof KINDS[number]
 /** By what a handshake is decided: it is not admitted where one of them fails. */
 const DECIDING = ['verify', 'user', 'roles', 'scopes', 'authorize', 'origin', 'claims', 'secret', 'trusted', 'formatUser', 'backplane.isCurrent'] as const
 /** What is told, or asked beside: nothing else changes where one of them fails. */
-const TELLING = ['logger.debug', 'logger.info', 'logger.warn', 'logger.error', 'subscriber', 'trustProxy', 'socket.ping', 'socket.terminate',
+const TELLING = ['logger.debug', 'logger.info', 'logger.warn', 'logger.error', 'subscriber', 'trustProxy', 'socket.terminate',
   'socket.close', 'websocket.errorHandler', 'websocket.preClose', 'backplane.publish', 'backplane.leave', 'backplane.put', 'backplane.get', 'backplane.take', 'onResponse before', 'onResponse after'] as const
 /** Whatever becomes of the handshake. */
-const OTHERS = ['errorHandler', 'handleProtocols', 'socket.send', 'setter of user', 'connection listener', 'onRequest before', 'onRequest after', 'preParsing before', 'preValidation before', 'preValidation after',
+const OTHERS = ['errorHandler', 'socket.ping', 'handleProtocols', 'socket.send', 'setter of user', 'connection listener', 'onRequest before', 'onRequest after', 'preParsing before', 'preValidation before', 'preValidation after',
   'preHandler after', 'onSend before', 'onSend after', 'onError before', 'onError after'] as const
 
 export type Point = typeof DECIDING[number] | typeof TELLING[number] | typeof OTHERS[number]
