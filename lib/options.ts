@@ -515,6 +515,8 @@ function readHeartbeat (value: unknown): CompleteOptions['heartbeat'] {
 /** What of ws would undo a promise of ours is refused; see {@link CLOSE_TIMEOUT} and `app.close()`. */
 function readWebsocket (value: unknown): WebsocketPluginOptions {
   const websocket: WebsocketPluginOptions = readObject('websocket', value ?? {})
+  readFunction('websocket.errorHandler', websocket.errorHandler)
+  readFunction('websocket.preClose', websocket.preClose)
   const { closeTimeout, clientTracking } = (websocket.options ?? {}) as Record<string, unknown>
   readInteger('websocket.options.closeTimeout', closeTimeout, 1, CLOSE_TIMEOUT, CLOSE_TIMEOUT)
   if (clientTracking !== undefined && clientTracking !== true) {

@@ -52,7 +52,8 @@ export class ServerListeners {
       throw new Error('fastify-ws-auth is registered already on this server: register it once, for all routes that are declared after it')
     }
     Object.defineProperty(upgradeServer, kOwner, { value: this, configurable: true })
-    upgradeServer.on('upgrade', this.#onUpgrade)
+    // First of all: another @fastify/websocket of the app may listen too, and the hooks must know each upgrade by then.
+    upgradeServer.prependListener('upgrade', this.#onUpgrade)
     requestServer.prependListener('request', this.#onRequest)
     this.#decideUpgrades()
   }
