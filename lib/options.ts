@@ -52,17 +52,21 @@ export interface WsAuthOptions {
   jwtNamespace?: string
   /** Options of @fastify/cookie, used where the app has not registered it. Default `{}`. */
   cookie?: FastifyCookieOptions
-  /** Options of @fastify/websocket. Default `{}`. */
+  /** Options of @fastify/websocket. Its `preClose` is called before any connection is closed, and waited for at most 2 s. Default `{}`. */
   websocket?: WebsocketPluginOptions
   /** Where a token may be. What is given is merged over the defaults. */
   token?: TokenOptions
   /**
    * Replaces the JWT verification: for opaque tokens, introspection, a shared secret. `null` or anything that is not an
-   * object is 401; a thrown `WsAuthError` is used as it is; anything else thrown is 503. `signal` aborts when the
-   * client has gone or `handshakeTimeout` has passed (of a first message: the rest of `token.message.timeout`).
+   * object is 401; a thrown `WsAuthError` is used as it is; an error with `statusCode` 401 or 403, or one of a JWT library about the
+   * token, is that; anything else thrown is 503. It is never called with a token that has other characters than visible ASCII: that
+   * is 401. `signal` aborts when the client has gone or `handshakeTimeout` has passed (of a first message: the rest of `token.message.timeout`).
    */
   verify?: (token: string, request: FastifyRequest, context: { signal: AbortSignal }) => unknown
-  /** A JSON Schema that the claims must match, compiled with the app's own validator. It changes nothing in them. */
+  /**
+   * A JSON Schema that the claims must match. It is compiled once, at start, by the validator of the app that registers the plugin, and
+   * changes nothing in them. What that cannot compile or run is a `TypeError` at start.
+   */
   claims?: object
   /** What `request.user` becomes; `null` or `undefined` is 401. Default: the claims (or the result of `formatUser`). */
   user?: (claims: Claims, request: FastifyRequest) => unknown

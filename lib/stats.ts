@@ -8,7 +8,7 @@ import type { WsAuthErrorCode } from './errors'
 export interface StatsSnapshot {
   /** Connections that are open now, on this instance. */
   readonly connections: number
-  /** Handshakes under way and first messages waited for now. */
+  /** Handshakes under way, first messages waited for, and plain requests (dry runs, for tickets) that wait, now. */
   readonly pending: number
   /** Connections that were opened on guarded routes. */
   readonly accepted: number
