@@ -279,8 +279,9 @@ export class Gate {
   /** A dry run has the deadline of an upgrade, which has one already, and ends as it does when the client leaves. */
   #waitForDryRun ({ request, reply: { raw: response, elapsedTime } }: Call, purpose: HandshakePurpose, end: (why: UpgradeEnd) => void): () => void {
     const timer = setTimeout(end, this.#parts.services.options.handshakeTimeout, 'timeout').unref()
+    const startedAt = Date.now() - elapsedTime
     const onClose = (): void => {
-      if (response.headersSent) this.#parts.audit.refused(request, answeredEarly(), null, Date.now() - elapsedTime, purpose === 'dry run')
+      if (response.headersSent) this.#parts.audit.refused(request, answeredEarly(), null, startedAt, purpose === 'dry run')
       end('gone')
     }
     response.once('close', onClose)
