@@ -1,0 +1,92 @@
+/*
+ * A process that runs tests, a run after the other: it is told which tests and which mutant, loads lib and the tests anew, and says
+ * what it does as it does it. Whoever started it ends it, if a test does not come to its end.
+ */
+const { performance } = require('node:perf_hooks')
+const { basename, resolve, sep } = require('node:path')
+const { t: root } = require('tap')
+for (const library of ['fastify', '@fastify/cookie', '@fastify/jwt', '@fastify/websocket', 'fast-check', 'lru-cache', 'ws']) require(library)
+
+const { now } = Date
+const { stackTraceLimit } = Error
+/** A failed assertion of any depth in tap's output. */
+const NOT_OK = /^ *not ok (?!.*# (?:TODO|SKIP)).*$/m
+
+/** What Stryker's instrumentation looks at. It keeps the object, so there is only one. */
+const stryker = globalThis.__stryker__ = {}
+
+/** The tests of the first level, as their files declare them. */
+let declared = []
+let file = ''
+
+function declare (...args) {
+  const title = `${basename(file, '.test.js')}: ${args[0]}`
+  const same = declared.filter((one) => one.title === title).length
+  declared.push({ id: same === 0 ? title : `${title} #${same + 1}`, title, file, args })
+}
+
+// Instead of tap itself, the tests get what only declares them.
+const tap = new Proxy(root, { get: (target, key) => key === 'test' ? declare : Reflect.get(target, key) })
+require.cache[require.resolve('tap')].exports = { __esModule: true, t: tap, default: tap }
+
+let output = ''
+let hasFailed = false
+
+process.stdout.write = (chunk, encoding, callback = encoding) => {
+  output += chunk
+  const failed = NOT_OK.exec(output)
+  if (failed !== null && !hasFailed) {
+    hasFailed = true
+    // Together with what tap writes below it.
+    setImmediate(() => process.send({ type: 'failed', why: output.slice(failed.index, failed.index + 1000) }))
+  }
+  if (!hasFailed) output = output.slice(output.lastIndexOf('\n') + 1)
+  if (typeof callback === 'function') callback()
+  return true
+}
+
+process.on('disconnect', () => process.exit())
+// While tests are run, nothing but what they wait for keeps the process alive.
+process.on('beforeExit', () => process.send({ type: 'failed', why: 'nothing is left that could end the test' }))
+process.on('message', (run) => void perform(run))
+
+/** @param ids in this order; `null` for all */
+async function perform ({ files, ids, mutant, hitLimit, hasCoverage }) {
+  forget()
+  process.channel.unref()
+  Object.assign(stryker, { activeMutant: mutant, hitLimit, hitCount: hitLimit === undefined ? undefined : 0, mutantCoverage: undefined, currentTestId: undefined })
+  try {
+    for (file of files) require(resolve(file))
+  } catch (error) {
+    process.send({ type: 'failed', why: `cannot be loaded: ${error?.stack}` })
+    return end({})
+  }
+  for (const { id, file, args } of ids === null ? declared : ids.map((wanted) => declared.find(({ id }) => id === wanted))) {
+    process.send({ type: 'test', id, file })
+    if (hasCoverage) stryker.currentTestId = id
+    const startedAt = performance.now()
+    await root.test(...args)
+    process.send({ type: 'tested', id, file, took: performance.now() - startedAt })
+    if (hitLimit !== undefined && stryker.hitCount > hitLimit) process.send({ type: 'endless' })
+    if (hasFailed) break
+  }
+  // Behind what is said of a failure.
+  setImmediate(() => setImmediate(() => end({ coverage: stryker.mutantCoverage })))
+}
+
+function end (more) {
+  process.channel.ref()
+  process.send({ type: 'end', ...more })
+}
+
+/** What a run before this one has left. */
+function forget () {
+  for (const path of Object.keys(require.cache)) {
+    if (path.startsWith(process.cwd() + sep) && !path.includes(`${sep}node_modules${sep}`)) delete require.cache[path]
+  }
+  Date.now = now
+  Error.stackTraceLimit = stackTraceLimit
+  declared = []
+  output = ''
+  hasFailed = false
+}
