@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { commonTokens, declareFactoryPlugin, PluginKind, tokens } from '@stryker-mutator/api/plugin'
 import { DryRunStatus, MutantRunStatus, TestStatus } from '@stryker-mutator/api/test-runner'
-import { FILES, SLOW } from './tests-of-files.mjs'
+import { FILES, LAST, SLOW } from './tests-of-files.mjs'
 
 const WORKER = join(import.meta.dirname, 'worker.cjs')
 /** What the first run has found out, for all runners: `{ id, file, took }` of each test. In the sandbox, which Stryker runs it in. */
@@ -50,7 +50,7 @@ class Runner {
     const tests = []
     const mutantCoverage = { static: {}, perTest: {} }
     for (const file of files) {
-      const outcome = await this.#run({ files: [file], ids: null, hasCoverage: coverageAnalysis !== 'off' }, timeout)
+      const outcome = await this.#run({ files: [file], ids: null, isLoading: true, hasCoverage: coverageAnalysis !== 'off' }, timeout)
       if (outcome.isTimeout || outcome.why !== null) {
         return { status: DryRunStatus.Error, errorMessage: `${outcome.id ?? file}: ${outcome.why ?? 'takes too long'}` }
       }
@@ -65,11 +65,12 @@ class Runner {
     }
   }
 
-  async mutantRun ({ activeMutant, testFilter, hitLimit, timeout, sandboxFileName }) {
+  async mutantRun ({ activeMutant, testFilter, hitLimit, timeout, sandboxFileName, mutantActivation }) {
     const chosen = this.#choose(relative('.', sandboxFileName), testFilter)
     if (chosen.length === 0) return { status: MutantRunStatus.Survived, nrOfTests: 0 }
     const files = [...new Set(chosen.map(({ file }) => file))]
-    const outcome = await this.#run({ files, ids: chosen.map(({ id }) => id), mutant: activeMutant.id, hitLimit }, timeout)
+    const ids = chosen.map(({ id }) => id)
+    const outcome = await this.#run({ files, ids, isLoading: mutantActivation === 'static', mutant: activeMutant.id, hitLimit }, timeout)
     const nrOfTests = outcome.tests.length
     if (outcome.isTimeout) return { status: MutantRunStatus.Timeout, reason: outcome.id ?? 'while loading' }
     if (outcome.why === null) return { status: MutantRunStatus.Survived, nrOfTests }
@@ -84,7 +85,7 @@ class Runner {
     const files = testsOf(mutated)
     const rank = ({ id }) => (this.#killers.indexOf(id) + 1) || Infinity
     return this.#tests
-      .filter(({ id, file, took }) => took <= SLOW && files.includes(file) && (testFilter?.includes(id) ?? true))
+      .filter(({ id, file, took }) => took <= SLOW && !LAST.includes(id) && files.includes(file) && (testFilter?.includes(id) ?? true))
       .sort((one, other) => Math.sign(rank(one) - rank(other)) || one.took - other.took)
   }
 

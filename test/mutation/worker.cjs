@@ -1,6 +1,6 @@
 /*
- * A process that runs tests, a run after the other: it is told which tests and which mutant, loads lib and the tests anew, and says
- * what it does as it does it. Whoever started it ends it, if a test does not come to its end.
+ * A process that runs tests, a run after the other: it is told which tests and which mutant, loads lib and the tests unless it has
+ * them, and says what it does as it does it. Whoever started it ends it, if a test does not come to its end.
  */
 const { performance } = require('node:perf_hooks')
 const { basename, resolve, sep } = require('node:path')
@@ -18,6 +18,7 @@ const stryker = globalThis.__stryker__ = {}
 /** The tests of the first level, as their files declare them. */
 let declared = []
 let file = ''
+let hasMutantLoaded = false
 
 function declare (...args) {
   const title = `${basename(file, '.test.js')}: ${args[0]}`
@@ -29,10 +30,16 @@ function declare (...args) {
 const tap = new Proxy(root, { get: (target, key) => key === 'test' ? declare : Reflect.get(target, key) })
 require.cache[require.resolve('tap')].exports = { __esModule: true, t: tap, default: tap }
 
+/** How long a timer may take that does not keep the process alive, in milliseconds. */
+const PATIENCE = 3000
+const realTimeout = setTimeout
+
+let isIdle = false
 let output = ''
 let hasFailed = false
 
 process.stdout.write = (chunk, encoding, callback = encoding) => {
+  isIdle = false
   output += chunk
   const failed = NOT_OK.exec(output)
   if (failed !== null && !hasFailed) {
@@ -47,12 +54,21 @@ process.stdout.write = (chunk, encoding, callback = encoding) => {
 
 process.on('disconnect', () => process.exit())
 // While tests are run, nothing but what they wait for keeps the process alive.
-process.on('beforeExit', () => process.send({ type: 'failed', why: 'nothing is left that could end the test' }))
-process.on('message', (run) => void perform(run))
+process.on('beforeExit', () => {
+  if (isIdle) return process.send({ type: 'failed', why: 'nothing is left that could end the test' })
+  isIdle = true
+  realTimeout(() => {}, PATIENCE)
+})
+process.on('message', (run) => { perform(run) })
 
-/** @param ids in this order; `null` for all */
-async function perform ({ files, ids, mutant, hitLimit, hasCoverage }) {
-  forget()
+/**
+ * @param ids in this order; `null` for all
+ * @param isLoading whether the mutant is to be active while lib is loaded
+ */
+async function perform ({ files, ids, isLoading, mutant, hitLimit, hasCoverage }) {
+  if (isLoading || hasMutantLoaded) forget()
+  hasMutantLoaded = isLoading
+  restore()
   process.channel.unref()
   Object.assign(stryker, { activeMutant: mutant, hitLimit, hitCount: hitLimit === undefined ? undefined : 0, mutantCoverage: undefined, currentTestId: undefined })
   try {
@@ -63,6 +79,7 @@ async function perform ({ files, ids, mutant, hitLimit, hasCoverage }) {
   }
   for (const { id, file, args } of ids === null ? declared : ids.map((wanted) => declared.find(({ id }) => id === wanted))) {
     process.send({ type: 'test', id, file })
+    isIdle = false
     if (hasCoverage) stryker.currentTestId = id
     const startedAt = performance.now()
     await root.test(...args)
@@ -79,14 +96,18 @@ function end (more) {
   process.send({ type: 'end', ...more })
 }
 
-/** What a run before this one has left. */
+/** What a run before this one has loaded. */
 function forget () {
   for (const path of Object.keys(require.cache)) {
     if (path.startsWith(process.cwd() + sep) && !path.includes(`${sep}node_modules${sep}`)) delete require.cache[path]
   }
+  declared = []
+}
+
+/** What a run before this one may have left otherwise. */
+function restore () {
   Date.now = now
   Error.stackTraceLimit = stackTraceLimit
-  declared = []
   output = ''
   hasFailed = false
 }
