@@ -25,7 +25,7 @@ export default {
   dryRunTimeoutMinutes: 20,
   tempDirName: '.stryker/sandbox',
   incrementalFile: '.stryker/incremental.json',
-  reporters: ['clear-text', 'html', 'json', 'progress'],
+  reporters: ['clear-text', 'html', 'json', 'progress-append-only'],
   clearTextReporter: { allowColor: false, logTests: false, reportTests: false },
   htmlReporter: { fileName: '.stryker/mutation.html' },
   jsonReporter: { fileName: '.stryker/mutation.json' },
