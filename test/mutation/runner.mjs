@@ -26,8 +26,10 @@ class Runner {
   /** Ids of tests, those first that have killed last: a mutant has its neighbours' killer, most of the time. */
   #killers = []
   #mutate
+  #log
 
-  constructor (options) {
+  constructor (options, log) {
+    this.#log = log
     this.#mutate = options.mutate.map((pattern) => pattern.replace(/:[\d:-]+$/, ''))
   }
 
@@ -54,7 +56,8 @@ class Runner {
       if (outcome.isTimeout || outcome.why !== null) {
         return { status: DryRunStatus.Error, errorMessage: `${outcome.id ?? file}: ${outcome.why ?? 'takes too long'}` }
       }
-      tests.push(...outcome.tests)
+      for (const [id, why] of outcome.failed) this.#log.warn(`fails without a mutant, and is asked about none: ${id}\n${why}`)
+      tests.push(...outcome.tests.filter(({ id }) => !outcome.failed.has(id)))
       addCoverage(mutantCoverage, outcome.coverage)
     }
     writeFileSync(TESTS, JSON.stringify(tests))
@@ -131,7 +134,7 @@ class Worker {
   run (what, timeout) {
     this.runs++
     return new Promise((resolve) => {
-      const outcome = { id: null, tests: [], why: null, isTimeout: false }
+      const outcome = { id: null, tests: [], failed: new Map(), why: null, isTimeout: false }
       const finish = (more) => {
         clearTimeout(timer)
         resolve({ ...outcome, ...more })
@@ -141,6 +144,7 @@ class Worker {
           if (message.type === 'test') outcome.id = message.id
           else if (message.type === 'tested') outcome.tests.push(message)
           else if (message.type === 'endless') finish({ isTimeout: true })
+          else if (message.type === 'failed' && what.ids === null && outcome.id !== null) outcome.failed.set(outcome.id, message.why)
           else if (message.type === 'failed') finish({ why: message.why })
           else if (message.type === 'end') {
             this.#process.removeListener('message', on)
@@ -187,9 +191,9 @@ function addHits (sum, hits) {
   for (const [mutant, count] of Object.entries(hits)) sum[mutant] = (sum[mutant] ?? 0) + count
 }
 
-function createRunner (options) {
-  return new Runner(options)
+function createRunner (options, log) {
+  return new Runner(options, log)
 }
-createRunner.inject = tokens(commonTokens.options)
+createRunner.inject = tokens(commonTokens.options, commonTokens.logger)
 
 export const strykerPlugins = [declareFactoryPlugin(PluginKind.TestRunner, 'tap-tests', createRunner)]

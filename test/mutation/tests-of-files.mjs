@@ -3,10 +3,10 @@
  * reach the changed expression. The further in front, the more likely a test fails first.
  */
 export const FILES = {
-  'lib/match.ts': ['revocations'],
+  'lib/match.ts': ['match', 'revocations'],
   'lib/revocations.ts': ['revocations'],
-  'lib/claims.ts': ['revocations', 'token-verifier'],
-  'lib/origin.ts': ['properties-origin', 'handshake'],
+  'lib/claims.ts': ['claims', 'revocations'],
+  'lib/origin.ts': ['origin', 'properties-origin', 'handshake'],
   'lib/tickets.ts': ['tickets'],
   'lib/authentication.ts': ['handshake', 'options', 'tickets', 'revocation'],
   'lib/credentials.ts': ['credentials', 'properties-credentials', 'handshake', 'tickets'],

@@ -32,7 +32,7 @@ require.cache[require.resolve('tap')].exports = { __esModule: true, t: tap, defa
 
 /** How long a timer may take that does not keep the process alive, in milliseconds. */
 const PATIENCE = 3000
-const realTimeout = setTimeout
+const { setImmediate: realImmediate, setTimeout: realTimeout } = globalThis
 
 let isIdle = false
 let output = ''
@@ -45,7 +45,7 @@ process.stdout.write = (chunk, encoding, callback = encoding) => {
   if (failed !== null && !hasFailed) {
     hasFailed = true
     // Together with what tap writes below it.
-    setImmediate(() => process.send({ type: 'failed', why: output.slice(failed.index, failed.index + 1000) }))
+    realImmediate(() => process.send({ type: 'failed', why: output.slice(failed.index, failed.index + 1000) }))
   }
   if (!hasFailed) output = output.slice(output.lastIndexOf('\n') + 1)
   if (typeof callback === 'function') callback()
@@ -85,10 +85,17 @@ async function perform ({ files, ids, isLoading, mutant, hitLimit, hasCoverage }
     await root.test(...args)
     process.send({ type: 'tested', id, file, took: performance.now() - startedAt })
     if (hitLimit !== undefined && stryker.hitCount > hitLimit) process.send({ type: 'endless' })
-    if (hasFailed) break
+    await turn()
+    if (hasFailed && ids !== null) break
+    hasFailed = false
+    output = ''
   }
-  // Behind what is said of a failure.
-  setImmediate(() => setImmediate(() => end({ coverage: stryker.mutantCoverage })))
+  end({ coverage: stryker.mutantCoverage })
+}
+
+/** Resolves behind what is said of a failure. */
+async function turn () {
+  for (let i = 0; i < 2; i++) await new Promise((resolve) => realImmediate(resolve))
 }
 
 function end (more) {
