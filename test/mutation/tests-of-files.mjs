@@ -9,7 +9,7 @@ export const FILES = {
   'lib/origin.ts': ['origin', 'properties-origin', 'handshake'],
   'lib/tickets.ts': ['tickets'],
   'lib/authentication.ts': ['handshake', 'options', 'tickets', 'revocation'],
-  'lib/credentials.ts': ['credentials', 'properties-credentials', 'handshake', 'tickets'],
+  'lib/credentials.ts': ['taken-credentials', 'credentials', 'properties-credentials', 'handshake', 'tickets'],
   'lib/token-verifier.ts': ['token-verifier'],
   'lib/jwt-verifier.ts': ['token-verifier', 'token-cache'],
   'lib/jwt-secret.ts': ['token-verifier'],
