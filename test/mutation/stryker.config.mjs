@@ -20,7 +20,7 @@ export default {
   ignorePatterns: ['/dist', '/example', '/test/bench', '/test/types', '*.md'],
   // A mutant that makes a test wait for ever is found sooner, by an event loop that is empty; else it may take its time, since a
   // busy machine is no proof of a mutant.
-  timeoutMS: 20_000,
+  timeoutMS: 10_000,
   timeoutFactor: 4,
   dryRunTimeoutMinutes: 20,
   tempDirName: '.stryker/sandbox',
