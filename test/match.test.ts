@@ -29,3 +29,12 @@ t.test('an instant between September 2001 and the year 5138 in seconds is not ta
     t.equal(readRevokeOptions({ untilAt: instant }, 5), instant)
   }
 })
+
+t.test('a revocation by jti or sid needs no beforeAt, and has none but now', async (t) => {
+  for (const kind of ['jti', 'sid'] as const) {
+    const before = Date.now()
+    const { beforeAt, ...target } = readRevokeMatch({ [kind]: 'x' })
+    t.strictSame(target, { kind, value: 'x' })
+    t.ok(beforeAt >= before && beforeAt <= Date.now())
+  }
+})

@@ -4,7 +4,7 @@
  */
 export const FILES = {
   'lib/match.ts': ['match', 'revocations'],
-  'lib/revocations.ts': ['revocations'],
+  'lib/revocations.ts': ['revocations', 'revocation-set'],
   'lib/claims.ts': ['claims', 'revocations'],
   'lib/origin.ts': ['origin'],
   'lib/tickets.ts': ['tickets'],
@@ -16,7 +16,7 @@ export const FILES = {
   'lib/token-view.ts': ['jwt-settings'],
   'lib/handshake.ts': ['handshake', 'tickets', 'limits'],
   'lib/gate.ts': ['handshake', 'upgrade', 'refusals', 'tickets', 'limits'],
-  'lib/routes.ts': ['handshake', 'options', 'refusals', 'credentials', 'tickets']
+  'lib/routes.ts': ['declared-routes', 'handshake', 'options', 'refusals', 'credentials', 'tickets']
 }
 
 /** Tests that count what others of their file have done: they cannot be run alone. */
