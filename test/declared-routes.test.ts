@@ -2,6 +2,7 @@
  * What is made of a route when it is declared: what is known of it later, what is an error, and what stands in the handler's place.
  */
 import t from 'tap'
+import type { Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { KnownNames } from '../lib/credentials'
 import { readOptions } from '../lib/options'
@@ -22,7 +23,7 @@ function names (): KnownNames {
 }
 
 /** What is remembered of a route, in short. */
-function seen (more: object): unknown {
+function seen (t: Test, more: object): unknown {
   const declared = route(more)
   const kept = markRoute(declared, PLUGIN)
   t.equal(declared.config?.[kRoute], kept)
@@ -31,17 +32,17 @@ function seen (more: object): unknown {
 }
 
 t.test('a route is a websocket or not, guarded unless it says so, and what is asked of it plainly is a dry run or its handler\'s', async (t) => {
-  t.strictSame(seen({}), ['http'])
-  t.strictSame(seen({ websocket: false }), ['http'])
-  t.strictSame(seen({ websocket: true }), ['websocket', 'required', true])
-  t.strictSame(seen({ websocket: true, wsAuth: true }), ['websocket', 'required', true])
-  t.strictSame(seen({ websocket: true, wsAuth: false }), ['websocket', 'public', true])
-  t.strictSame(seen({ websocket: true, wsAuth: 'optional' }), ['websocket', 'optional', true])
-  t.strictSame(seen({ wsHandler: handler }), ['websocket', 'required', false])
-  t.strictSame(seen({ wsHandler: handler, wsAuth: { roles: ['a'] } }), ['websocket', 'required', false])
-  t.strictSame(seen({ wsHandler: handler, websocket: true }), ['websocket', 'required', true])
-  for (const method of ['HEAD', ['HEAD']]) t.strictSame(seen({ method, websocket: true, wsHandler: handler, wsAuth: true }), ['http'], 'Fastify declares it with the options of its GET')
-  t.strictSame(seen({ method: ['GET', 'HEAD'], websocket: true }), ['websocket', 'required', true])
+  t.strictSame(seen(t, {}), ['http'])
+  t.strictSame(seen(t, { websocket: false }), ['http'])
+  t.strictSame(seen(t, { websocket: true }), ['websocket', 'required', true])
+  t.strictSame(seen(t, { websocket: true, wsAuth: true }), ['websocket', 'required', true])
+  t.strictSame(seen(t, { websocket: true, wsAuth: false }), ['websocket', 'public', true])
+  t.strictSame(seen(t, { websocket: true, wsAuth: 'optional' }), ['websocket', 'optional', true])
+  t.strictSame(seen(t, { wsHandler: handler }), ['websocket', 'required', false])
+  t.strictSame(seen(t, { wsHandler: handler, wsAuth: { roles: ['a'] } }), ['websocket', 'required', false])
+  t.strictSame(seen(t, { wsHandler: handler, websocket: true }), ['websocket', 'required', true])
+  for (const method of ['HEAD', ['HEAD']]) t.strictSame(seen(t, { method, websocket: true, wsHandler: handler, wsAuth: true }), ['http'], 'Fastify declares it with the options of its GET')
+  t.strictSame(seen(t, { method: ['GET', 'HEAD'], websocket: true }), ['websocket', 'required', true])
   t.equal(seenRouteOf({}), undefined)
   t.equal(seenRouteOf({ config: {} } as never), undefined)
 })
@@ -176,7 +177,7 @@ t.test('what is called with a socket can run the handler, as it would have been 
 interface Sent { status?: number, body?: { statusCode: number, error: string, message: string }, headers: Record<string, string> }
 
 /** What the handler of a dry run answers to such a request. */
-function answerOf (raw: object, more: object = {}): Sent {
+function answerOf (t: Test, raw: object, more: object = {}): Sent {
   const declared = route({ websocket: true })
   addDryRun(declared, names())
   const request = { raw: { url: '/chat', ...raw }, ws: false, ...more } as unknown as FastifyRequest
@@ -196,11 +197,11 @@ function answerOf (raw: object, more: object = {}): Sent {
 
 t.test('a plain request of a websocket route is answered with 426 that no cache keeps, over HTTP/2 without its headers', async (t) => {
   const body = { statusCode: 426, error: 'Upgrade Required', message: 'This route speaks WebSocket: the handshake would be accepted' }
-  t.strictSame(answerOf({ headers: {}, httpVersionMajor: 1 }), { status: 426, body, headers: { 'cache-control': 'no-store', upgrade: 'websocket', connection: 'upgrade' } })
-  t.strictSame(answerOf({ headers: {}, httpVersionMajor: 2 }), { status: 426, body, headers: { 'cache-control': 'no-store' } })
-  t.strictSame(answerOf({ headers: { 'sec-websocket-key': 'x', upgrade: 'h2c' }, httpVersionMajor: 1 }).body, body)
-  t.match(answerOf({ headers: { 'sec-websocket-key': 'x' }, httpVersionMajor: 1 }).body?.message, /^This route speaks WebSocket: Sec-WebSocket-Key came without Upgrade: a proxy drops it/)
-  t.equal(answerOf({ headers: {} }, { ws: true }).body, 'what the handler returns')
+  t.strictSame(answerOf(t, { headers: {}, httpVersionMajor: 1 }), { status: 426, body, headers: { 'cache-control': 'no-store', upgrade: 'websocket', connection: 'upgrade' } })
+  t.strictSame(answerOf(t, { headers: {}, httpVersionMajor: 2 }), { status: 426, body, headers: { 'cache-control': 'no-store' } })
+  t.strictSame(answerOf(t, { headers: { 'sec-websocket-key': 'x', upgrade: 'h2c' }, httpVersionMajor: 1 }).body, body)
+  t.match(answerOf(t, { headers: { 'sec-websocket-key': 'x' }, httpVersionMajor: 1 }).body?.message, /^This route speaks WebSocket: Sec-WebSocket-Key came without Upgrade: a proxy drops it/)
+  t.equal(answerOf(t, { headers: {} }, { ws: true }).body, 'what the handler returns')
 })
 
 t.test('the hooks of the route come before that which makes a request a dry run', async (t) => {

@@ -11,12 +11,12 @@ export const FILES = {
   'lib/authentication.ts': ['authentication', 'revocation'],
   'lib/credentials.ts': ['taken-credentials', 'credentials'],
   'lib/token-verifier.ts': ['verifier-errors'],
-  'lib/jwt-verifier.ts': ['token-verifier', 'token-cache'],
+  'lib/jwt-verifier.ts': ['token-verifier', 'token-cache', 'forged-tokens', 'max-age'],
   'lib/jwt-secret.ts': ['jwt-settings'],
   'lib/token-view.ts': ['jwt-settings'],
   'lib/handshake.ts': ['handshake', 'tickets', 'limits'],
-  'lib/gate.ts': ['handshake', 'upgrade', 'refusals', 'tickets', 'limits'],
-  'lib/routes.ts': ['declared-routes', 'handshake', 'options', 'refusals', 'credentials', 'tickets']
+  'lib/gate.ts': ['handshake', 'refusals', 'upgrade', 'tickets', 'limits', 'plain-requests', 'what-waits', 'http2', 'request-user'],
+  'lib/routes.ts': ['declared-routes'],
 }
 
 /** Tests that count what others of their file have done: they cannot be run alone. */

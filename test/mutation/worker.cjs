@@ -27,7 +27,12 @@ function declare (...args) {
 }
 
 // Instead of tap itself, the tests get what only declares them.
-const tap = new Proxy(root, { get: (target, key) => key === 'test' ? declare : Reflect.get(target, key) })
+const tap = new Proxy(root, {
+  get (target, key) {
+    const value = key === 'test' ? declare : Reflect.get(target, key)
+    return typeof value === 'function' ? value.bind(target) : value
+  }
+})
 require.cache[require.resolve('tap')].exports = { __esModule: true, t: tap, default: tap }
 
 /** How long a timer may take that does not keep the process alive, in milliseconds. */
