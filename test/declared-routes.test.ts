@@ -102,7 +102,8 @@ t.test('a param of the route\'s own is a whole segment of its path', async (t) =
 })
 
 t.test('the ticket route is known as such, is asked as a handshake is, and takes no token of a path or a message', async (t) => {
-  const { config, onRequest } = declareTicketRoute({ ...PLUGIN, tickets: { query: 'ticket', require: true } } as never, names())
+  const { token } = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret', message: true } })
+  const { config, onRequest } = declareTicketRoute({ ...PLUGIN, token, tickets: { query: 'ticket', require: true } } as never, names())
   const kept = seenRouteOf({ config })
   t.match(kept, { kind: 'ticket', options: { access: 'required', token: { param: null, message: null, query: 'token' }, tickets: { query: null, require: false } } })
   const declared = route({ method: 'POST', url: '/ws-ticket', config })
