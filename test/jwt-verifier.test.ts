@@ -20,6 +20,7 @@ const ASKER = { signal: new AbortController().signal }
 
 interface Made {
   readonly verifier: Verifier
+  readonly jwt: JWT
   readonly request: FastifyRequest
   readonly log: string[]
   /** What a token was found to say, or the code and the cause of the refusal. */
@@ -27,8 +28,12 @@ interface Made {
   readonly read: (token: string) => Promise<Verified>
 }
 
-/** A verifier of these settings, which the plugin was given or the app has registered by itself, and a request to ask it with. */
-async function make (t: Test, settings: object, isOwn: boolean): Promise<Made> {
+/**
+ * A verifier of these settings, which the plugin was given or the app has registered by itself, and a request to ask it with.
+ *
+ * @param answer what the app's own `request.jwtVerify()` answers without looking at the token, if it is another
+ */
+async function make (t: Test, settings: object, isOwn: boolean, answer?: unknown): Promise<Made> {
   const log: string[] = []
   const app = Fastify({ logger: { stream: { write: (line: string) => { log.push(line) } }, level: 'warn' } })
   t.teardown(() => app.close())
@@ -36,10 +41,11 @@ async function make (t: Test, settings: object, isOwn: boolean): Promise<Made> {
   const given = { secret, ...settings } as FastifyJWTOptions
   const own = isOwn ? withSafeSecret(given) : undefined
   await app.register(fastifyJwt, own ?? given)
+  app.decorateRequest('verifyNothing', (_options: unknown, callback: (error: unknown, user: unknown) => void) => { callback(null, answer) })
   let request: FastifyRequest | null = null
   app.get('/', async (one) => { request = one; return '' })
   await app.inject({ url: '/', headers: { authorization: 'Bearer of.another.place', cookie: `token=${mint({ sub: 'cookie' })}` } })
-  const verifier = createJwtVerifier(app, app.jwt as JWT, 'jwtVerify', own)
+  const verifier = createJwtVerifier(app, app.jwt as JWT, answer === undefined ? 'jwtVerify' : 'verifyNothing', own)
   const asked = request as unknown as FastifyRequest
   const read = async (token: string): Promise<Verified> => await verifier.verify(token, asked, ASKER)
   const outcomeOf = async (token: string): Promise<string> => {
@@ -51,7 +57,7 @@ async function make (t: Test, settings: object, isOwn: boolean): Promise<Made> {
       return error.cause === undefined ? error.code : `${error.code}: ${String(error.cause)}`
     }
   }
-  return { verifier, request: asked, log, outcomeOf, read }
+  return { verifier, jwt: app.jwt as JWT, request: asked, log, outcomeOf, read }
 }
 
 /** Each way in which a verifier is asked: the settings that lead to it. */
@@ -179,11 +185,43 @@ t.test('settings of the verifier that speak of a claim make it required, and oth
   t.strictSame(await rules({ maxAge: '2 minutes' }), { ...none, required: ['iat'], maxAge: 120_000 })
 })
 
-t.test('a refusal costs no stack, and leaves the limit of stacks as it was', async (t) => {
+t.test('what was not verified is not believed, whatever the app\'s own request.jwtVerify() answers', async (t) => {
+  const forged = `${mint(ANN).slice(0, -3)}AAA`
+  const answer = { name: 'Ann' }
+  for (const complete of [false, true]) {
+    const fixed = await make(t, { verify: { complete } }, false, answer)
+    t.match(await fixed.outcomeOf(forged), /^WS_AUTH_TOKEN_INVALID: .*FAST_JWT_INVALID_SIGNATURE/)
+    t.equal(await fixed.outcomeOf(mint(ANN)), '{"sub":"ann","roles":["member"]} as {"name":"Ann"}')
+  }
+  const own = await make(t, { secret: async () => secret }, true, answer)
+  for (const token of [forged, mint(ANN)]) t.equal(await own.outcomeOf(token), 'WS_AUTH_TOKEN_INVALID: it was not verified')
+})
+
+t.test('what somebody has changed in the cache of the verifier is nobody\'s claims', async (t) => {
+  const { jwt, outcomeOf } = await make(t, { verify: { cache: true } }, true)
+  const token = mint(ANN)
+  for (let i = 0; i < 2; i++) {
+    const cached: { roles: string[] } = jwt.verify(token)
+    cached.roles.push('admin')
+    t.equal(await outcomeOf(token), JSON.stringify(ANN))
+  }
+})
+
+t.test('with complete the user is what formatUser makes, whatever it has for a payload', async (t) => {
+  for (const secretSetting of [{}, { secret: async () => secret }]) {
+    const { read } = await make(t, { ...secretSetting, verify: { complete: true }, formatUser: () => ({ name: 'Ann' }) }, true)
+    const { claims, user } = await read(mint(ANN))
+    t.strictSame([claims, user], [ANN, { name: 'Ann' }])
+  }
+})
+
+t.test('a verification leaves the limit of stacks as it was', async (t) => {
   const { outcomeOf } = await make(t, {}, true)
   const { stackTraceLimit } = Error
-  await outcomeOf(`${mint(ANN).slice(0, -3)}AAA`)
-  t.equal(Error.stackTraceLimit, stackTraceLimit)
-  await outcomeOf(mint(ANN))
-  t.equal(Error.stackTraceLimit, stackTraceLimit)
+  t.teardown(() => { Error.stackTraceLimit = stackTraceLimit })
+  for (const token of [`${mint(ANN).slice(0, -3)}AAA`, mint(ANN)]) {
+    Error.stackTraceLimit = 17
+    await outcomeOf(token)
+    t.equal(Error.stackTraceLimit, 17)
+  }
 })

@@ -75,6 +75,7 @@ class Runner {
     const ids = chosen.map(({ id }) => id)
     const outcome = await this.#run({ files, ids, isLoading: mutantActivation === 'static', mutant: activeMutant.id, hitLimit }, timeout)
     const nrOfTests = outcome.tests.length
+    if (outcome.isBroken) return { status: MutantRunStatus.Error, errorMessage: `was not run: ${outcome.id}` }
     if (outcome.isTimeout) return { status: MutantRunStatus.Timeout, reason: outcome.id ?? 'while loading' }
     if (outcome.why === null) return { status: MutantRunStatus.Survived, nrOfTests }
     const killer = outcome.id ?? chosen[0].id
@@ -143,6 +144,7 @@ class Worker {
         const on = (message) => {
           if (message.type === 'test') outcome.id = message.id
           else if (message.type === 'tested') outcome.tests.push(message)
+          else if (message.type === 'broken') finish({ isBroken: true })
           else if (message.type === 'endless') finish({ isTimeout: true })
           else if (message.type === 'failed' && what.ids === null && outcome.id !== null) outcome.failed.set(outcome.id, message.why)
           else if (message.type === 'failed') finish({ why: message.why })

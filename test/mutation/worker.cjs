@@ -40,6 +40,9 @@ const PATIENCE = 3000
 const { setImmediate: realImmediate, setTimeout: realTimeout } = globalThis
 
 let isIdle = false
+// It would end itself when it is idle, and run no test any more.
+root.end = () => root
+
 let output = ''
 let hasFailed = false
 
@@ -87,7 +90,9 @@ async function perform ({ files, ids, isLoading, mutant, hitLimit, hasCoverage }
     isIdle = false
     if (hasCoverage) stryker.currentTestId = id
     const startedAt = performance.now()
-    await root.test(...args)
+    let hasRun = false
+    await root.test(...args.map((arg) => typeof arg !== 'function' ? arg : (...given) => { hasRun = true; return arg(...given) }))
+    if (!hasRun && ids !== null) return process.send({ type: 'broken' })
     process.send({ type: 'tested', id, file, took: performance.now() - startedAt })
     if (hitLimit !== undefined && stryker.hitCount > hitLimit) process.send({ type: 'endless' })
     await turn()
