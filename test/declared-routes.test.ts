@@ -68,7 +68,7 @@ t.test('wsAuth on a route without a websocket is an error, whatever it is', asyn
 })
 
 t.test('a policy that is not where it is in force is an error that says where it belongs', async (t) => {
-  const spelt = (key: string, right: string): object => ({ name: 'TypeError', message: `"${key}" option must be spelt "${right}" in GET /chat` })
+  const spelt = (key: string, right: string): { name: string, message: string } => ({ name: 'TypeError', message: `"${key}" option must be spelt "${right}" in GET /chat` })
   for (const key of ['wsauth', 'WsAuth', 'ws_auth', 'ws-auth', 'WSAUTH', 'w_s-auth']) {
     t.throws(() => markRoute(route({ [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
     t.throws(() => markRoute(route({ websocket: true, [key]: true }), PLUGIN), spelt(key, 'wsAuth'))

@@ -70,7 +70,7 @@ async function outcomeOf (asked: Asked): Promise<string> {
 const bearer = { authorization: 'Bearer ann' }
 
 t.test('the opening is checked of a connection, and of nothing else', async (t) => {
-  for (const headers of [{ 'sec-websocket-version': '8' }, { upgrade: 'h2c' }]) {
+  for (const headers of [{ 'sec-websocket-version': '8' }, { upgrade: 'h2c' }] as Array<Record<string, string>>) {
     t.match(await outcomeOf({ headers: { ...bearer, ...headers } }), /^WS_AUTH_HANDSHAKE_INVALID/)
     for (const purpose of ['dry run', 'ticket'] as const) t.equal(await outcomeOf({ headers: { ...bearer, ...headers }, purpose }), 'header ann as ann')
   }

@@ -123,7 +123,7 @@ t.test('a secret that is shorter than the longest hash it is used with is told o
 })
 
 t.test('while a token is verified it is the only credential of the request, and all else is the request\'s own', async (t) => {
-  const own = { headers: { authorization: 'Bearer other', host: 'a' }, user: 'before', get me () { return this === own } } as unknown as FastifyRequest & Record<string, unknown>
+  const own = { headers: { authorization: 'Bearer other', host: 'a' }, user: 'before', get me () { return this === own }, other: '' } as unknown as FastifyRequest & { me: boolean, other: string }
   const view = new TokenView(own, 'x.y.z', 'user')
   const seen = new Proxy(own, view)
   t.strictSame(seen.headers, { authorization: 'Bearer x.y.z', host: 'a' })
