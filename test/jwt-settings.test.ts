@@ -125,7 +125,7 @@ t.test('a secret that is shorter than the longest hash it is used with is told o
 t.test('while a token is verified it is the only credential of the request, and all else is the request\'s own', async (t) => {
   const own = { headers: { authorization: 'Bearer other', host: 'a' }, user: 'before', get me () { return this === own }, other: '' } as unknown as FastifyRequest & { me: boolean, other: string }
   const view = new TokenView(own, 'x.y.z', 'user')
-  const seen = new Proxy(own, view)
+  const seen = new Proxy(own, view) as typeof own
   t.strictSame(seen.headers, { authorization: 'Bearer x.y.z', host: 'a' })
   t.equal(seen.headers, seen.headers, 'they are one object')
   t.strictSame(own.headers, { authorization: 'Bearer other', host: 'a' })
