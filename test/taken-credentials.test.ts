@@ -4,7 +4,7 @@
 import t from 'tap'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
-import { hideAssigned, hideParsed, PARAM_PLACEHOLDER, readCredential, readTicket, takeCredentials, takeHeaders, takePlainHeaders } from '../lib/credentials'
+import { chooseProtocol, hideAssigned, hideParsed, PARAM_PLACEHOLDER, readCredential, readTicket, takeCredentials, takeHeaders, takePlainHeaders } from '../lib/credentials'
 import type { KnownNames, TakenCredentials } from '../lib/credentials'
 import { WsAuthError } from '../lib/errors'
 import type { TokenSources } from '../lib/options'
@@ -153,6 +153,24 @@ t.test('of the subprotocols the entry after the marker and the encoded one are t
     t.equal(request.rawHeaders[3], left, `${header}, raw`)
     t.strictSame([request.headers.host, request.rawHeaders[1]], ['a', 'a'])
   }
+})
+
+t.test('over HTTP/2 the URL is a header too, and has the token no more either', async (t) => {
+  for (const version of [1, 2]) {
+    const request = requestOf({ url: '/chat?token=x', headers: { ':path': '/chat?token=x' }, version })
+    takeCredentials(request, names())
+    t.strictSame([request.url, request.headers[':path'], request.rawHeaders], version === 2 ? ['/chat', '/chat', [':path', '/chat']] : ['/chat', '/chat?token=x', [':path', '/chat?token=x']])
+  }
+})
+
+t.test('of the subprotocols the first of the app is chosen, a marker or ws-auth only where nothing else is offered', async (t) => {
+  const choose = (...offered: string[]): string | false => chooseProtocol(new Set(offered), new Set(['bearer']), undefined)
+  t.equal(choose('ws-auth', 'bearer', 'chat', 'other'), 'chat')
+  t.equal(choose('bearer', 'ws-auth'), 'bearer')
+  t.equal(choose('ws-auth', 'bearer'), 'ws-auth')
+  t.equal(choose('ws-auths', 'chat'), 'ws-auths')
+  t.equal(choose(), false)
+  t.equal(chooseProtocol(new Set(['chat']), new Set(), 'the app\'s'), 'the app\'s')
 })
 
 t.test('a header that was sent twice is left once, and of another nothing is changed', async (t) => {
