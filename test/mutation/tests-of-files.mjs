@@ -15,7 +15,7 @@ export const FILES = {
   'lib/jwt-secret.ts': ['jwt-settings'],
   'lib/token-view.ts': ['jwt-settings'],
   'lib/handshake.ts': ['handshake-steps'],
-  'lib/gate.ts': ['handshake', 'refusals', 'upgrade', 'tickets', 'plain-requests', 'request-user'],
+  'lib/gate.ts': ['handshake', 'refusals', 'upgrade', 'plain-requests', 'request-user', 'tickets', 'every-route', 'what-waits', 'http2'],
   'lib/routes.ts': ['declared-routes'],
 }
 

@@ -40,8 +40,9 @@ const PATIENCE = 3000
 const { setImmediate: realImmediate, setTimeout: realTimeout } = globalThis
 
 let isIdle = false
-// It would end itself when it is idle, and run no test any more.
-root.end = () => root
+// It would end itself when it is idle, and run no test any more. What is exported is a proxy of it.
+globalThis[Symbol.for('TAP private constructor')].end = () => {}
+root.end = () => {}
 
 let output = ''
 let hasFailed = false
