@@ -35,7 +35,7 @@ export class Backlog implements SocketGuard {
     guard(this.#socket, this)
   }
 
-  /** Throws it away: nobody is to hear it. What comes from now on is the connection's again. */
+  /** Drops the kept messages: the handler has failed. The connection decides over all later ones. */
   drop (): void {
     this.#kept.length = 0
     guard(this.#socket, this.#connection)

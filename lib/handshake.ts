@@ -73,7 +73,7 @@ function checkOpening ({ request, taken, purpose }: Handshake, { options }: Hand
   if (purpose === 'connection') assertOpening(request.raw, taken.hasValidProtocols, mayCompress(options))
 }
 
-/** A plain request is not one of those that are pending, and asks whether there was room for one more. */
+/** An upgrade is counted already. A plain request is counted only once it has to wait, so it asks for room for one more. */
 function checkPending ({ purpose }: Handshake, { limits }: HandshakeServices): void {
   const refusal = limits.refusalOfPending(purpose === 'connection' ? 0 : 1)
   if (refusal !== null) throw refusal

@@ -15,9 +15,9 @@ type Trusted = NonNullable<FastifyJWTOptions['trusted']>
 
 /**
  * The options with a secret function made safe: a key that does not exist is the token's fault (401), where @fastify/jwt
- * would take `undefined` for a bug (500) and a function for a key fetcher (it never answers). And with a `trusted` that records
- * what was verified: @fastify/jwt answers only with what `formatUser` makes of it. And with a `formatUser` that does not throw: once
- * a key was fetched, nobody would catch it.
+ * would take `undefined` for a bug (500) and a function for a key fetcher (it never answers). `trusted` is wrapped to record what
+ * was verified, because @fastify/jwt answers only with what `formatUser` makes of it. `formatUser` is wrapped not to throw, because
+ * @fastify/jwt does not catch it once a key was fetched.
  */
 export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
   const { secret } = own

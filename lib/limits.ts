@@ -15,7 +15,7 @@ export class Limits {
   /** Slots of handshakes that may become connections, by user. */
   readonly #taken = new Map<string, number>()
 
-  /** @param countPending how many handshakes and first messages are waited for */
+  /** @param countPending how many handshakes, first messages and plain requests wait */
   constructor (limits: CompleteOptions['limits'], connections: Connections, countPending: () => number) {
     this.#limits = limits
     this.#connections = connections

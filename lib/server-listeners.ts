@@ -1,6 +1,6 @@
 /*
- * What this plugin adds to a server that is not its own: one listener for upgrades, one for requests that have lost theirs on
- * the way, and a mark that says so. All of it is taken away when the app closes, and the server is as it was.
+ * What this plugin adds to a server that is not its own: a listener for upgrades, a listener for plain requests that were sent
+ * as handshakes, and a mark that names the owner. All of it is taken away when the app closes, and the server is as it was.
  *
  * @fastify/websocket listens to a relay in place of the server: what reaches it has passed here.
  */
