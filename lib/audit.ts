@@ -172,8 +172,8 @@ function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, refusal: WsAuth
   if (!isFault(refusal)) {
     return log.info({ ...event, why: cause instanceof Error ? cause.message : cause }, message)
   }
-  const isEarly = code === 'WS_AUTH_ROUTE_UNPROTECTED'
-  log.error({ ...event, err: cause ?? refusal }, isEarly
+  const isUncovered = code === 'WS_AUTH_ROUTE_UNPROTECTED'
+  log.error({ ...event, err: cause ?? refusal }, isUncovered
     ? `${event.route} was declared before fastify-ws-auth was registered, or outside its scope: await app.register(fastifyWsAuth) first, in the scope of all websocket routes`
     : message)
 }

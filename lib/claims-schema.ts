@@ -40,7 +40,8 @@ export class ClaimsSchema {
    * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` if they do not match. What the validator throws
    */
   assert (claims: Claims): void | PromiseLike<void> {
-    if (this.#validate === null) return
+    if (this.#schema === undefined) return
+    if (this.#validate === null) throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the app is not ready yet') })
     try {
       const result = this.#validate(copyData(claims))
       return isThenable(result) ? Promise.resolve(result).then(assertValid, rethrow) : assertValid(result)
@@ -77,7 +78,8 @@ function rethrow (error: unknown): never {
 }
 
 function isMismatch (error: unknown): boolean {
-  return typeof error === 'object' && error !== null && ('validation' in error || 'errors' in error)
+  // An AggregateError has a list of errors too, which says nothing of the claims.
+  return typeof error === 'object' && error !== null && !(error instanceof AggregateError) && ('validation' in error || 'errors' in error)
 }
 
 function mismatch (): WsAuthError {

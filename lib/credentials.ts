@@ -247,7 +247,7 @@ export function readTicket (taken: TakenCredentials, name: string | null): Crede
 export function readCredential (request: FastifyRequest, sources: TokenSources, taken: TakenCredentials, headers: TakenHeaders, ticket: Credential | null): Credential | null {
   const credential = oneOf(
     ticket,
-    onlyOne('header', headers.header, '', sources.header?.name),
+    onlyOne('header', headers.header, '', sources.header?.name ?? 'authorization'),
     onlyOne('query', taken.query, sources.query),
     onlyOne('subprotocol', taken.subprotocol, sources.subprotocol),
     taken.param === null ? null : onlyOne('param', [taken.param], sources.param)

@@ -48,7 +48,7 @@ export const wsAuthErrors = Object.freeze({
   WS_AUTH_UNAVAILABLE: row(503, 'Authentication is unavailable', 'unavailable', 'auth_unavailable'),
   WS_AUTH_HANDSHAKE_INVALID: row(400, 'Not a valid WebSocket opening handshake'),
   WS_AUTH_ROUTE_NOT_WEBSOCKET: row(404, 'This route does not speak WebSocket'),
-  WS_AUTH_ROUTE_UNPROTECTED: row(500, 'This route was declared before its protection')
+  WS_AUTH_ROUTE_UNPROTECTED: row(500, 'This route is not protected by fastify-ws-auth')
 })
 
 /** Intrinsics may be frozen (`node --frozen-intrinsics`): then each error has its stack. */

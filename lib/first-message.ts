@@ -150,7 +150,7 @@ export class FirstMessage implements SocketGuard {
   #onDeadline (): void {
     if (this.#isLeaving) return this.terminate()
     this.#refuse(this.#state === 'waiting'
-      ? new WsAuthError('WS_AUTH_TIMEOUT')
+      ? new WsAuthError('WS_AUTH_TIMEOUT', { cause: 'no first message came within token.message.timeout' })
       : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the verification took longer than token.message.timeout') }))
   }
 

@@ -34,8 +34,8 @@ export function readAuthFrame (text: Buffer, maxBytes: number): AuthFrame | null
   if (text.length > maxBytes || !mayBeAuthFrame(text)) return null
   try {
     const json = text.toString()
-    const message = JSON.parse(json.startsWith(BYTE_ORDER_MARK) ? json.slice(1) : json) as { type?: unknown, token?: unknown } | null
-    if (message?.type !== 'auth' || Array.isArray(message)) return null
+    const message = JSON.parse(json.startsWith(BYTE_ORDER_MARK) ? json.slice(1) : json) as { type?: unknown, token?: unknown }
+    if (message.type !== 'auth') return null
     return { token: typeof message.token === 'string' ? message.token : null }
   } catch {
     return null

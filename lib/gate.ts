@@ -23,7 +23,7 @@ import { quietLog } from './quiet-log'
 import type { Refuser } from './refusal'
 import type { SetUser } from './request-user'
 import { logDropped, seenRouteOf } from './routes'
-import { closeSafely, markFailed } from './socket'
+import { closeSafely, markFailed, terminateSafely } from './socket'
 import type { SocketConnection } from './socket-connection'
 import { isThenable } from './thenable'
 import { DryRun, reasonOf, Upgrade, upgradeOf } from './upgrade'
@@ -125,7 +125,7 @@ export class Gate {
 
   #refuseUnseen (call: Call, code: WsAuthErrorCode = 'WS_AUTH_ROUTE_UNPROTECTED'): void {
     this.#hideAll(call.request)
-    this.#refuse(call, new WsAuthError(code), null, null)
+    this.#refuse(call, new WsAuthError(code, { cause: code === 'WS_AUTH_ROUTE_NOT_WEBSOCKET' ? 'the route has no websocket' : undefined }), null, null)
   }
 
   /** Nobody knows which of the names in use the client meant: no later hook sees a token by any of them. */
@@ -159,7 +159,8 @@ export class Gate {
    */
   readonly open = (socket: WebSocket, request: FastifyRequest, run: () => unknown): unknown => {
     const upgrade = upgradeOf(request.raw)
-    if (!(upgrade instanceof Upgrade)) return run()
+    // Somebody else has had it routed, past our listener: a socket of another server, or of another @fastify/websocket.
+    if (!(upgrade instanceof Upgrade) || !upgrade.isAdmitted) return this.#refuseSocket(socket, request)
     const { accepted, startedAt } = upgrade
     upgrade.adopt()
     if (accepted === null) return this.#handle(socket, null, run)
@@ -172,6 +173,11 @@ export class Gate {
     }
     const connection = this.#parts.life.open(socket, request, accepted, accepted.route, startedAt)
     return connection.isEnded ? undefined : this.#handle(socket, connection, run)
+  }
+
+  #refuseSocket (socket: WebSocket, request: FastifyRequest): void {
+    terminateSafely(socket)
+    quietLog(request.log).error('a websocket was opened that fastify-ws-auth has not checked: no handler is run for it')
   }
 
   /**
@@ -222,15 +228,16 @@ export class Gate {
   }
 
   /** A public route: nobody is asked who they are, but it has to be a handshake. */
-  #admit (call: Call, { taken }: Upgrade, route: CompleteRouteOptions): void {
+  #admit (call: Call, upgrade: Upgrade, route: CompleteRouteOptions): void {
     const { request, done } = call
     try {
-      assertOpening(request.raw, taken.hasValidProtocols, mayCompress(this.#parts.services.options))
+      assertOpening(request.raw, upgrade.taken.hasValidProtocols, mayCompress(this.#parts.services.options))
     } catch (error) {
       return this.#refuse(call, error as WsAuthError, route, null)
     }
     const refusal = this.#parts.services.limits.refusalOfPending(0)
     if (refusal !== null) return this.#refuse(call, refusal, route, null)
+    upgrade.isAdmitted = true
     done()
   }
 
@@ -297,7 +304,10 @@ export class Gate {
     const { request, upgrade, done } = call
     const fault = this.#parts.setUser(request, handshake.user)
     if (fault !== null) return this.#refuse(call, fault, handshake.route, handshake)
-    if (upgrade !== null) upgrade.accepted = handshake
+    if (upgrade !== null) {
+      upgrade.isAdmitted = true
+      upgrade.accepted = handshake
+    }
     if (handshake.purpose === 'ticket') this.#askers.set(request, handshake)
     done()
   }
@@ -322,7 +332,7 @@ export class Gate {
   }
 }
 
-/** What is told of a handshake that somebody else has answered. */
+/** The refusal that is logged if somebody else has answered the handshake. */
 function answeredEarly (): WsAuthError {
   return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the request was answered while its verification was waited for (handlerTimeout?)') })
 }

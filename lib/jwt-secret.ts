@@ -6,8 +6,7 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { FastifyJWTOptions } from '@fastify/jwt'
 import { WsAuthError } from './errors'
 import { isThenable } from './thenable'
-import { viewOf } from './token-view'
-import type { TokenView } from './token-view'
+import { FormatFailure, viewOf } from './token-view'
 
 type KeyCallback = (error: unknown, key?: unknown) => void
 type SecretFunction = (request: FastifyRequest, token: unknown, callback: KeyCallback) => unknown
@@ -32,30 +31,33 @@ export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
 }
 
 function recorders ({ trusted, formatUser, verify }: FastifyJWTOptions): Pick<FastifyJWTOptions, 'trusted' | 'formatUser'> {
-  /** By what was verified: `formatUser` is told of no request. */
-  const views = new WeakMap<object, TokenView>()
-  const recording = recordingTrusted(trusted, verify?.complete === true, views)
+  /** How often `formatUser` is about to be called for us, by what was verified: it is told of no request, and a cache has one object for many. */
+  const awaited = new WeakMap<object, number>()
+  const recording = recordingTrusted(trusted, verify?.complete === true, awaited)
   if (formatUser === undefined) return { trusted: recording }
-  const safe: typeof formatUser = (payload) => {
-    const view = views.get(payload as object)
-    if (view === undefined) return formatUser(payload)
-    views.delete(payload as object)
+  const safe = (payload: object): unknown => {
+    const count = awaited.get(payload) ?? 0
+    if (count === 0) return formatUser(payload as never)
+    awaited.set(payload, count - 1)
     try {
-      return formatUser(payload)
+      return formatUser(payload as never)
     } catch (error) {
-      view.failure = [error]
-      return {}
+      return new FormatFailure(error)
     }
   }
-  return { trusted: recording, formatUser: safe }
+  return { trusted: recording, formatUser: safe as typeof formatUser }
 }
 
-function recordingTrusted (trusted: FastifyJWTOptions['trusted'], isComplete: boolean, views: WeakMap<object, TokenView>): Trusted {
+function recordingTrusted (trusted: FastifyJWTOptions['trusted'], isComplete: boolean, awaited: WeakMap<object, number>): Trusted {
   return (request, answer) => {
     const view = viewOf(request)
     view?.record(isComplete ? (answer as unknown as { payload: unknown }).payload : answer)
-    if (view !== undefined) views.set(answer, view)
-    return trusted === undefined ? true : trusted(view?.request ?? request, answer)
+    const note = (isTrusted: boolean): boolean => {
+      if (view !== undefined && isTrusted) awaited.set(answer, (awaited.get(answer) ?? 0) + 1)
+      return isTrusted
+    }
+    const isTrusted = trusted === undefined ? true : trusted(view?.request ?? request, answer)
+    return isThenable(isTrusted) ? Promise.resolve(isTrusted).then(note) : note(isTrusted as boolean)
   }
 }
 

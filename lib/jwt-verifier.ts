@@ -16,7 +16,7 @@ import { isStatic } from './jwt-secret'
 import { isThenable } from './thenable'
 import { asking } from './token-verifier'
 import type { Verified, Verifier, VerifyToken } from './token-verifier'
-import { TokenView } from './token-view'
+import { FormatFailure, TokenView } from './token-view'
 
 /** Verifies a token; its errors are those of @fastify/jwt and of the app's own functions. */
 type Ask = (token: string, request: FastifyRequest) => Verified | PromiseLike<Verified>
@@ -85,7 +85,7 @@ function askByRequest (app: FastifyInstance, jwt: JWT, method: string, own: Fast
     const view = new TokenView(request, token, decoratorName)
     const seen = new Proxy(request, view) as unknown as Record<string, JwtVerify>
     const answer = answerOf((callback) => {
-      seen[method]?.(needsOptions ? { verify: { extractToken: () => token, cache: false } } : undefined, callback)
+      seen[method]!(needsOptions ? { verify: { extractToken: () => token, cache: false } } : undefined, callback)
     })
     const finish = (user: unknown): Verified => read(user, token, view)
     return isThenable(answer) ? answer.then(finish) : finish(answer)
@@ -107,8 +107,8 @@ type ReadAnswer = (answer: unknown, token: string, view: TokenView) => Verified
 /** Where the plugin registered @fastify/jwt, what was verified is recorded on the way: see `jwt-secret.ts`. */
 function ownReader (jwt: JWT, { formatUser }: FastifyJWTOptions): ReadAnswer {
   const claimsOf = claimsReader(jwt, true)
-  return (answer, token, { verified, failure }) => {
-    if (failure !== null) throw failure[0]
+  return (answer, token, { verified }) => {
+    if (answer instanceof FormatFailure) throw answer.error
     if (verified === null) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it was not verified' })
     const claims = claimsOf(verified, token)
     return { claims, user: formatUser === undefined ? userOf(answer, claims, jwt) : frozenCopy(answer) }

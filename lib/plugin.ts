@@ -37,6 +37,7 @@ import type { Slashes } from './route-path'
 import { addDryRun, assertNoMisplacedPolicy, learnNames, learnPath, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from './routes'
 import type { DeclaredRoute } from './routes'
 import { ServerListeners } from './server-listeners'
+import type { ServerEvents } from './server-listeners'
 import { shutDown } from './shutdown'
 import { endOverError, guardedSocketClass } from './socket'
 import { Stats } from './stats'
@@ -78,11 +79,12 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const options = withCookie(app, read, jwt)
 
   const names = knownNames(app, options)
-  const listeners = listen(app, options, names)
   const connections = new Connections()
   const stats = new Stats()
   const audit = new Audit(stats)
   const upgrades = new Upgrades((request, why, startedAt) => audit.unanswered(request, app.log, why, startedAt))
+  let isReady = false
+  const listeners = listen(app, options, names, { isReady: () => isReady, onEarly: (request, socket) => upgrades.turnAway(request, socket) })
   const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size + gate.waiting)
   const verifier = createVerifier(app, options, jwt)
   const instance = new Instance({
@@ -123,6 +125,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     claimsSchema.compile(app)
     // A hook of the app may have put a policy beside its place after ours had looked.
     for (const route of declared.splice(0)) assertNoMisplacedPolicy(route)
+    isReady = true
   })
   // @fastify/websocket wraps the handler that it finds: ours has to be there before, and the dry run after.
   app.addHook('onRoute', (route: DeclaredRoute) => {
@@ -141,7 +144,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     // An app whose registration failed has none, and is closed all the same.
     if (!isListening) return done()
     const close = (): void => {
-      onGone = shutDown({ upgrades, gate, firstMessages, life, server: app.websocketServer })
+      onGone = shutDown({ gate, firstMessages, life, server: app.websocketServer })
       done()
     }
     upgrades.close()
@@ -166,10 +169,10 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 }
 
 /** Listens to the server of the app, or to one of its own, until the app has closed. */
-function listen (app: FastifyInstance, { websocket, handshakeTimeout }: CompleteOptions, names: KnownNames): ServerListeners {
+function listen (app: FastifyInstance, { websocket, handshakeTimeout }: CompleteOptions, names: KnownNames, early: Pick<ServerEvents, 'isReady' | 'onEarly'>): ServerListeners {
   const server = (websocket.options?.server ?? app.server) as Server
   const onPlainHandshake = (request: IncomingMessage): void => DryRun.mark(request, names)
-  const listeners = new ServerListeners(server, app.server, { onPlainHandshake, bodyTimeout: handshakeTimeout })
+  const listeners = new ServerListeners(server, app.server, { ...early, onPlainHandshake, bodyTimeout: handshakeTimeout })
   app.addHook('onClose', (_app, done) => { listeners.release(); done() })
   return listeners
 }
@@ -358,7 +361,7 @@ function logError (log: FastifyBaseLogger, error: unknown): void {
   }
 }
 
-/** Those that the sockets are left to have been told. That of @fastify/websocket would close them once more. */
+/** Closes the server. The sockets have been told already; the function of @fastify/websocket would close them again. */
 function closeServer (this: FastifyInstance, done: () => void): void {
   this.websocketServer.close()
   done()

@@ -26,6 +26,10 @@ type HttpSocket = Duplex & { readonly _httpMessage?: ServerResponse | null }
 export interface ServerEvents {
   /** Called with each plain request that has a `Sec-WebSocket-Key`, before Fastify has it: mostly a proxy has dropped its `Upgrade`. */
   readonly onPlainHandshake: (request: IncomingMessage) => void
+  /** Whether the app is ready. A server that is not its own may hear upgrades before. */
+  readonly isReady: () => boolean
+  /** Called with each upgrade until then, to answer it. */
+  readonly onEarly: (request: IncomingMessage, socket: Duplex) => void
   /** How long the body of a request may take that was sent with another `Upgrade`, in milliseconds. */
   readonly bodyTimeout: number
 }
@@ -70,11 +74,12 @@ export class ServerListeners {
 
   readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     if (!asksForWebsocket(request)) {
-      if (this.#isAlone) serveAsPlain(this.#requestServer, request, socket, head, this.#events.bodyTimeout)
+      if (this.#isAlone) serveAsPlain(this.#upgradeServer, request, socket, head, this.#events.bodyTimeout)
       return
     }
     // Another request of this socket is not answered yet: nothing that is written for this one could ever be told from its answer.
     if (responseOn(socket) !== null) socket.destroy()
+    else if (!this.#events.isReady()) this.#events.onEarly(request, socket)
     else this.relay.emit('upgrade', request, socket, head)
   }
 
@@ -137,7 +142,7 @@ function serveAsPlain (server: Server, upgrade: IncomingMessage, socket: Duplex,
     return
   }
   feed(request, socket, head, Number(length), bodyTimeout)
-  server.emit('request', request, response)
+  if (!server.emit('request', request, response)) socket.destroy()
 }
 
 /** The same request, which has not ended yet. */

@@ -7,14 +7,12 @@ import type { FirstMessages } from './first-messages'
 import type { Gate } from './gate'
 import { GOING_AWAY } from './life'
 import type { Life } from './life'
-import type { Upgrades } from './upgrade'
 
 /** How long the other sides may take over the closing handshake, in milliseconds. */
 const GOODBYE_TIMEOUT = 3000
 
 /** What has to come to its end. */
 export interface ShutdownParts {
-  readonly upgrades: Upgrades
   readonly gate: Gate
   readonly firstMessages: FirstMessages
   readonly life: Life
@@ -26,12 +24,11 @@ export interface ShutdownParts {
  *
  * @returns what is to be called when they have gone
  */
-export function shutDown ({ upgrades, gate, firstMessages, life, server }: ShutdownParts): () => void {
+export function shutDown ({ gate, firstMessages, life, server }: ShutdownParts): () => void {
   const timer = setTimeout(() => {
     for (const socket of server.clients) socket.terminate()
     firstMessages.terminate()
   }, GOODBYE_TIMEOUT).unref()
-  upgrades.close()
   gate.close()
   firstMessages.close()
   life.close()

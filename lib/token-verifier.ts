@@ -62,18 +62,14 @@ export function createCustomVerifier (verifyOption: NonNullable<CompleteOptions[
 }
 
 /** Asks, and has the answer read at once where it is there at once: a promise is made only where one must be. */
-export function asking<T> (token: string, ask: () => T | PromiseLike<T>, read: (answer: T) => Verified, first = nothing): Verified | Promise<Verified> {
-  const fail = (error: unknown): never => { throw first(error, token) ?? refusalOf(error, token) }
+export function asking<T> (token: string, ask: () => T | PromiseLike<T>, read: (answer: T) => Verified, first?: (error: unknown, token: string) => WsAuthError | null): Verified | Promise<Verified> {
+  const fail = (error: unknown): never => { throw first?.(error, token) ?? refusalOf(error, token) }
   try {
     const answer = ask()
     return isThenable(answer) ? Promise.resolve(answer).then(read).catch(fail) : read(answer)
   } catch (error) {
     return fail(error)
   }
-}
-
-function nothing (_error: unknown, _token: string): WsAuthError | null {
-  return null
 }
 
 /** What `verify` alone may say in the words of HTTP: the token is good, and its user may not connect. */

@@ -11,13 +11,20 @@ import { frozenCopy } from './frozen'
 
 const kView = Symbol('fastify-ws-auth.view')
 
+/** What `formatUser` threw, in place of the user that it did not make. */
+export class FormatFailure {
+  readonly error: unknown
+
+  constructor (error: unknown) {
+    this.error = error
+  }
+}
+
 /** One view of one request. Everything but the headers and the user is the request's own, and is written through to it. */
 export class TokenView implements ProxyHandler<FastifyRequest> {
   readonly request: FastifyRequest
   /** What the verifier answered, before `trusted` and `formatUser` saw it; `null` until it is recorded. */
   verified: Claims | null = null
-  /** What `formatUser` threw, in a list of one; `null` if it did not. */
-  failure: [unknown] | null = null
   readonly #token: string
   /** The request decorator that @fastify/jwt sets: it is not set before the user is known to be admitted. */
   readonly #userDecorator: string

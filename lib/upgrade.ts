@@ -68,6 +68,8 @@ export class Upgrade {
   /** Whether it was refused, and that told: the app's error handler may not have answered yet. */
   isRefused = false
   readonly startedAt = Date.now()
+  /** Whether a hook of ours has let it pass: nothing else opens a connection. */
+  isAdmitted = false
   /** What was accepted, once it was; stays `null` on a public route. */
   accepted: Accepted | null = null
   /** Gives back what was taken for the connection that it may become. */
@@ -236,6 +238,13 @@ export class Upgrades {
       // Whoever answers later may be a hook of a scope that is not ours, after which nobody would free the socket.
       responseOn(socket)?.once('finish', endAnswered)
     })
+  }
+
+  /** Answers 503 to a request that came before the app was ready: its routes are not known yet, nor its checks. */
+  turnAway (request: IncomingMessage, socket: Duplex): void {
+    socket.on('error', () => socket.destroy())
+    writeUnavailable(socket)
+    this.#open.onUnanswered(request, 'the app is not ready yet', Date.now())
   }
 
   /** Refuses what is pending and all that comes from now on. */

@@ -29,7 +29,7 @@ function block (behind: string, language: string): string {
 t.test('the table of refusals is the table of errors', async (t) => {
   const expected = Object.entries(wsAuthErrors).map(([code, { statusCode, close }]) =>
     [code, String(statusCode), close === null ? '-' : `${close.code} \`${close.reason}\``])
-  t.strictSame(table('426 where the handshake would have been accepted').map((row) => row.slice(0, 3)), expected)
+  t.strictSame(table('426 if the handshake would have been accepted').map((row) => row.slice(0, 3)), expected)
 })
 
 t.test('the table of options has every option and no other, with its default', async (t) => {
