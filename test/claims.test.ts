@@ -62,7 +62,7 @@ t.test('a jti and a sid are a string, null or a safe integer where they are ther
 })
 
 t.test('a token expires in the millisecond of its exp, later by the tolerance, and never where exp is ignored', async (t) => {
-  const expired = 'WS_AUTH_TOKEN_EXPIRED'
+  const expired = 'WS_AUTH_TOKEN_EXPIRED: its exp has passed'
   t.equal(outcomeOf({ exp: SECOND }, {}, NOW - 1), 'accepted')
   t.equal(outcomeOf({ exp: SECOND }), expired)
   t.equal(outcomeOf({ exp: SECOND }, { clockTolerance: 5000 }, NOW + 4999), 'accepted')

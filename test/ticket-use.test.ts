@@ -109,7 +109,7 @@ t.test('the times in the claims count when a ticket is given and when it is used
   const claims = { exp: now + 10 }
   const { ticket } = await store.tickets.issue({ claims, user: claims }, {})
   setClock(t, 20_000)
-  t.equal(await outcomeOf(store, ticket), 'WS_AUTH_TOKEN_EXPIRED: undefined')
+  t.match(await outcomeOf(store, ticket), /^WS_AUTH_TOKEN_EXPIRED/)
   const lax = open({}, { checkExpiry: false })
   const issued = await lax.tickets.issue({ claims: { exp: 1 }, user: null }, {})
   t.equal(await outcomeOf(lax, issued.ticket), '{"exp":1} as null', 'the rules are those of the verifier')

@@ -58,7 +58,7 @@ t.test('the times and names in the claims of verify are asked, and no claim is r
   const { rules } = createCustomVerifier(() => ({}))
   t.strictSame(rules, { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null })
   t.equal(await outcomeOf(() => ({})), '{}')
-  t.equal(await outcomeOf(() => ({ exp: 1 })), 'WS_AUTH_TOKEN_EXPIRED')
+  t.match(await outcomeOf(() => ({ exp: 1 })), /^WS_AUTH_TOKEN_EXPIRED/)
   t.equal(await outcomeOf(() => ({ nbf: 1e11 })), 'WS_AUTH_TOKEN_INVALID: it is not valid yet')
   t.equal(await outcomeOf(async () => ({ sub: 7 })), 'WS_AUTH_TOKEN_INVALID: its sub is not a string')
 })
@@ -88,10 +88,10 @@ t.test('a WsAuthError is used as it is', async (t) => {
 
 t.test('a token that has expired is told from one that is wrong', async (t) => {
   for (const code of ['FAST_JWT_EXPIRED', 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED', 'ERR_JWT_EXPIRED']) {
-    t.equal(await thrown(errorOf({ code })), 'WS_AUTH_TOKEN_EXPIRED')
-    t.equal(await thrown(errorOf({ code, statusCode: 401 })), 'WS_AUTH_TOKEN_EXPIRED')
+    t.match(await thrown(errorOf({ code })), /^WS_AUTH_TOKEN_EXPIRED/)
+    t.match(await thrown(errorOf({ code, statusCode: 401 })), /^WS_AUTH_TOKEN_EXPIRED/)
   }
-  t.equal(await thrown(errorOf({ name: 'TokenExpiredError' })), 'WS_AUTH_TOKEN_EXPIRED')
+  t.match(await thrown(errorOf({ name: 'TokenExpiredError' })), /^WS_AUTH_TOKEN_EXPIRED/)
 })
 
 t.test('an error about the token is 401, whichever library made it, and the log has its words without the token', async (t) => {
