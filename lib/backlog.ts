@@ -15,6 +15,10 @@ export class Backlog implements SocketGuard {
   readonly #socket: GuardedSocket
   readonly #connection: SocketConnection
   readonly #kept: Message[]
+  /** Whether the handler has not been heard to have failed or not: a matter of a microtask. */
+  #isNew = true
+  /** Who began to close the socket meanwhile: what came before that is handed on first. */
+  #closing: Closer | null = null
 
   constructor (socket: GuardedSocket, connection: SocketConnection, kept: Message[]) {
     this.#socket = socket
@@ -25,8 +29,10 @@ export class Backlog implements SocketGuard {
   /** Emits them while the app reads, and goes on once it reads again. */
   handOn (): void {
     const socket = this.#socket
+    this.#isNew = false
     guard(socket, this.#connection)
     for (let next = this.#next(); next !== undefined; next = this.#next()) socket.emit('message', ...next)
+    this.#tellClosing()
     if (socket.isPaused && !this.#connection.isEnded) this.#waitForResume()
   }
 
@@ -37,8 +43,10 @@ export class Backlog implements SocketGuard {
 
   /** Drops the kept messages: the handler has failed. The connection decides over all later ones. */
   drop (): void {
+    this.#isNew = false
     this.#kept.length = 0
     guard(this.#socket, this.#connection)
+    this.#tellClosing()
   }
 
   admitMessage (...message: Message): boolean {
@@ -55,11 +63,17 @@ export class Backlog implements SocketGuard {
   }
 
   onClosing (by: Closer): void {
-    this.#connection.onClosing(by)
+    if (this.#isNew && by !== 'app') this.#closing = by
+    else this.#connection.onClosing(by)
   }
 
   onClosed (): void {
     this.#connection.onClosed()
+  }
+
+  #tellClosing (): void {
+    if (this.#closing !== null) this.#connection.onClosing(this.#closing)
+    this.#closing = null
   }
 
   #next (): Message | undefined {

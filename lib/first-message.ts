@@ -214,26 +214,30 @@ export class FirstMessage implements SocketGuard {
     sendSafely(socket, authOk(attempt.expiresAt))
     const backlog = new Backlog(socket, connection, this.#kept)
     backlog.hold()
-    const { hasFailed } = watch(onOpen)
-    // A handler that is async and has failed at once is known to have by then.
-    queueMicrotask(() => {
+    const { isAsync, hasFailed } = watch(onOpen)
+    const finish = (): void => {
       if (hasFailed()) backlog.drop()
       else backlog.handOn()
-    })
+    }
+    // A handler that is async and has failed at once is known to have by then, and one that threw has been ended.
+    if (isAsync || hasFailed()) queueMicrotask(finish)
+    else finish()
   }
 }
 
 /** Calls a handler, and tells whether it has thrown or what it returned has been rejected by now. */
-function watch (handler: () => unknown): { hasFailed: () => boolean } {
+function watch (handler: () => unknown): { isAsync: boolean, hasFailed: () => boolean } {
   let hasFailed = false
+  let isAsync = false
   const fail = (): void => { hasFailed = true }
   try {
     const result = handler()
+    isAsync = isThenable(result)
     if (isThenable(result)) result.then(undefined, fail)
   } catch {
     fail()
   }
-  return { hasFailed: () => hasFailed }
+  return { isAsync, hasFailed: () => hasFailed }
 }
 
 function lengthOf (data: RawData): number {

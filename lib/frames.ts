@@ -4,6 +4,11 @@
  */
 import type { WsAuthErrorCode } from './errors'
 
+/** How what is no JSON, or is too long to be read, begins if it was meant as an auth frame: its token is nobody else's to see. */
+const BEGINNING = /^\uFEFF?[\t\n\r ]*\{[\t\n\r ]*"type"[\t\n\r ]*:[\t\n\r ]*"auth"[\t\n\r ]*[,}]/
+/** How much of it is looked at, in bytes. */
+const BEGINNING_BYTES = 64
+
 const BRACE = 0x7b
 /** RFC 8259, 8.1: none is to be sent, and some libraries do. */
 const BYTE_ORDER_MARK = '\uFEFF'
@@ -28,18 +33,23 @@ export interface AuthFrame {
  *
  * Most messages are told by their first byte, the others by a search for four: 0.1 us for 64 bytes.
  *
- * @param maxBytes what is longer is the app's
+ * @param maxBytes what is longer is not read. If it begins like an auth frame it is one without a token, else it is the app's
  */
 export function readAuthFrame (text: Buffer, maxBytes: number): AuthFrame | null {
-  if (text.length > maxBytes || !mayBeAuthFrame(text)) return null
+  if (text.length > maxBytes) return beginsLikeAuthFrame(text)
+  if (!mayBeAuthFrame(text)) return null
   try {
     const json = text.toString()
     const message = JSON.parse(json.startsWith(BYTE_ORDER_MARK) ? json.slice(1) : json) as { type?: unknown, token?: unknown }
     if (message.type !== 'auth') return null
     return { token: typeof message.token === 'string' ? message.token : null }
   } catch {
-    return null
+    return beginsLikeAuthFrame(text)
   }
+}
+
+function beginsLikeAuthFrame (text: Buffer): AuthFrame | null {
+  return BEGINNING.test(text.toString('utf8', 0, BEGINNING_BYTES)) ? { token: null } : null
 }
 
 function mayBeAuthFrame (text: Buffer): boolean {

@@ -1,6 +1,7 @@
 /*
  * Where Fastify's hooks meet the handshake: which requests it is run for, and what becomes of its answer.
  */
+import { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
@@ -58,6 +59,7 @@ export class Gate {
   readonly #parts: GateParts
   /** How to end each dry run that has to wait. */
   readonly #dryRuns = new Set<(why: UpgradeEnd) => void>()
+  readonly #queued = new Queued()
   /** Who has been authenticated and is to get a ticket, by request. */
   readonly #askers = new WeakMap<object, Authentication>()
 
@@ -292,9 +294,11 @@ export class Gate {
       end('gone')
     }
     response.once('close', onClose)
+    const stopQueuing = response.socket === null ? this.#queued.add(request.raw.socket, onClose) : () => {}
     this.#dryRuns.add(end)
     return () => {
       clearTimeout(timer)
+      stopQueuing()
       response.removeListener('close', onClose)
       this.#dryRuns.delete(end)
     }
@@ -329,6 +333,24 @@ export class Gate {
     if (refusal.cause === OTHER_VERSION) reply.header('sec-websocket-version', '13')
     if (upgrade !== null || (refusal.cause instanceof DeadlineError && !isHttp2(request.raw))) reply.header('connection', 'close')
     done(refusal)
+  }
+}
+
+/** Plain requests that were pipelined behind others of their sockets: Node.js does not tell their responses that the client has left. */
+class Queued {
+  readonly #bySocket = new WeakMap<Socket, Set<() => void>>()
+
+  /** @returns stops waiting for it */
+  add (socket: Socket | undefined, onGone: () => void): () => void {
+    // `inject` has none that closes.
+    if (!(socket instanceof Socket)) return () => {}
+    const waiting = this.#bySocket.get(socket) ?? new Set()
+    if (!this.#bySocket.has(socket)) {
+      this.#bySocket.set(socket, waiting)
+      socket.once('close', () => { for (const tell of [...waiting]) tell() })
+    }
+    waiting.add(onGone)
+    return () => waiting.delete(onGone)
   }
 }
 

@@ -31,14 +31,14 @@ export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
 }
 
 function recorders ({ trusted, formatUser, verify }: FastifyJWTOptions): Pick<FastifyJWTOptions, 'trusted' | 'formatUser'> {
-  /** How often `formatUser` is about to be called for us, by what was verified: it is told of no request, and a cache has one object for many. */
-  const awaited = new WeakMap<object, number>()
-  const recording = recordingTrusted(trusted, verify?.complete === true, awaited)
+  /** What was verified for a handshake of ours, if `formatUser` is called for it next, within this turn: it is told of no request, and a verifier cache has one answer for all. */
+  let next: unknown = null
+  const recording = recordingTrusted(trusted, verify?.complete === true, (answer) => { next = answer })
   if (formatUser === undefined) return { trusted: recording }
   const safe = (payload: object): unknown => {
-    const count = awaited.get(payload) ?? 0
-    if (count === 0) return formatUser(payload as never)
-    awaited.set(payload, count - 1)
+    const isOurs = next === payload
+    next = null
+    if (!isOurs) return formatUser(payload as never)
     try {
       return formatUser(payload as never)
     } catch (error) {
@@ -48,16 +48,22 @@ function recorders ({ trusted, formatUser, verify }: FastifyJWTOptions): Pick<Fa
   return { trusted: recording, formatUser: safe as typeof formatUser }
 }
 
-function recordingTrusted (trusted: FastifyJWTOptions['trusted'], isComplete: boolean, awaited: WeakMap<object, number>): Trusted {
+function recordingTrusted (trusted: FastifyJWTOptions['trusted'], isComplete: boolean, onNext: (answer: unknown) => void): Trusted {
   return (request, answer) => {
     const view = viewOf(request)
     view?.record(isComplete ? (answer as unknown as { payload: unknown }).payload : answer)
-    const note = (isTrusted: boolean): boolean => {
-      if (view !== undefined && isTrusted) awaited.set(answer, (awaited.get(answer) ?? 0) + 1)
+    const ours = view === undefined ? null : answer
+    const isTrusted = trusted === undefined ? true : trusted(view?.request ?? request, answer)
+    if (!isThenable(isTrusted)) {
+      onNext(ours)
       return isTrusted
     }
-    const isTrusted = trusted === undefined ? true : trusted(view?.request ?? request, answer)
-    return isThenable(isTrusted) ? Promise.resolve(isTrusted).then(note) : note(isTrusted as boolean)
+    // @fastify/jwt calls `formatUser` in the callback that it gives here: another one may have come since the answer was given.
+    const then: PromiseLike<boolean>['then'] = (onDone, onFailed) => Promise.resolve(isTrusted as PromiseLike<boolean>).then((later) => {
+      onNext(ours)
+      return (onDone as (isTrusted: boolean) => never)(later)
+    }, onFailed)
+    return { then } as Promise<boolean>
   }
 }
 

@@ -98,7 +98,7 @@ function askByRequest (app: FastifyInstance, jwt: JWT, method: string, own: Fast
  */
 function buildsEachTime ({ options }: JWT, own: FastifyJWTOptions | undefined): boolean {
   const { extractToken, onlyCookie, cache, cacheKeyBuilder } = options.verify as Record<string, unknown>
-  return extractToken !== undefined || onlyCookie === true || (own === undefined && isOn(cache) && cacheKeyBuilder !== undefined)
+  return extractToken !== undefined || Boolean(onlyCookie) || (own === undefined && isOn(cache) && cacheKeyBuilder !== undefined)
 }
 
 /** Reads what `request.jwtVerify()` answered: the user that `formatUser` made of the claims, or the claims. */

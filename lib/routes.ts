@@ -155,7 +155,12 @@ export function logDropped (log: Pick<FastifyBaseLogger, 'warn'>): void {
 
 /** Has a route refused that the hooks of this plugin do not cover, whatever it is asked for: its handler never runs. */
 export function refuseUncovered (route: DeclaredRoute): void {
-  if (!isWebsocket(route) || route.websocket !== true || route.config?.[kRoute] !== undefined) return
+  // It may have been copied from a route that is covered: the mark is that one's.
+  if (route.config?.[kRoute] !== undefined) {
+    const { [kRoute]: mark, ...config } = route.config
+    route.config = config
+  }
+  if (!isWebsocket(route) || route.websocket !== true) return
   route.handler = () => { throw new WsAuthError('WS_AUTH_ROUTE_UNPROTECTED') }
 }
 
@@ -167,6 +172,8 @@ const POLICY_KEYS: ReadonlyMap<string, string> = new Map([
 /** A policy that is one letter away from its place would let everybody in. @throws TypeError that says where it belongs */
 export function assertNoMisplacedPolicy (route: DeclaredRoute): void {
   const where = `in ${[route.method].flat().join(', ')} ${route.url}`
+  // @fastify/websocket asks whether it is truthy, and takes another function for the handler then.
+  if (route.websocket != null && typeof route.websocket !== 'boolean') throw new TypeError(`"websocket" option must be true or false ${where}`)
   for (const key of Object.keys(route)) {
     const plain = plainKey(key)
     if (plain === 'wsauth' && key !== 'wsAuth') throw new TypeError(`"${key}" option must be spelt "wsAuth" ${where}`)

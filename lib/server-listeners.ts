@@ -141,7 +141,14 @@ function serveAsPlain (server: Server, upgrade: IncomingMessage, socket: Duplex,
     response.writeHead(411).end()
     return
   }
+  // RFC 9112, 3.2: Node.js asks for it only of what is no upgrade.
+  if (request.headers.host === undefined && request.httpVersion === '1.1') {
+    response.writeHead(400).end()
+    return
+  }
   feed(request, socket, head, Number(length), bodyTimeout)
+  // RFC 9110, 10.1.1: the client waits for it before it sends the body.
+  if (/(?:^|\W)100-continue(?:$|\W)/i.test(request.headers.expect ?? '')) response.writeContinue()
   if (!server.emit('request', request, response)) socket.destroy()
 }
 
@@ -157,7 +164,8 @@ function feed (request: IncomingMessage, socket: Duplex, head: Buffer, length: n
   const take = (chunk: Buffer): void => {
     const part = chunk.subarray(0, missing)
     missing -= part.length
-    if (part.length > 0) request.push(part)
+    // Who reads the request has its socket read on (`IncomingMessage._read`).
+    if (part.length > 0 && !request.push(part)) socket.pause()
     if (missing > 0) return
     clearTimeout(timer)
     socket.removeListener('data', take)
@@ -170,8 +178,8 @@ function feed (request: IncomingMessage, socket: Duplex, head: Buffer, length: n
     clearTimeout(timer)
     if (missing > 0) request.destroy()
   })
-  // A server's sockets stay half open: a client that has gone would be waited for.
-  socket.once('end', () => { if (missing > 0) socket.destroy() })
+  // A server's sockets stay half open: a client that has gone would be waited for. As `node:http` ends them.
+  socket.once('end', () => { if (missing > 0) socket.destroy(); else socket.end() })
   socket.on('data', take)
   take(head)
 }

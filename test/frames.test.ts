@@ -18,9 +18,11 @@ t.test('an auth frame is what JSON reads as an object of type auth, however it i
     whole: ['{"type":"auth","token":"x"}', true],
     'without a token': ['{"type":"auth"}', true],
     'with other properties': ['{"type":"auth","id":1}', true],
-    'not whole': ['{"type":"auth",', false],
-    'no JSON': ['{"type":"auth",,,', false],
-    'with something behind it': ['{"type":"auth"}{"type":"chat"}', false],
+    'not whole': ['{"type":"auth",', true],
+    'no JSON': ['{"type":"auth",,,', true],
+    'with something behind it': ['{"type":"auth"}{"type":"chat"}', true],
+    'no JSON, with spaces': ['{ "type" : "auth" , nonsense', true],
+    'another type behind': ['{"type":"auth","type":"chat"}', false],
     'very long': [`{"type":"auth","token":"${LONG}"}`, true],
     empty: ['', false],
     'one byte': ['{', false],
@@ -65,14 +67,15 @@ t.test('bytes beyond a view are not looked at', async (t) => {
 
 t.test('what is cut off at any place is not read, and throws nothing', async (t) => {
   const whole = Buffer.from('{"type":"auth","token":"x"}')
-  for (let length = 0; length < whole.length; length++) t.equal(readAuthFrame(whole.subarray(0, length), NO_LIMIT), null)
+  for (let length = 0; length < whole.length; length++) t.equal(tokenOf(whole.subarray(0, length)), null)
   t.equal(tokenOf(whole), 'x')
 })
 
-t.test('what is longer than an auth frame may be is the app\'s', async (t) => {
+t.test('what is longer than an auth frame may be is not read, and is the app\'s unless it begins like one', async (t) => {
   const whole = Buffer.from('{"type":"auth","token":"x"}')
   t.strictSame(readAuthFrame(whole, whole.length), { token: 'x' })
-  t.equal(readAuthFrame(whole, whole.length - 1), null)
+  t.strictSame(readAuthFrame(whole, whole.length - 1), { token: null })
+  t.equal(readAuthFrame(Buffer.from('{"token":"x","type":"auth"}'), 10), null)
 })
 
 t.test('the token of an auth frame', async (t) => {

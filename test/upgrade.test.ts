@@ -21,7 +21,7 @@ const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
 const UNAVAILABLE = '{"statusCode":503,"code":"WS_AUTH_UNAVAILABLE","error":"Service Unavailable","message":"Authentication is unavailable"}'
 const INVALID = '{"statusCode":400,"code":"WS_AUTH_HANDSHAKE_INVALID","error":"Bad Request","message":"Not a valid WebSocket opening handshake"}'
 const NOT_WEBSOCKET = '{"statusCode":404,"code":"WS_AUTH_ROUTE_NOT_WEBSOCKET","error":"Not Found","message":"This route does not speak WebSocket"}'
-const UNPROTECTED = '{"statusCode":500,"code":"WS_AUTH_ROUTE_UNPROTECTED","error":"Internal Server Error","message":"This route was declared before its protection"}'
+const UNPROTECTED = '{"statusCode":500,"code":"WS_AUTH_ROUTE_UNPROTECTED","error":"Internal Server Error","message":"This route is not protected by fastify-ws-auth"}'
 const AMBIGUOUS = '{"statusCode":400,"code":"WS_AUTH_TOKEN_AMBIGUOUS","error":"Bad Request","message":"The handshake carries more than one token"}'
 const ORIGIN_FORBIDDEN = '{"statusCode":403,"code":"WS_AUTH_ORIGIN_FORBIDDEN","error":"Forbidden","message":"The origin may not connect here"}'
 
