@@ -52,7 +52,7 @@ function isOurs (text: string): boolean {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null && !Array.isArray(value) && (value as { type?: unknown }).type === 'auth'
   } catch {
-    return /^\uFEFF?\s*\{\s*"type"\s*:\s*"auth"\s*[,}]/.test(text)
+    return /^\uFEFF?[\t\n\r ]*\{[\t\n\r ]*"type"[\t\n\r ]*:[\t\n\r ]*"auth"[\t\n\r ]*[,}]/.test(text)
   }
 }
 
