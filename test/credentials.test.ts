@@ -40,9 +40,13 @@ t.test('something is chosen where something is offered, nothing where nothing is
   t.equal(chooseProtocol(new Set(), markers, undefined), false)
 })
 
-t.test('a socket that did not come by an upgrade is nobody\'s', async (t) => {
-  const request = { raw: {}, wsAuth: null }
-  t.equal(new Gate({} as never).open({} as never, request as never, () => 'what the handler returns'), 'what the handler returns')
+t.test('a socket that no hook has admitted is ended, and no handler is run for it', async (t) => {
+  const lines: string[] = []
+  const request = { raw: {}, wsAuth: null, log: { error: (line: string) => lines.push(line) } }
+  const done: string[] = []
+  new Gate({} as never).open({ terminate: () => done.push('terminated') } as never, request as never, () => done.push('handled'))
+  t.strictSame(done, ['terminated'])
+  t.match(lines, [/has not checked/])
   t.equal(request.wsAuth, null)
 })
 
