@@ -147,6 +147,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
       onGone = shutDown({ gate, firstMessages, life, server: app.websocketServer })
       done()
     }
+    listeners.close()
     upgrades.close()
     if (options.websocket.preClose === undefined) close()
     else void callPreClose(app, options.websocket.preClose).then(close)
@@ -172,7 +173,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 function listen (app: FastifyInstance, { websocket, handshakeTimeout }: CompleteOptions, names: KnownNames, early: Pick<ServerEvents, 'isReady' | 'onEarly'>): ServerListeners {
   const server = (websocket.options?.server ?? app.server) as Server
   const onPlainHandshake = (request: IncomingMessage): void => DryRun.mark(request, names)
-  const listeners = new ServerListeners(server, app.server, { ...early, onPlainHandshake, bodyTimeout: handshakeTimeout })
+  const listeners = new ServerListeners(server, app.server, { ...early, onPlainHandshake, timeout: handshakeTimeout })
   app.addHook('onClose', (_app, done) => { listeners.release(); done() })
   return listeners
 }

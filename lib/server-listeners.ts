@@ -30,8 +30,8 @@ export interface ServerEvents {
   readonly isReady: () => boolean
   /** Called with each upgrade until then, to answer it. */
   readonly onEarly: (request: IncomingMessage, socket: Duplex) => void
-  /** How long the body of a request may take that was sent with another `Upgrade`, in milliseconds. */
-  readonly bodyTimeout: number
+  /** How long a request with another `Upgrade` may take to send its body, or may wait for another listener, in milliseconds. */
+  readonly timeout: number
 }
 
 /** The listeners of one app. */
@@ -41,6 +41,9 @@ export class ServerListeners {
   readonly #upgradeServer: OwnedServer
   readonly #requestServer: Server
   readonly #events: ServerEvents
+  /** Ends an upgrade each that was left to other listeners, unless one of them has taken it. */
+  readonly #left = new Set<() => void>()
+  #isClosing = false
   #restoreDecision = (): void => {}
 
   /**
@@ -62,6 +65,12 @@ export class ServerListeners {
     this.#decideUpgrades()
   }
 
+  /** Ends what was left to other listeners and was not taken: the server would wait for it. */
+  close (): void {
+    this.#isClosing = true
+    for (const end of this.#left) end()
+  }
+
   /** Takes everything away. More than once is once. */
   release (): void {
     const server = this.#upgradeServer
@@ -74,7 +83,8 @@ export class ServerListeners {
 
   readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     if (!asksForWebsocket(request)) {
-      if (this.#isAlone) serveAsPlain(this.#upgradeServer, request, socket, head, this.#events.bodyTimeout)
+      if (this.#isAlone) serveAsPlain(this.#upgradeServer, request, socket, head, this.#events.timeout)
+      else this.#leave(socket)
       return
     }
     // Another request of this socket is not answered yet: nothing that is written for this one could ever be told from its answer.
@@ -90,6 +100,23 @@ export class ServerListeners {
   /** Whether no other listener could want an upgrade to something else. */
   get #isAlone (): boolean {
     return this.#upgradeServer.listenerCount('upgrade') === 1
+  }
+
+  /** Leaves an upgrade to the other listeners. Those may only look at it: a socket that nobody takes would be held for ever. */
+  #leave (socket: Duplex): void {
+    const before = bytesWritten(socket)
+    const end = (): void => { if (!isTaken(socket, before)) socket.destroy() }
+    if (this.#isClosing) {
+      // The other listeners have not seen it yet.
+      process.nextTick(end)
+      return
+    }
+    const timer = setTimeout(end, this.#events.timeout).unref()
+    this.#left.add(end)
+    socket.once('close', () => {
+      clearTimeout(timer)
+      this.#left.delete(end)
+    })
   }
 
   /** RFC 9110, 7.8: a server may ignore an Upgrade. Node.js emits `upgrade` for any, unless it is told which are wanted. */
@@ -118,11 +145,21 @@ function asksForWebsocket ({ headers: { upgrade = '' } }: IncomingMessage): bool
   return /^websocket$/i.test(upgrade) || /(?:^|,)[ \t]*websocket[ \t]*(?:,|$)/i.test(upgrade)
 }
 
+/** Whoever takes a socket writes to it, or listens to it, at least for its errors. */
+function isTaken (socket: Duplex, before: number): boolean {
+  return bytesWritten(socket) > before || ['error', 'data', 'readable'].some((event) => socket.listenerCount(event) > 0)
+}
+
+/** What was written to a socket, with what is still to be sent; zero where the socket is none (`injectWS`). */
+export function bytesWritten (socket: Duplex & { bytesWritten?: number }): number {
+  return socket.bytesWritten ?? 0
+}
+
 /**
  * Has a request served whose Upgrade is to be ignored, where Node.js could not be told before: its parser has let go of the
  * socket, and has ended the request. A body is read by its length; one in chunks would need that parser and is answered 411.
  */
-function serveAsPlain (server: Server, upgrade: IncomingMessage, socket: Duplex, head: Buffer, bodyTimeout: number): void {
+function serveAsPlain (server: Server, upgrade: IncomingMessage, socket: Duplex, head: Buffer, timeout: number): void {
   socket.on('error', () => socket.destroy())
   if (responseOn(socket) !== null) {
     socket.destroy()
@@ -146,7 +183,7 @@ function serveAsPlain (server: Server, upgrade: IncomingMessage, socket: Duplex,
     response.writeHead(400).end()
     return
   }
-  feed(request, socket, head, Number(length), bodyTimeout)
+  feed(request, socket, head, Number(length), timeout)
   // RFC 9110, 10.1.1: the client waits for it before it sends the body.
   if (/(?:^|\W)100-continue(?:$|\W)/i.test(request.headers.expect ?? '')) response.writeContinue()
   if (!server.emit('request', request, response)) socket.destroy()

@@ -13,7 +13,7 @@ import type { CompleteRouteOptions } from './options'
 import { takeCredentials } from './credentials'
 import type { KnownNames, TakenCredentials } from './credentials'
 import { wsAuthErrors } from './errors'
-import { responseOn } from './server-listeners'
+import { bytesWritten, responseOn } from './server-listeners'
 
 /** A handshake that was accepted, on a guarded route. */
 export interface Accepted extends Authenticated {
@@ -292,11 +292,6 @@ function onFirstWrite (socket: Duplex, call: () => void): void {
     call()
     return Reflect.apply(write, socket, args)
   }
-}
-
-/** Zero where the socket is none (`injectWS`). */
-function bytesWritten (socket: Duplex & { bytesWritten?: number }): number {
-  return socket.bytesWritten ?? 0
 }
 
 function endAnswered (this: ServerResponse): void {

@@ -5,11 +5,14 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { connect } from 'node:tls'
 import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import type fastifyWsAuth from '../lib/index'
 import { sign, start, until, within } from './helpers/app'
 import { seconds } from './helpers/keys'
 import { PROTOCOLS } from './helpers/protocols'
@@ -234,6 +237,53 @@ void t.test('what decides of upgrades is asked, and is as it was once the app is
     t.equal(server.listenerCount('upgrade'), 0)
   }
   t.ok(asked.includes('websocket'), 'the one of the app was asked about a WebSocket')
+})
+
+void t.test('an upgrade that is left to other listeners', { buffered: true }, async (t) => {
+  const other = plainText({ path: '/ws', headers: { connection: 'Upgrade', upgrade: 'other' } })
+  const listenBeside = async (t: Test, listener: (socket: Duplex) => void, options: fastifyWsAuth.WsAuthOptions): Promise<{ app: FastifyInstance, client: RawClient }> => {
+    const { app, port } = await start(t, { plugin: options, routes })
+    const seen = new Promise<void>((resolve) => {
+      app.server.on('upgrade', (_request, socket) => { listener(socket); resolve() })
+    })
+    const client = await RawClient.open(t, port)
+    client.send(other)
+    await seen
+    return { app, client }
+  }
+
+  t.test('is ended by its deadline if they only look at it', async (t) => {
+    const { client } = await listenBeside(t, noop, { handshakeTimeout: 200 })
+    await within(5000, 'the end', client.ended)
+    t.equal(client.text, '')
+  })
+  t.test('is ended by app.close() if they only look at it', async (t) => {
+    const late: RawClient[] = []
+    const { app, client } = await listenBeside(t, noop, {
+      websocket: {
+        preClose: (done) => {
+          const { port } = app.server.address() as AddressInfo
+          void RawClient.open(t, port).then(async (client) => {
+            late.push(client)
+            await client.send(other).ended
+          }).finally(done)
+        }
+      }
+    })
+    await within(1500, 'app.close()', app.close())
+    await within(5000, 'the end', client.ended)
+    t.strictSame([client, ...late].map(({ text, isEnded }) => [text, isEnded]), [['', true], ['', true]], 'also of one that came meanwhile')
+  })
+  for (const [what, take, answer] of [
+    ['listens', (socket: Duplex) => { socket.on('error', noop); setTimeout(() => socket.end('late'), 500) }, 'late'],
+    ['writes', (socket: Duplex) => { socket.write('begun '); setTimeout(() => socket.end('late'), 500) }, 'begun late']
+  ] as const) {
+    t.test(`is left whole if one ${what}`, async (t) => {
+      const { client } = await listenBeside(t, take, { handshakeTimeout: 200 })
+      await within(5000, 'the end', client.ended)
+      t.equal(client.text, answer)
+    })
+  }
 })
 
 void t.test('nothing was thrown that nobody caught', { buffered: true }, async (t) => {
