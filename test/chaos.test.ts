@@ -161,6 +161,11 @@ for (const [i, onLimit] of (['reject', 'close-oldest'] as const).entries()) {
       },
       routes: (app) => addRoutes(app, dice)
     })
+    // Of the crowd perhaps none waits for so long.
+    const idle = await upgrade(t, port, { path: '/chat' })
+    t.equal(idle.answer.status, 101)
+    await idle.ended
+
     let mostOfOne = 0
     let mostPending = 0
     const clients: Mischief[] = []

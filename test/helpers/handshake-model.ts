@@ -433,9 +433,10 @@ function assertClaims ({ app, now }: World, claims: Claims): Claims {
   return claims
 }
 
-function isRevoked (claims: Claims): boolean {
+/** A `sub` is revoked until the second in which it was: a token of the future (and the clocks' tolerance) is not. */
+function isRevoked ({ now }: World, claims: Claims): boolean {
   const has = (list: readonly string[], value: unknown): boolean => value !== undefined && value !== null && list.includes(String(value))
-  return has(REVOKED.jti, claims.jti) || has(REVOKED.sid, claims.sid) || has(REVOKED.sub, claims.sub)
+  return has(REVOKED.jti, claims.jti) || has(REVOKED.sid, claims.sid) || (has(REVOKED.sub, claims.sub) && !(typeof claims.iat === 'number' && claims.iat > now + 60))
 }
 
 function assertSchema ({ app }: World, claims: Claims): void {
@@ -484,7 +485,7 @@ function authorize ({ route }: World, claims: Claims): void {
 function admit (world: World, claims: Claims, behind: Claims | null): unknown {
   assertSchema(world, claims)
   if (behind !== null && behind.sub !== claims.sub) throw new Refused('WS_AUTH_TOKEN_INVALID')
-  if (isRevoked(claims) || (behind !== null && isRevoked(behind))) throw new Refused('WS_AUTH_TOKEN_REVOKED')
+  if (isRevoked(world, claims) || (behind !== null && isRevoked(world, behind))) throw new Refused('WS_AUTH_TOKEN_REVOKED')
   const user = readUser(world.app, claims)
   authorize(world, claims)
   if (world.app.perUser === 'reject' && claims.sub === FULL) throw new Refused('WS_AUTH_LIMIT')
@@ -574,7 +575,7 @@ export function expectedOf (world: World, sent: Sent): Outcome {
     if (found !== null) return accepted(found.source, admit(world, verify(world, found.token), behind))
     if (names.message === null) throw new Refused('WS_AUTH_TOKEN_MISSING')
     // Nobody waits by a ticket that is good for nothing.
-    if (behind !== null && isRevoked(behind)) throw new Refused('WS_AUTH_TOKEN_REVOKED')
+    if (behind !== null && isRevoked(world, behind)) throw new Refused('WS_AUTH_TOKEN_REVOKED')
     if (isDryRun) return accepted(null, null)
     isOpen = true
     return accepted('message', admit(world, verify(world, readMessage(names.message, sent.message)), behind))
