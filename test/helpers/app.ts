@@ -56,7 +56,7 @@ export function sign (claims: Record<string, unknown> = { sub: 'somebody' }, sec
 }
 
 /** Resolves when something has become true, and fails the test when it does not within so many milliseconds. */
-export async function until (isTrue: () => boolean, what: string, timeout = 5000): Promise<void> {
+export async function until (isTrue: () => boolean, what: string, timeout = 60_000): Promise<void> {
   const deadline = Date.now() + timeout
   while (!isTrue()) {
     if (Date.now() > deadline) throw new Error(`not within ${timeout} ms: ${what}`)

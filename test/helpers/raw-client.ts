@@ -31,7 +31,7 @@ export interface Frame {
 }
 
 /** How long anything that is waited for may take, in milliseconds. */
-const TIMEOUT = 5000
+const TIMEOUT = 60_000
 
 const GOOD_HEADERS: Record<string, string | string[] | undefined> = {
   host: 'localhost',
