@@ -104,6 +104,8 @@ export class ServerListeners {
 
   /** Leaves an upgrade to the other listeners. Those may only look at it: a socket that nobody takes would be held for ever. */
   #leave (socket: Duplex): void {
+    // Node.js has taken its own away, and an error that no listener hears ends the process.
+    socket.on('error', () => socket.destroy())
     const before = bytesWritten(socket)
     const end = (): void => { if (!isTaken(socket, before)) socket.destroy() }
     if (this.#isClosing) {
@@ -145,9 +147,9 @@ function asksForWebsocket ({ headers: { upgrade = '' } }: IncomingMessage): bool
   return /^websocket$/i.test(upgrade) || /(?:^|,)[ \t]*websocket[ \t]*(?:,|$)/i.test(upgrade)
 }
 
-/** Whoever takes a socket writes to it, or listens to it, at least for its errors. */
+/** A listener that takes a socket writes to it, or listens to it, at least for its errors, as this plugin does. */
 function isTaken (socket: Duplex, before: number): boolean {
-  return bytesWritten(socket) > before || ['error', 'data', 'readable'].some((event) => socket.listenerCount(event) > 0)
+  return bytesWritten(socket) > before || socket.listenerCount('error') > 1 || ['data', 'readable'].some((event) => socket.listenerCount(event) > 0)
 }
 
 /** What was written to a socket, with what is still to be sent; zero where the socket is none (`injectWS`). */

@@ -275,6 +275,13 @@ void t.test('an upgrade that is left to other listeners', { buffered: true }, as
     await within(5000, 'the end', client.ended)
     t.strictSame([client, ...late].map(({ text, isEnded }) => [text, isEnded]), [['', true], ['', true]], 'also of one that came meanwhile')
   })
+  t.test('does not end the process if its client breaks the connection', async (t) => {
+    const { app, client } = await listenBeside(t, noop, {})
+    client.socket.resetAndDestroy()
+    let sockets = Infinity
+    const count = (): number => { app.server.getConnections((_error, found) => { sockets = found }); return sockets }
+    await until(() => count() === 0, 'the server has no connection')
+  })
   for (const [what, take, answer] of [
     ['listens', (socket: Duplex) => { socket.on('error', noop); setTimeout(() => socket.end('late'), 500) }, 'late'],
     ['writes', (socket: Duplex) => { socket.write('begun '); setTimeout(() => socket.end('late'), 500) }, 'begun late']

@@ -25,6 +25,7 @@ const ENDS: Record<string, readonly string[]> = {
   '3003 connection_replaced': ['connection_replaced'],
   '4503 auth_unavailable': ['auth_unavailable'],
   '1001 shutdown': ['shutdown'],
+  '1011 internal_error': ['internal_error'],
   '4000 enough': ['app'],
   '4001 ': ['app'],
   '1000 ': ['app', 'client'],
