@@ -102,6 +102,11 @@ export class ServerListeners {
     return this.#upgradeServer.listenerCount('upgrade') === 1
   }
 
+  /** Whether a request can be answered as if it had no `Upgrade`: without a listener, Node.js would hold its socket for ever. */
+  get #isIgnorable (): boolean {
+    return this.#isAlone && this.#upgradeServer.listenerCount('request') > 0
+  }
+
   /** Leaves an upgrade to the other listeners. Those may only look at it: a socket that nobody takes would be held for ever. */
   #leave (socket: Duplex): void {
     // Node.js has taken its own away, and an error that no listener hears ends the process.
@@ -127,7 +132,7 @@ export class ServerListeners {
     const decide = server.shouldUpgradeCallback
     if (typeof decide !== 'function') return
     const isOwn = Object.hasOwn(server, 'shouldUpgradeCallback')
-    const ours = (request: IncomingMessage): boolean => decide.call(server, request) && (!this.#isAlone || asksForWebsocket(request))
+    const ours = (request: IncomingMessage): boolean => decide.call(server, request) && (!this.#isIgnorable || asksForWebsocket(request))
     server.shouldUpgradeCallback = ours
     this.#restoreDecision = () => {
       if (server.shouldUpgradeCallback !== ours) return

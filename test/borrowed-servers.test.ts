@@ -357,3 +357,86 @@ t.test('an app that is closed before it is ready leaves a borrowed server as it 
   await app.close()
   await isClean(t, lent)
 })
+
+const H2C = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQCAAAAAAIAAAAA' }
+
+t.test('an Upgrade to another protocol on a borrowed server is answered by the request listeners of that server', async (t) => {
+  const lent = await lend(t)
+  const { server, port } = lent
+  const seen: Array<[method: string | undefined, url: string | undefined, body: string]> = []
+  server.removeListener('request', own).on('request', (request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => { body += String(chunk) })
+    request.on('end', () => { seen.push([request.method, request.url, body]); response.end('own') })
+  })
+  const app = await borrow(t, server, 'one', { plugin: { tickets: true } })
+  const send = async (settings: Parameters<typeof plainText>[0]): Promise<string> => {
+    const client = await RawClient.open(t, port)
+    const { status, body } = await client.send(plainText({ ...settings, headers: { ...H2C, ...settings?.headers } })).response()
+    client.socket.destroy()
+    return `${status} ${body}`
+  }
+  t.equal(await send({ path: '/own' }), '200 own')
+  t.equal(await send({ path: '/chat', headers: AUTHORIZED }), '200 own', 'the routes of the app are not on that server')
+  t.equal(await send({ path: '/chat', headers: { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', 'sec-websocket-version': '13' } }), '200 own')
+  t.equal(await send({ method: 'POST', path: '/ws-ticket', headers: { 'content-length': '5' }, body: 'hello' }), '200 own')
+  t.strictSame(seen, [['GET', '/own', ''], ['GET', '/chat', ''], ['GET', '/chat', ''], ['POST', '/ws-ticket', 'hello']])
+  t.match(app.wsAuth.stats(), { pending: 0, accepted: 0, refused: {} }, 'the app has seen no handshake')
+  await works(t, port, 'one')
+})
+
+t.test('an Upgrade to another protocol on a borrowed server without request listeners is ended', async (t) => {
+  const { server, port } = await lend(t)
+  server.removeAllListeners('request')
+  const app = await borrow(t, server, 'one')
+  for (const settings of [{ path: '/chat' }, { path: '/chat', headers: AUTHORIZED }, { method: 'POST', path: '/chat', headers: { 'content-length': '5' }, body: 'hello' }]) {
+    const client = await RawClient.open(t, port)
+    client.send(plainText({ ...settings, headers: { ...H2C, ...'headers' in settings ? settings.headers : {} } }))
+    await within(5000, 'the end', client.ended)
+    t.equal(client.text, '')
+  }
+  t.match(app.wsAuth.stats(), { pending: 0, accepted: 0, refused: {} })
+  await works(t, port, 'one')
+})
+
+for (const [what, plugin, isBefore] of [['the routes are declared', {}, true], ['the claims schema is compiled', { claims: { type: 'object', required: ['tenant'] } }, false]] as const) {
+  t.test(`an upgrade that comes on a borrowed server before ${what} is 503 and admits no token`, async (t) => {
+    const { server, port } = await lend(t)
+    const app = Fastify()
+    t.teardown(() => app.close())
+    let release = (): void => {}
+    const released = new Promise<void>((resolve) => { release = resolve })
+    let reach = (): void => {}
+    const reached = new Promise<void>((resolve) => { reach = resolve })
+    // It is called before that of the plugin.
+    app.addHook('onReady', async () => { reach(); await released })
+    await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, ...plugin, websocket: { options: { server: server as Server } } })
+    const opened: unknown[] = []
+    const declare = (): void => { app.get('/chat', { websocket: true }, (_socket, { user }) => { opened.push((user as { sub: string }).sub) }) }
+    if (!isBefore) declare()
+
+    const tokens = { 'with all claims': sign({ sub: 'ann', tenant: 'acme' }), 'without the claim': sign({ sub: 'eve' }), 'with another signature': sign({ sub: 'eve', tenant: 'acme' }, 'x'.repeat(32)) }
+    const statusOf = async (token: string): Promise<string> => {
+      const { answer: { status, body }, socket } = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${token}` } })
+      socket.destroy()
+      return status === 101 ? '101' : `${status} ${(JSON.parse(body) as { code: string }).code}`
+    }
+    const refuseAll = async (when: string): Promise<void> => {
+      for (const [which, token] of Object.entries(tokens)) t.equal(await statusOf(token), '503 WS_AUTH_UNAVAILABLE', `${when}, a token ${which}`)
+    }
+    await refuseAll('before app.ready()')
+    if (isBefore) declare()
+    const ready = app.ready()
+    await reached
+    await refuseAll('while another onReady hook runs')
+    t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE, 6)
+    t.match(app.wsAuth.stats(), { pending: 0, accepted: 0 })
+
+    release()
+    await ready
+    t.equal(await statusOf(tokens['with all claims']), '101')
+    t.equal(await statusOf(tokens['without the claim']), isBefore ? '101' : '401 WS_AUTH_TOKEN_INVALID')
+    t.equal(await statusOf(tokens['with another signature']), '401 WS_AUTH_TOKEN_INVALID')
+    t.strictSame(opened, isBefore ? ['ann', 'eve'] : ['ann'])
+  })
+}
