@@ -238,3 +238,34 @@ t.test('injectWS after app.close() does not get in', async (t) => {
   await app.close()
   await t.rejects(within(1000, 'an answer', app.injectWS('/chat', { headers: AUTHORIZED })), { message: 'Unexpected server response: 503' })
 })
+
+for (const [what, before] of [
+  ['without a hook', undefined],
+  ['with an async onSend hook that takes 20 ms', (app: FastifyInstance) => app.addHook('onSend', async () => { await new Promise((resolve) => setTimeout(resolve, 20)) })]
+] as const) {
+  for (const rejectWith of ['http', 'close'] as const) {
+    t.test(`app.close() answers 503 to all that wait for a verifier that never settles, ${what} and with rejectWith '${rejectWith}'`, async (t) => {
+      const signals: AbortSignal[] = []
+      const verify = async (_token: string, _request: unknown, { signal }: { signal: AbortSignal }): Promise<never> => { signals.push(signal); return await never() }
+      const { app, port } = await start(t, { before, plugin: { verify, rejectWith, tickets: true }, routes: addChat })
+      const upgrades = await openAll(t, port, 10)
+      for (const client of upgrades) client.upgrade({ path: '/chat', headers: AUTHORIZED })
+      const plain = await openAll(t, port, 4)
+      for (const [i, client] of plain.entries()) client.send(plainText({ ...i % 2 === 0 ? { path: '/chat' } : { method: 'POST', path: '/ws-ticket' }, headers: AUTHORIZED }))
+      await until(() => signals.length === 14, 'all are verified')
+      t.equal(app.wsAuth.stats().pending, 14)
+
+      await within(5000, 'app.close()', app.close())
+      for (const client of [...upgrades, ...plain]) {
+        const { status, headers, body } = await client.response()
+        t.equal(`${status} ${body}`, `503 ${UNAVAILABLE}`)
+        t.equal(headers.connection, 'close')
+        await within(5000, 'the socket is ended', client.ended)
+        t.equal(client.rest.length, 0, 'nothing follows the answer')
+      }
+      t.ok(signals.every(({ aborted }) => aborted), 'each verification is told')
+      t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE, 12, 'dry runs are not counted')
+      t.match(app.wsAuth.stats(), { pending: 0, connections: 0, accepted: 0 })
+    })
+  }
+}
