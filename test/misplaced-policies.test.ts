@@ -93,6 +93,25 @@ for (const [way, declare] of Object.entries(WAYS)) {
   })
 }
 
+t.test('a websocket option that is neither true nor false is a TypeError, with and without a policy', async (t) => {
+  const app = await build(t)
+  for (const value of [1, 0, '', 'true', 'yes', {}, [], noop]) {
+    for (const [way, declare] of Object.entries(WAYS)) {
+      for (const policy of [{}, { wsAuth: POLICY }, { wsAuth: false }]) {
+        const declared = (): unknown => declare(app, { websocket: value, ...policy })
+        t.throws(declared, { name: 'TypeError', message: /^"websocket" option must be true or false in GET(?:, HEAD)? \/admin$/ }, `${way}: ${typeof value} ${String(value)}`)
+      }
+    }
+  }
+  // No value is no websocket, as for @fastify/websocket.
+  for (const [path, value] of [['/null', null], ['/undefined', undefined], ['/false', false]] as const) app.get(path, { websocket: value } as object, http)
+  for (const path of ['/null', '/undefined', '/false']) {
+    t.equal((await app.inject(path)).body, 'http', path)
+    await t.rejects(app.injectWS(path), { message: 'Unexpected server response: 404' }, path)
+  }
+  t.equal((await app.inject('/admin')).statusCode, 404, 'none was declared')
+})
+
 t.test('a policy under another name is a TypeError whatever its value is', async (t) => {
   const app = await build(t)
   for (const value of VALUES) {

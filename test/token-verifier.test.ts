@@ -364,3 +364,36 @@ t.test('the user is under the name that the app gave it too', async (t) => {
   t.strictSame(seen, [{ sub: 'ann' }, { sub: 'ann' }])
   t.ok(Object.isFrozen(seen[1]), 'it is not the object that the verifier shares')
 })
+
+t.test('onlyCookie that is truthy is answered as onlyCookie that is true, and admits no anonymous client', async (t) => {
+  const [good, bad] = [mint({ sub: 'ann' }), `${mint({ sub: 'ann' }).slice(0, -4)}AAAA`]
+  const cookie = { cookieName: 'session', signed: false }
+  const REQUESTS: Array<[headers: Record<string, string>, answer: string]> = [
+    [{}, '401 WS_AUTH_TOKEN_MISSING'],
+    [{ cookie: 'session=' }, '401 WS_AUTH_TOKEN_MISSING'],
+    [{ cookie: `token=${good}` }, '401 WS_AUTH_TOKEN_MISSING'],
+    [{ cookie: `session=${good}` }, ACCEPTED],
+    [{ cookie: `session=${bad}` }, INVALID],
+    [{ authorization: `Bearer ${good}` }, ACCEPTED],
+    [{ authorization: `Bearer ${bad}` }, INVALID],
+    [{ authorization: `Bearer ${bad}`, cookie: `session=${good}` }, INVALID],
+    [{ authorization: `Bearer ${good}`, cookie: `session=${bad}` }, ACCEPTED]
+  ]
+  for (const onlyCookie of [true, 1, 'yes'] as boolean[]) {
+    for (const secretSetting of [secret, async () => secret]) {
+      const jwt = { secret: secretSetting, cookie, verify: { onlyCookie } } as FastifyJWTOptions
+      const apps: Array<[whose: string, app: FastifyInstance]> = [
+        ['the plugin\'s', await build(t, { jwt })],
+        ['the app\'s', await build(t, {}, async (app) => { await app.register(fastifyCookie); await app.register(fastifyJwt, jwt) })]
+      ]
+      for (const [whose, app] of apps) {
+        for (const [headers, answer] of REQUESTS) {
+          const response = await app.inject({ url: '/chat', headers })
+          const { code } = response.json() as { code?: string }
+          t.equal(code === undefined ? String(response.statusCode) : `${response.statusCode} ${code}`, answer, `${whose} with ${String(onlyCookie)}: ${Object.keys(headers).join()}`)
+        }
+        await t.rejects(app.injectWS('/chat'), { message: 'Unexpected server response: 401' })
+      }
+    }
+  }
+})
