@@ -4,6 +4,7 @@
  */
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { FastifyJWTOptions } from '@fastify/jwt'
+import type { Claims } from './claims'
 import { WsAuthError } from './errors'
 import { isThenable } from './thenable'
 import { FormatFailure, viewOf } from './token-view'
@@ -30,10 +31,15 @@ export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
   }
 }
 
+/** The claims in what the verifier answered: all of it, or with `complete` a part. The verifier asks whether `complete` is truthy. */
+export function payloadOf (answer: unknown, { verify }: Pick<FastifyJWTOptions, 'verify'>): Claims {
+  return (verify?.complete ? (answer as { payload?: unknown } | null)?.payload : answer) as Claims
+}
+
 function recorders ({ trusted, formatUser, verify }: FastifyJWTOptions): Pick<FastifyJWTOptions, 'trusted' | 'formatUser'> {
   /** What was verified for a handshake of ours, if `formatUser` is called for it next, within this turn: it is told of no request, and a verifier cache has one answer for all. */
   let next: unknown = null
-  const recording = recordingTrusted(trusted, verify?.complete === true, (answer) => { next = answer })
+  const recording = recordingTrusted({ trusted, verify }, (answer) => { next = answer })
   if (formatUser === undefined) return { trusted: recording }
   const safe = (payload: object): unknown => {
     const isOurs = next === payload
@@ -48,10 +54,10 @@ function recorders ({ trusted, formatUser, verify }: FastifyJWTOptions): Pick<Fa
   return { trusted: recording, formatUser: safe as typeof formatUser }
 }
 
-function recordingTrusted (trusted: FastifyJWTOptions['trusted'], isComplete: boolean, onNext: (answer: unknown) => void): Trusted {
+function recordingTrusted ({ trusted, verify }: Pick<FastifyJWTOptions, 'trusted' | 'verify'>, onNext: (answer: unknown) => void): Trusted {
   return (request, answer) => {
     const view = viewOf(request)
-    view?.record(isComplete ? (answer as unknown as { payload: unknown }).payload : answer)
+    view?.record(payloadOf(answer, { verify }))
     const ours = view === undefined ? null : answer
     const isTrusted = trusted === undefined ? true : trusted(view?.request ?? request, answer)
     if (!isThenable(isTrusted)) {

@@ -12,7 +12,7 @@ import type { ClaimRules, Claims } from './claims'
 import { setStackTraceLimit, WsAuthError } from './errors'
 import { copyData, freezeData, frozenCopy, isSameData } from './frozen'
 import { assertFormat, assertUtf8, readClaims } from './jwt-format'
-import { isStatic } from './jwt-secret'
+import { isStatic, payloadOf } from './jwt-secret'
 import { isThenable } from './thenable'
 import { asking } from './token-verifier'
 import type { Verified, Verifier, VerifyToken } from './token-verifier'
@@ -47,7 +47,7 @@ function askDirectly (jwt: JWT, { trusted, formatUser }: FastifyJWTOptions): Ask
   const claimsOf = claimsReader(jwt, isShown)
   return (token, request) => {
     const answer = verifyWithoutStack(jwt, token)
-    const claims = claimsOf(payloadOf(answer, jwt), token)
+    const claims = claimsOf(payloadOf(answer, jwt.options), token)
     if (!isShown) return { claims, user: claims }
     // What the app's functions are given is theirs to change.
     const shown = copyData(answer) as never
@@ -123,8 +123,8 @@ function foreignReader (jwt: JWT): ReadAnswer {
   const canAskAgain = hasStaticKey(jwt) && !isOn(jwt.options.verify.cache)
   return (answer, token) => {
     const claims = freezeData(readClaims(token))
-    if (isSameData(payloadOf(answer, jwt), claims)) return { claims, user: claims }
-    if (canAskAgain) assertSame(payloadOf(verifyWithoutStack(jwt, token), jwt), claims)
+    if (isSameData(payloadOf(answer, jwt.options), claims)) return { claims, user: claims }
+    if (canAskAgain) assertSame(payloadOf(verifyWithoutStack(jwt, token), jwt.options), claims)
     return { claims, user: frozenCopy(answer) }
   }
 }
@@ -167,14 +167,9 @@ function assertSame (payload: Claims, claims: Claims): void {
   if (!isSameData(payload, claims)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the verifier answered with the claims of another token' })
 }
 
-/** The claims in what the verifier answered: all of it, or with `complete` a part. */
-function payloadOf (answer: unknown, { options }: JWT): Claims {
-  return (options.verify.complete === true ? (answer as { payload?: unknown } | null)?.payload : answer) as Claims
-}
-
 /** The user without a `formatUser`: the claims, or what a `trusted` of the app has changed in its copy of them. */
 function userOf (answer: unknown, claims: Claims, jwt: JWT): unknown {
-  const payload = payloadOf(answer, jwt)
+  const payload = payloadOf(answer, jwt.options)
   return isSameData(payload, claims) ? claims : frozenCopy(payload)
 }
 

@@ -71,6 +71,7 @@ const REST: Record<string, object> = {
   'nothing else': {},
   'a cache': { verify: { cache: true } },
   complete: { verify: { complete: true } },
+  'complete that is truthy': { verify: { complete: 1 } },
   trusted: { trusted: async () => true },
   extractToken: { verify: { extractToken: () => 'of.another.place' } },
   onlyCookie: { cookie: { cookieName: 'token', signed: false }, verify: { onlyCookie: true } }
