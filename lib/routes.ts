@@ -40,7 +40,8 @@ const HTTP: SeenRoute = { kind: 'http' }
 
 /** Reads a route's `wsAuth` and remembers it in the route's config. @throws TypeError where it makes no sense. */
 export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
-  if (route.config?.[kRoute]?.kind === 'ticket') return HTTP
+  // A route with a websocket may have a copy of the config of the ticket route: it is no ticket route for that.
+  if (route.config?.[kRoute]?.kind === 'ticket' && !isWebsocket(route)) return HTTP
   assertNoMisplacedPolicy(route)
   const seen = isWebsocket(route) ? readRoute(route, plugin) : HTTP
   if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
