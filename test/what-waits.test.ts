@@ -227,6 +227,44 @@ void t.test('a plain request waits as long as its client', { buffered: true }, a
   }
 })
 
+void t.test('all dry runs that are pipelined on one connection end if their client leaves', { buffered: true }, async (t) => {
+  const COUNT = 6
+  const LEAVING: Record<string, (client: RawClient) => void> = {
+    'ends its half of the connection': ({ socket }) => { socket.end() },
+    'resets the connection': ({ socket }) => { socket.resetAndDestroy() },
+    'closes the connection': ({ socket }) => { socket.destroy() }
+  }
+  for (const [how, leave] of Object.entries(LEAVING)) {
+    for (const isOneAnswered of [false, true]) {
+      t.test(`a client ${isOneAnswered ? 'with one answer ' : ''}that ${how}`, async (t) => {
+        const { waiting, verify } = holder()
+        const started = await start(t, { plugin: { verify, tickets: true }, routes: addRoutes })
+        const { app, port } = started
+        const client = await RawClient.open(t, port)
+        const dryRun = plainText({ path: '/chat', headers: { authorization: 'Bearer held' } })
+        // Node.js reads on only for so many: all of them are in one chunk.
+        client.send(dryRun.repeat(COUNT - 1) + plainText({ method: 'POST', path: '/ws-ticket', headers: { authorization: 'Bearer held' } }))
+        await until(() => waiting.length === COUNT, 'all are verified')
+        t.equal(app.wsAuth.stats().pending, COUNT)
+        if (isOneAnswered) {
+          waiting[0]?.finish()
+          t.equal((await client.response()).status, 426)
+        }
+        const left = isOneAnswered ? COUNT - 1 : COUNT
+        t.equal(app.wsAuth.stats().pending, left)
+        t.ok(waiting.slice(-left).every(({ signal }) => !signal.aborted), 'none has ended')
+        leave(client)
+        await untilIdle(started, 'the end of all')
+        t.ok(waiting.slice(-left).every(({ signal }) => signal.aborted), 'each signal says so')
+        for (const { finish } of waiting) finish()
+        await assertVictimGetsIn(t, port, { authorization: 'Bearer good' })
+        t.equal(app.wsAuth.stats().pending, 0)
+        assertNoAlarm(t, started)
+      })
+    }
+  }
+})
+
 void t.test('a dry run counts whatever it waits for, and ends with its client', { buffered: true }, async (t) => {
   let waiting = 0
   const never = async (): Promise<never> => { waiting++; return await new Promise(() => {}) }
