@@ -3,6 +3,7 @@
  * Upgrade is ignored (RFC 9110, 7.8), and the request answered as it would be without.
  */
 import { execFile, spawnSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -162,6 +163,45 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
       else t.ok(status === 'ended' || status === 200 || (Number(status) >= 400 && Number(status) <= 501), String(status))
       await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
     })
+
+    for (const reading of ['slowly', 'late'] as const) {
+      t.test(`a body of 300 kB that comes in pieces and is read ${reading} arrives whole`, async (t) => {
+        let release = (): void => {}
+        const released = new Promise<void>((resolve) => { release = resolve })
+        let isReached = false
+        const { app, port } = await start(t, {
+          server: protocol.server,
+          routes: (app) => {
+            app.addContentTypeParser('application/octet-stream', (_request, payload, done) => { done(null, payload) })
+            app.post('/slow', async ({ body }) => {
+              isReached = true
+              if (reading === 'late') await released
+              const hash = createHash('sha256')
+              let length = 0
+              for await (const chunk of body as AsyncIterable<Buffer>) {
+                hash.update(chunk)
+                length += chunk.length
+                if (reading === 'slowly') await new Promise((resolve) => setTimeout(resolve, 2))
+              }
+              return { length, hash: hash.digest('hex') }
+            })
+          }
+        })
+        const body = randomBytes(300_000)
+        const client = await open(t, protocol, port)
+        client.send(plainText({ method: 'POST', path: '/slow', headers: { 'content-type': 'application/octet-stream', ...H2C, 'content-length': String(body.length) } }))
+        for (let i = 0; i < body.length; i += 7001) {
+          client.send(body.subarray(i, i + 7001))
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        await until(() => isReached, 'the route')
+        release()
+        const { status, body: answer } = await client.response()
+        t.equal(status, 200)
+        t.strictSame(JSON.parse(answer), { length: body.length, hash: createHash('sha256').update(body).digest('hex') })
+        t.equal(app.wsAuth.stats().pending, 0)
+      })
+    }
 
     t.test('a client that leaves before its body is complete holds nothing', async (t) => {
       const { app, port } = await start(t, { server: protocol.server, plugin, routes })
