@@ -7,7 +7,7 @@ import type { EventEmitter } from 'node:events'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { constants, createInflateRaw, deflateRawSync } from 'node:zlib'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
 import Fastify from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -378,4 +378,112 @@ t.test('two clients of one user that come back whenever they are replaced take o
   t.ok(connections <= 1)
   t.equal(accepted - connections, closed.connection_replaced)
   for (const client of clients) client.removeAllListeners('close').terminate()
+})
+
+/** A logger each function of which throws, once it is told to. */
+function throwingLogger (): { logger: FastifyBaseLogger, arm: () => void, calls: () => number } {
+  let isArmed = false
+  let calls = 0
+  const write = (): void => {
+    if (!isArmed) return
+    calls++
+    throw new Error('the disk is full')
+  }
+  const logger = { level: 'trace', silent: write, trace: write, debug: write, info: write, warn: write, error: write, fatal: write, child: () => logger } as unknown as FastifyBaseLogger
+  return { logger, arm: () => { isArmed = true }, calls: () => calls }
+}
+
+t.test('a flood of renewals with a logger that throws on every call', async (t) => {
+  const now = Math.floor(Date.now() / 1000)
+  const claims = { sub: 'ann', iat: now - 10, exp: now + 600 }
+  const NOTHING = clientFrame(TEXT, '{"type":"auth"}')
+
+  /** An app with one open connection, the logger of which throws from now on. */
+  const open = async (t: Test, plugin: fastifyWsAuth.WsAuthOptions = {}, token = sign(claims)): Promise<{ app: FastifyInstance, client: RawClient, heard: string[], calls: () => number, crashes: unknown[] }> => {
+    const crashes = catchCrashes(t)
+    const { logger, arm, calls } = throwingLogger()
+    const heard: string[] = []
+    const { app, port } = await start(t, {
+      server: { logger: undefined as never, loggerInstance: logger, disableRequestLogging: true },
+      plugin: { renewal: true, ...plugin },
+      routes: (app) => { app.get('/chat', { websocket: true }, (socket) => { socket.on('message', (data) => heard.push(String(data))) }) }
+    })
+    const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${token}` } })
+    await until(() => app.wsAuth.connections.size === 1, 'the connection')
+    arm()
+    return { app, client, heard, calls, crashes }
+  }
+
+  t.test('is answered frame by frame, and the connection goes on', async (t) => {
+    const { app, client, heard, calls, crashes } = await open(t)
+    const KINDS: Array<[frame: Buffer, answer: RegExp]> = [
+      [authFrame(sign({ ...claims, jti: 'next' })), /"auth\.ok"/],
+      [authFrame(sign({ ...claims, sub: 'bob' })), /"auth\.error","code":"WS_AUTH_TOKEN_INVALID"/],
+      [authFrame(sign({ ...claims, exp: now - 10 })), /"auth\.error","code":"WS_AUTH_TOKEN_EXPIRED"/],
+      [authFrame('no token'), /"auth\.error","code":"WS_AUTH_TOKEN_INVALID"/],
+      [NOTHING, /"auth\.error","code":"WS_AUTH_TOKEN_INVALID"/]
+    ]
+    const COUNT = 60
+    for (let i = 0; i < COUNT; i++) {
+      client.send(Buffer.concat(KINDS.map(([frame]) => frame)))
+      const answers: string[] = []
+      for (let j = 0; j < KINDS.length; j++) answers.push(String((await client.frame()).payload))
+      for (const [, answer] of KINDS) {
+        const found = answers.findIndex((text) => answer.test(text))
+        if (found === -1) t.fail(`no ${String(answer)} among ${answers.join()}`)
+        answers.splice(found, 1)
+      }
+    }
+    t.match(app.wsAuth.stats(), { connections: 1, renewed: COUNT, refused: { WS_AUTH_TOKEN_INVALID: 3 * COUNT, WS_AUTH_TOKEN_EXPIRED: COUNT }, closed: {} })
+    t.ok(calls() >= KINDS.length * COUNT, 'the logger threw each time')
+    client.send(clientFrame(TEXT, 'still here'))
+    await until(() => heard.length === 1, 'a message')
+    t.strictSame(heard, ['still here'])
+    client.socket.destroy()
+    await until(() => app.wsAuth.connections.size === 0, 'the end')
+    await turns()
+    t.strictSame(crashes, [])
+  })
+
+  t.test('is limited to those that may wait, and the connection goes on until its client leaves', async (t) => {
+    const signals: AbortSignal[] = []
+    const verify: NonNullable<fastifyWsAuth.WsAuthOptions['verify']> = async (token, _request, { signal }) => {
+      if (token === 'first') return claims
+      signals.push(signal)
+      return await new Promise(() => {})
+    }
+    const { app, client, heard, crashes } = await open(t, { verify }, 'first')
+    client.send(Buffer.concat(Array.from({ length: 8 }, () => authFrame('held'))))
+    await until(() => signals.length === 8, 'eight that wait')
+    for (let i = 0; i < 10; i++) {
+      client.send(Buffer.concat(Array.from({ length: 20 }, () => authFrame('held'))))
+      for (let j = 0; j < 20; j++) t.equal(String((await client.frame()).payload), '{"type":"auth.error","code":"WS_AUTH_LIMIT"}')
+    }
+    t.equal(signals.length, 8)
+    client.send(clientFrame(TEXT, 'still here'))
+    await until(() => heard.length === 1, 'a message')
+    client.socket.destroy()
+    await until(() => app.wsAuth.connections.size === 0 && signals.every(({ aborted }) => aborted), 'the end')
+    await turns()
+    t.match(app.wsAuth.stats(), { connections: 0, pending: 0, renewed: 0, refused: { WS_AUTH_LIMIT: 200 } })
+    t.strictSame(crashes, [])
+  })
+
+  t.test('of a client that reads no answer ends the connection', async (t) => {
+    const { app, client, crashes } = await open(t)
+    client.socket.removeAllListeners('data')
+    client.socket.pause()
+    const frames = Buffer.concat(Array.from({ length: 32 }, () => NOTHING))
+    const answered = (): number => app.wsAuth.stats().refused.WS_AUTH_TOKEN_INVALID ?? 0
+    let sent = 0
+    while (app.wsAuth.connections.size > 0) {
+      client.socket.write(frames)
+      sent += 32
+      while (answered() < sent && app.wsAuth.connections.size > 0) await turns(1)
+    }
+    t.strictSame(app.wsAuth.stats().closed, { error: 1 })
+    await until(() => app.websocketServer.clients.size === 0, 'the socket is gone')
+    await turns()
+    t.strictSame(crashes, [])
+  })
 })
