@@ -91,6 +91,27 @@ t.test('no path is too long to be looked for a token in', async (t) => {
   for (const [route, path] of hostile) t.equal(findParam(`/${path}`, [rooms, parseRoutePath(route, null)], /[?#]/), null, route)
 })
 
+t.test('a path of slashes alone is looked for a token in time that grows with its length', async (t) => {
+  const ROUTES: Array<[string, string | null]> = [['/rooms/:token', 'token'], ['/:a/:b/:token', 'token'], ['/*', null], ['/:a-:b/:c', null]]
+  const paths = ROUTES.map(([url, name]) => parseRoutePath(url, name))
+  const rooms = paths.slice(0, 1)
+  const token = 'a.b.c'
+  for (const ignores of [false, true]) {
+    const slashes = { ignoreTrailingSlash: ignores, ignoreDuplicateSlashes: ignores }
+    const find = (url: string, of = paths): string | null => {
+      const found = findParam(url, of, /[?#]/, slashes)
+      return found === null ? null : url.slice(found.start, found.end)
+    }
+    const many = '/'.repeat(16_000)
+    // Twenty of them: time that grows with the square of the length would be minutes.
+    for (let i = 0; i < 20; i++) {
+      const found = [find(many), find(`/rooms${many}`), find(`/rooms/${token}${many}`, rooms), find(`${many}rooms/${token}`, rooms), find(`${many}?token=${token}`)]
+      // Slashes that are too many are left out where nothing else is found.
+      if (i === 0) t.strictSame(found, [null, null, token, token, null])
+    }
+  }
+})
+
 t.test('a token in a path is taken out also where the router ignores slashes, or the rest of the app has a route for everything', async (t) => {
   const cases: Array<[server: FastifyServerOptions, declare: (app: FastifyInstance) => void, path: (token: string) => string]> = [
     [{ routerOptions: { ignoreTrailingSlash: true } }, (app) => { app.get('/rooms/:token', { websocket: true }, () => {}) }, (token) => `/rooms/${token}/`],

@@ -690,6 +690,37 @@ t.test('a token in the path', async (t) => {
     t.equal((await upgrade(t, port, { path: `/rooms/7/${long}`, headers: AUTHORIZED })).answer.body, AMBIGUOUS)
   })
 
+  for (const [how, routerOptions] of Object.entries({ 'that are strict': {}, 'that ignore slashes': { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true } })) {
+    await t.test(`is no slash, however many there are, by routes ${how}`, async (t) => {
+      const { app, port } = await start(t, {
+        server: { routerOptions },
+        routes: (app) => {
+          addChat(app, '/chat')
+          addChat(app, '/rooms/:jwt', { token: { param: 'jwt' } })
+          addChat(app, '/open/:room/*')
+        }
+      })
+      const many = '/'.repeat(15_000)
+      const ignores = how === 'that ignore slashes'
+      for (const [path, headers, expected] of [
+        ['/'.repeat(16_000), {}, [404]],
+        ['/'.repeat(16_000), AUTHORIZED, [404]],
+        [`/chat${many}`, {}, ignores ? [401] : [404]],
+        [`/rooms${many}`, AUTHORIZED, [401, 404]],
+        [`/rooms/${TOKEN}${many}`, {}, ignores ? [101] : [404]],
+        [`/rooms${many}${TOKEN}`, {}, ignores ? [101] : [404]],
+        [`/open/${many}`, {}, [401, 404]],
+        [`/open/7${many}x`, AUTHORIZED, ignores ? [101] : [101, 404, 414]]
+      ] as Array<[string, Record<string, string>, number[]]>) {
+        const client = await upgrade(t, port, { path, headers: { ...headers } })
+        t.ok(expected.includes(client.answer.status), `${path.replace(/\/{3,}/g, '/…').replace(TOKEN, '<token>')} ${Object.keys(headers).join()}: ${client.answer.status}`)
+        t.notOk(client.text.includes(TOKEN), 'the answer has no token')
+        client.socket.destroy()
+      }
+      await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
+    })
+  }
+
   // The token is looked for before the router runs, and must be looked for where the router will find it.
   t.test('does not change what other routes get', async (t) => {
     const { port } = await start(t, {
