@@ -331,6 +331,29 @@ t.test('a token under the name of another route leaves no trace', async (t) => {
   }
 })
 
+t.test('an upgrade of no websocket route leaves no trace of a token in a header or cookie, under the name of whichever route', async (t) => {
+  const token = sign({ sub: 'canary' })
+  for (const isCustom of [false, true]) {
+    const app = await spy(t, {
+      isCustom,
+      routes: (app) => {
+        app.get('/other', { websocket: true, wsAuth: { token: { header: 'x-jwt', cookie: 'jwt' } } }, (socket) => { socket.send('hello') })
+      }
+    })
+    for (const path of ['/nowhere', '/http']) {
+      app.seen.length = app.log.length = 0
+      const answers = [
+        await send(t, app, { path, headers: { 'x-jwt': token } }),
+        await send(t, app, { path, headers: { cookie: `a=1; jwt=${token}; b=2` } }),
+        await send(t, app, { path, headers: { 'x-jwt': token, authorization: `Bearer ${token}`, cookie: `token=${token}; jwt=${token}` } })
+      ]
+      t.strictSame(answers.map(({ status }) => status), [404, 404, 404])
+      t.ok(app.seen.length > 0, 'later hooks have seen the requests')
+      t.same(traces([...app.log, ...app.seen, ...answers.map(({ text }) => text)].join('\n'), token), [], path)
+    }
+  }
+})
+
 t.test('a dry run leaves no trace of a token in a header or cookie', async (t) => {
   const token = sign({ sub: 'canary' })
   for (const isCustom of [false, true]) {

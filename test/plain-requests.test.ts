@@ -268,7 +268,9 @@ for (const protocol of PROTOCOLS) {
       }
       const { app, port } = await start(t, { server: protocol.server, plugin: { verify, tickets: true, handshakeTimeout: 150 }, routes: declareRoutes })
       for (const plain of [{ path: '/ws', headers: bearer('opaque') }, { method: 'POST', path: '/ws-ticket', headers: cookie('opaque') }]) {
-        t.strictSame(outcomeOf(await ask(protocol, port, plain)), UNAVAILABLE, plain.path)
+        const answer = await ask(protocol, port, plain)
+        t.strictSame(outcomeOf(answer), UNAVAILABLE, plain.path)
+        t.equal(answer.headers.connection, protocol.isHttp2 ? undefined : 'close', 'the connection is not used again, and HTTP/2 has no such header')
       }
       t.strictSame(signals.map(({ aborted }) => aborted), [true, true])
       t.equal(app.wsAuth.stats().pending, 0)
