@@ -250,7 +250,7 @@ export class Gate {
     } catch (error) {
       // A decorator or a parser of the app fails at what a client sent.
       const cause = new Error(`the headers could not be read: ${error instanceof Error ? error.name : typeof error}`)
-      return this.#refuse(call, new WsAuthError('WS_AUTH_UNAVAILABLE', { cause }), route, null)
+      return this.#refuse(call, new WsAuthError('WS_AUTH_UNAVAILABLE', { cause }), route, null, purpose)
     }
     const outcome = runHandshake(handshake, this.#parts.services)
     if (isThenable(outcome)) this.#wait(call, handshake, outcome)
@@ -316,11 +316,11 @@ export class Gate {
     done()
   }
 
-  #refuse (call: Call, refusal: WsAuthError, route: CompleteRouteOptions | null, handshake: Handshake | null): void {
+  #refuse (call: Call, refusal: WsAuthError, route: CompleteRouteOptions | null, handshake: Handshake | null, purpose = handshake?.purpose): void {
     const { request, reply, upgrade, done } = call
     this.#parts.setUser(request, null)
     const startedAt = upgrade?.startedAt ?? Date.now() - reply.elapsedTime
-    this.#parts.audit.refused(request, refusal, handshake, startedAt, handshake?.purpose === 'dry run')
+    this.#parts.audit.refused(request, refusal, handshake, startedAt, purpose === 'dry run')
     if (upgrade !== null) upgrade.isRefused = true
 
     const close = route === null || refusal.cause instanceof DeadlineError ? null : closeOf(refusal, route, request.raw)
