@@ -146,6 +146,7 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
     routes: (app) => {
       app.get('/moved', { websocket: true, onRequest: async (_request, reply) => await reply.redirect('/chat') }, () => {})
       app.get('/page', () => 'page')
+      app.get('/public', { websocket: true, wsAuth: false }, () => {})
     }
   })
 
@@ -185,9 +186,11 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
   t.test('4: the answer to another version has the one that is spoken, and no other refusal has it', async (t) => {
     for (const [version, expected] of [['8', '13'], ['14', '13'], [undefined, '13'], ['13', undefined]]) {
       const headers = { ...AUTHORIZED, 'sec-websocket-version': version, ...(version === '13' && { 'sec-websocket-key': 'x' }) }
-      const { answer } = await upgrade(t, port, { path: '/chat', headers })
-      t.equal(answer.status, 400, String(version))
-      t.equal(answer.headers['sec-websocket-version'], expected, String(version))
+      for (const path of ['/chat', '/public']) {
+        const { answer } = await upgrade(t, port, { path, headers })
+        t.equal(answer.status, 400, `${path} ${String(version)}`)
+        t.equal(answer.headers['sec-websocket-version'], expected, `${path} ${String(version)}`)
+      }
     }
   })
 
