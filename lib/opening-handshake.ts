@@ -4,10 +4,13 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { WsAuthError } from './errors'
+import { listing } from './header-list'
 import { HTTP_TOKEN } from './options'
 
 /** The cause of a refusal that is to be answered with the version spoken here (RFC 6455, 4.2.2). */
 export const OTHER_VERSION = 'its Sec-WebSocket-Version is not 13'
+
+const listsUpgrade = listing('upgrade')
 
 /** RFC 6455, 4.1: 16 bytes in base64. */
 const KEY = /^[+/0-9A-Za-z]{22}==$/
@@ -32,7 +35,7 @@ export function assertOpening (request: IncomingMessage, hasValidProtocols: bool
   const { headers } = request
   if (request.method !== 'GET' || request.httpVersion !== '1.1') throw refusal('it is not GET with HTTP/1.1')
   if (headers.upgrade?.toLowerCase() !== 'websocket') throw refusal('it has no Upgrade: websocket')
-  if (!hasUpgradeOption(headers.connection)) throw refusal('it has no Connection: Upgrade')
+  if (!listsUpgrade(headers.connection)) throw refusal('it has no Connection: Upgrade')
   if (hasBody(request)) throw refusal('it has a body')
   if (!hasOneHost(request)) throw refusal('it has no Host, or more than one')
   if (String(headers['sec-websocket-version']) !== '13') throw refusal(OTHER_VERSION)
@@ -43,10 +46,6 @@ export function assertOpening (request: IncomingMessage, hasValidProtocols: bool
 
 function refusal (why: string): WsAuthError {
   return new WsAuthError('WS_AUTH_HANDSHAKE_INVALID', { cause: why })
-}
-
-function hasUpgradeOption (connection = ''): boolean {
-  return /^upgrade$/i.test(connection) || /(?:^|,)[ \t]*upgrade[ \t]*(?:,|$)/i.test(connection)
 }
 
 function hasBody ({ headers }: IncomingMessage): boolean {

@@ -9,6 +9,7 @@ import { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { listing } from './header-list'
 
 /** Known to all copies of the package: two of them would answer each upgrade twice. */
 const kOwner = Symbol.for('fastify-ws-auth.owner')
@@ -147,9 +148,10 @@ export function responseOn (socket: Duplex): ServerResponse | null {
   return (socket as HttpSocket)._httpMessage ?? null
 }
 
-/** RFC 9110, 7.8: the header is a list, and its names are compared without case. */
-function asksForWebsocket ({ headers: { upgrade = '' } }: IncomingMessage): boolean {
-  return /^websocket$/i.test(upgrade) || /(?:^|,)[ \t]*websocket[ \t]*(?:,|$)/i.test(upgrade)
+const listsWebsocket = listing('websocket')
+
+function asksForWebsocket ({ headers }: IncomingMessage): boolean {
+  return listsWebsocket(headers.upgrade)
 }
 
 /** A listener that takes a socket writes to it, or listens to it, at least for its errors, as this plugin does. */

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 
 const layers = [
-  'errors', 'thenable', 'reasons', 'server-listeners', 'fastify-internals', 'deadline', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
+  'errors', 'thenable', 'reasons', 'header-list', 'server-listeners', 'fastify-internals', 'deadline', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
   'claims', 'claims-schema', 'jwt-format', 'quiet-log', 'backplane', 'revocations', 'memory-backplane', 'option-checks', 'match', 'options', 'opening-handshake', 'credentials', 'request-user',
   'near-misses', 'connection', 'connection-id', 'hint', 'socket-connection', 'connections', 'instance', 'limits', 'stats', 'audit', 'heartbeat',
   'token-view', 'token-verifier', 'jwt-secret', 'jwt-verifier', 'token-cache', 'tickets', 'types', 'steps', 'authentication',
