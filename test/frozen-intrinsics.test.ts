@@ -2,29 +2,13 @@
  * `node --frozen-intrinsics`: what JavaScript comes with cannot be changed. The package is compiled as it is published, and used by a
  * process of its own that was started so.
  */
-import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { runNode } from './helpers/run-alone'
 
 const ROOT = join(__dirname, '..')
-const TIMEOUT = 60_000
-
-interface Outcome {
-  readonly code: number
-  readonly output: string
-}
-
-/** Runs a program in an environment of its own: tap puts its loader into that of every child. */
-async function run (program: string, args: readonly string[], cwd: string): Promise<Outcome> {
-  const environment = [`PATH=${process.env.PATH}`, `HOME=${process.env.HOME}`]
-  return await new Promise((resolve) => {
-    execFile('env', ['-i', ...environment, program, ...args], { cwd, timeout: TIMEOUT }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? 1), output: `${stdout}${stderr}` })
-    })
-  })
-}
 
 const folder = mkdtempSync(join(tmpdir(), 'frozen-intrinsics-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -95,7 +79,7 @@ main().catch((error) => { console.error(error); process.exitCode = 1 })
 `
 
 t.before(async () => {
-  const compiled = await run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', join(ROOT, 'lib'), '--outDir', join(folder, 'lib')], ROOT)
+  const compiled = await runNode(ROOT, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', join(ROOT, 'lib'), '--outDir', join(folder, 'lib'))
   if (compiled.code !== 0) throw new Error(`the package does not compile: ${compiled.output}`)
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
   writeFileSync(join(folder, 'script.js'), SCRIPT)
@@ -117,9 +101,9 @@ const EXPECTED = {
 
 for (const [how, args, isFrozen] of [['frozen', ['--frozen-intrinsics'], true], ['left as they are', [], false]] as const) {
   t.test(`the package authenticates in a process whose intrinsics are ${how}`, async (t) => {
-    const bare = await run(process.execPath, [...args, '--no-warnings', 'bare.js'], folder)
+    const bare = await runNode(folder, ...args, '--no-warnings', 'bare.js')
     t.strictSame(bare, { code: 0, output: 'bare\n' }, 'what the package stands on starts')
-    const { code, output } = await run(process.execPath, [...args, '--no-warnings', 'script.js'], folder)
+    const { code, output } = await runNode(folder, ...args, '--no-warnings', 'script.js')
     t.equal(code, 0, output)
     t.strictSame(code === 0 ? JSON.parse(output) : output, { isFrozen, ...EXPECTED })
   })

@@ -1,14 +1,13 @@
 /*
  * The package as npm would install it: packed, unpacked beside nothing but what it declares, and used from there.
  */
-import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, parse } from 'node:path'
 import t from 'tap'
+import { runAlone, runNode } from './helpers/run-alone'
 
 const ROOT = join(__dirname, '..')
-const RUN_TIMEOUT = 180_000
 
 const COMPILERS = {
   'TypeScript 6': join(ROOT, 'node_modules/typescript/bin/tsc'),
@@ -22,34 +21,14 @@ interface Manifest {
   readonly peerDependencies: Record<string, string>
 }
 
-/** What a project says when it is run: an exit code, and all its output. */
-interface Outcome {
-  readonly code: number
-  readonly output: string
-}
-
-/** Runs a program in an environment of its own: by `env`, for tap puts its loader into that of every child. */
-async function run (program: string, args: readonly string[], cwd: string): Promise<Outcome> {
-  const environment = [`PATH=${process.env.PATH}`, `HOME=${process.env.HOME}`]
-  return await new Promise((resolve) => {
-    execFile('env', ['-i', ...environment, program, ...args], { cwd, timeout: RUN_TIMEOUT }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? 1), output: `${stdout}${stderr}` })
-    })
-  })
-}
-
-async function node (cwd: string, ...args: string[]): Promise<Outcome> {
-  return await run(process.execPath, args, cwd)
-}
-
 /** Packs the package into a folder. Returns the paths of the tarball and of the files in it. */
 async function pack (folder: string): Promise<{ tarball: string, files: string[] }> {
   if (!existsSync(join(ROOT, 'dist/index.js'))) throw new Error('the package is not built: npm run build')
-  const { code, output } = await run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', folder], ROOT)
+  const { code, output } = await runAlone('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', folder], ROOT)
   const name = readdirSync(folder).find((name) => name.endsWith('.tgz'))
   if (code !== 0 || name === undefined) throw new Error(`npm pack failed: ${output}`)
   const tarball = join(folder, name)
-  const listed = await run('tar', ['-tzf', tarball], folder)
+  const listed = await runAlone('tar', ['-tzf', tarball], folder)
   return { tarball, files: listed.output.trim().split('\n').map((path) => path.replace(/^package\//, '')).sort() }
 }
 
@@ -58,7 +37,7 @@ async function createConsumer (folder: string, tarball: string): Promise<Manifes
   const modules = join(folder, 'node_modules')
   const target = join(modules, 'fastify-ws-auth')
   mkdirSync(target, { recursive: true })
-  const unpacked = await run('tar', ['-xzf', tarball, '--strip-components', '1', '-C', target], folder)
+  const unpacked = await runAlone('tar', ['-xzf', tarball, '--strip-components', '1', '-C', target], folder)
   if (unpacked.code !== 0) throw new Error(`tar failed: ${unpacked.output}`)
   const manifest = JSON.parse(readFileSync(join(target, 'package.json'), 'utf8')) as Manifest
   for (const name of [...Object.keys(manifest.dependencies), ...Object.keys(manifest.peerDependencies), '@types/node', '@types/ws']) {
@@ -155,7 +134,7 @@ t.test('the package', async (t) => {
       console.log(JSON.stringify([named === fastifyWsAuth, new WsAuthError('WS_AUTH_FORBIDDEN').statusCode,
         wsAuthErrors.WS_AUTH_FORBIDDEN.statusCode, await use(fastifyWsAuth), await use(named)]))
     `)
-    const { code, output } = await node(folder, 'use.mjs')
+    const { code, output } = await runNode(folder, 'use.mjs')
     t.equal(output.trim(), '[true,403,403,[401,426,true],[401,426,true]]')
     t.equal(code, 0)
   })
@@ -170,7 +149,7 @@ t.test('the package', async (t) => {
           fastifyWsAuth.fastifyWsAuth === fastifyWsAuth, new fastifyWsAuth.WsAuthError('WS_AUTH_FORBIDDEN').statusCode, used]))
       })
     `)
-    const { code, output } = await node(folder, 'use.cjs')
+    const { code, output } = await runNode(folder, 'use.cjs')
     t.strictSame(JSON.parse(output), ['function', ['default', 'fastifyWsAuth', 'WsAuthError', 'wsAuthErrors', 'memoryBackplane'], true, true, 403, [401, 426, true]])
     t.equal(code, 0)
   })
@@ -180,7 +159,7 @@ t.test('the package', async (t) => {
     writeFileSync(join(folder, 'redis.mjs'), `import { redisBackplane } from 'fastify-ws-auth/redis'\n${use}`)
     writeFileSync(join(folder, 'redis.cjs'), `const { redisBackplane } = require('fastify-ws-auth/redis')\n${use}`)
     for (const file of ['redis.mjs', 'redis.cjs']) {
-      const { output } = await node(folder, file)
+      const { output } = await runNode(folder, file)
       t.equal(output.trim(), 'TypeError "client" option must be a client of ioredis, iovalkey or node-redis', file)
     }
     for (const file of files.filter((file) => file.endsWith('.js'))) {
@@ -209,7 +188,7 @@ t.test('the package', async (t) => {
       }
       Promise.all([register({ token: { cookie: false } }), register({})]).then((used) => console.log(JSON.stringify(used)))
     `)
-    const { output } = await node(folder, 'no-import.cjs')
+    const { output } = await runNode(folder, 'no-import.cjs')
     t.strictSame(JSON.parse(output), ['ready', 'ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING'])
   })
 
@@ -224,7 +203,7 @@ t.test('the package', async (t) => {
   for (const [compiler, path] of Object.entries(COMPILERS)) {
     for (const [project, args] of Object.entries(projects)) {
       t.test(`is typed for ${project}, in ${compiler}`, async (t) => {
-        const { code, output } = await node(folder, path, '--noEmit', '--strict', '--target', 'es2022', '--types', 'node', ...args)
+        const { code, output } = await runNode(folder, path, '--noEmit', '--strict', '--target', 'es2022', '--types', 'node', ...args)
         t.equal(output, '')
         t.equal(code, 0)
       })
