@@ -170,9 +170,9 @@ const TOKENS: Record<string, { token: string, plugin: fastifyWsAuth.WsAuthOption
 
 async function send (t: Test, { port }: StartedApp, request: RequestSettings): Promise<{ status: number, text: string }> {
   const client = await RawClient.open(t, port)
-  const { status } = await within(2000, 'an answer', client.upgrade(request).response())
+  const { status } = await within(5000, 'an answer', client.upgrade(request).response())
   if (status === 101) await client.frame().catch(() => {})
-  else await within(2000, 'the end', client.ended)
+  else await within(5000, 'the end', client.ended)
   client.socket.destroy()
   return { status, text: client.text }
 }

@@ -1,6 +1,6 @@
 /*
- * The headers of a handshake are read by functions of the app too: the parser of cookies may be its own, and may throw at what a client
- * sent. That is no fault of the client's token: the handshake is 503, and is told as any other refusal.
+ * The headers of a handshake are read by functions of the app too: the decoder of cookies may be its own, and may throw at a header of
+ * the client. That is no fault of the client's token: the handshake is 503, and is told as any other refusal.
  */
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
@@ -11,14 +11,14 @@ import { plainText, RawClient, requestText } from './helpers/raw-client'
 import { uncaughtErrors } from './helpers/uncaught'
 
 const TOKEN = sign({ sub: 'ann' })
-const SECRET_VALUE = 'a-value-that-is-nobody-elses'
+const SECRET_VALUE = 'a-value-of-the-client-alone'
 const UNAVAILABLE = '{"statusCode":503,"code":"WS_AUTH_UNAVAILABLE","error":"Service Unavailable","message":"Authentication is unavailable"}'
 
 function fail (value: unknown): never {
   throw new RangeError(`cannot be read: ${String(value)}`)
 }
 
-/** Cookies are parsed where they are asked for, and what throws is the app's own function. */
+/** With `hook: false` the plugin is the first to parse the cookies, by this function of the app. */
 const decode = (value: string): string => value.includes(SECRET_VALUE) ? fail(value) : value
 const BROKEN = { cookie: `a=${SECRET_VALUE}; token=${TOKEN}` }
 
@@ -56,7 +56,7 @@ for (const rejectWith of ['http', 'close'] as const) {
         t.equal(events.length, 1, `${what} is told once`)
         const lines = log.map((line) => JSON.parse(line) as { event?: string, level: number, err?: { message: string } }).filter(({ event }) => event === 'refused')
         t.match(lines, [{ level: 50, err: { message: 'the headers could not be read: RangeError' } }], what)
-        t.notOk([...log, client.text].join('\n').includes(SECRET_VALUE), `${what}: neither the log nor the answer has what could not be read`)
+        t.notOk([...log, client.text].join('\n').includes(SECRET_VALUE), `${what}: neither the log nor the answer has the value that could not be read`)
       }
       client.socket.destroy()
       await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
@@ -69,6 +69,6 @@ for (const rejectWith of ['http', 'close'] as const) {
   })
 }
 
-t.test('nothing was thrown that nobody caught', async (t) => {
+t.test('no error was left uncaught', async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })

@@ -83,6 +83,6 @@ for (const [key, secret] of Object.entries(KEYS)) {
   }
 }
 
-t.test('nothing was thrown that nobody caught', async (t) => {
+t.test('no error was left uncaught', async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })
