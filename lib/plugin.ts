@@ -191,7 +191,9 @@ async function callPreClose (app: FastifyInstance, preClose: NonNullable<Websock
   try {
     const closed = new Promise<void>((resolve, reject) => {
       const done = (error?: unknown): void => { if (error == null) resolve(); else reject(new Error('it failed', { cause: error })) }
-      const result: unknown = Reflect.apply(preClose, app, [done])
+      // It calls back, or returns a promise.
+      const call = preClose as (this: FastifyInstance, done: (error?: unknown) => void) => unknown
+      const result = call.call(app, done)
       if (isThenable(result)) result.then(() => resolve(), reject)
     })
     await withDeadline(closed, PRE_CLOSE_TIMEOUT, 'websocket.preClose')
