@@ -3,23 +3,23 @@
  */
 import fastifyPlugin from 'fastify-plugin'
 import type { FastifyPluginAsync, RawServerBase, RawServerDefault } from 'fastify'
-import type { WsAuthEvent as Event } from './audit'
-import type * as plane from './backplane'
-import type { Claims as TokenClaims } from './claims'
-import type { CloseReason as Reason, Connection as OpenConnection, ConnectionList as List } from './connection'
-import type { TokenSource as Source } from './credentials'
-import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './errors'
-import type { WsAuthErrorCode as ErrorCode } from './errors'
-import type { CommandResult as Result } from './instance'
-import type * as matches from './match'
-import { memoryBackplane as createMemoryBackplane } from './memory-backplane'
+import type { WsAuthEvent as Event } from './audit/audit'
+import type * as plane from './backplane/contract'
+import type { Claims as TokenClaims } from './token/claims'
+import type { CloseReason as Reason, Connection as OpenConnection, ConnectionList as List } from './connection/connection'
+import type { TokenSource as Source } from './credentials/credentials'
+import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './base/errors'
+import type { WsAuthErrorCode as ErrorCode } from './base/errors'
+import type { CommandResult as Result } from './revocation/instance'
+import type * as matches from './revocation/command-arguments'
+import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
 import type {
   BackChannelLogoutOptions as LogoutOptions, RouteWsAuth as AnyRouteWsAuth, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options
-} from './options'
-import { registerWsAuth } from './plugin'
-import type { StatsSnapshot } from './stats'
-import type * as ticketing from './tickets'
-import type { WsAuth as Decorator } from './types'
+} from './options/options'
+import { registerWsAuth } from './plugin/register'
+import type { StatsSnapshot } from './audit/stats'
+import type * as ticketing from './authentication/tickets'
+import type { WsAuth as Decorator } from './plugin/decorators'
 
 type Plugin = FastifyPluginAsync<Options>
 

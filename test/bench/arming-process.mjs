@@ -20,7 +20,7 @@ const WARM_UP = 20_000
 
 /** @type {What} */
 const { dist, by, when, count } = JSON.parse(process.argv[2] ?? '')
-/** @type {typeof import('../../lib/expiry.ts')} */
+/** @type {typeof import('../../lib/connection/sweep.ts')} */
 const { Sweep, kNext } = createRequire(import.meta.url)(resolve(dist, 'expiry.js'))
 
 let woken = 0

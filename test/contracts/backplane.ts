@@ -4,9 +4,9 @@
  */
 import Fastify from 'fastify'
 import type { Test } from 'tap'
-import type { Backplane, BackplaneLink, BackplaneMember, Command, DisconnectCommand, InstanceAnswer, RevocationKind, RevokeCommand } from '../../lib/backplane'
-import { createId } from '../../lib/connection-id'
-import { Revocations } from '../../lib/revocations'
+import type { Backplane, BackplaneLink, BackplaneMember, Command, DisconnectCommand, InstanceAnswer, RevocationKind, RevokeCommand } from '../../lib/backplane/contract'
+import { createId } from '../../lib/base/id'
+import { Revocations } from '../../lib/backplane/revocation-list'
 import { until, within } from '../helpers/app'
 
 /** Where instances meet. What is made there leads to the others that were made there, as in many processes. */

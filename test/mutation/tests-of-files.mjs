@@ -3,20 +3,20 @@
  * reach the changed expression. The further in front, the more likely a test fails first.
  */
 export const FILES = {
-  'lib/match.ts': ['match', 'revocations'],
-  'lib/revocations.ts': ['revocations', 'revocation-set'],
-  'lib/claims.ts': ['claims', 'revocations'],
-  'lib/origin.ts': ['origin'],
-  'lib/tickets.ts': ['ticket-use'],
-  'lib/authentication.ts': ['authentication', 'revocation'],
-  'lib/credentials.ts': ['taken-credentials', 'credentials'],
-  'lib/token-verifier.ts': ['verifier-errors'],
-  'lib/jwt-verifier.ts': ['jwt-verifier'],
-  'lib/jwt-secret.ts': ['jwt-settings'],
-  'lib/token-view.ts': ['jwt-settings'],
-  'lib/handshake.ts': ['handshake-steps'],
-  'lib/gate.ts': ['handshake', 'refusals', 'upgrade', 'plain-requests', 'request-user', 'tickets', 'every-route', 'what-waits', 'http2'],
-  'lib/routes.ts': ['declared-routes'],
+  'lib/revocation/command-arguments.ts': ['revocation/match', 'backplane/revocations'],
+  'lib/backplane/revocation-list.ts': ['backplane/revocations', 'backplane/revocation-set'],
+  'lib/token/claims.ts': ['token/claims', 'backplane/revocations'],
+  'lib/handshake/origin.ts': ['handshake/origin'],
+  'lib/authentication/tickets.ts': ['authentication/ticket-use'],
+  'lib/authentication/authentication.ts': ['authentication/authentication', 'revocation/revocation'],
+  'lib/credentials/credentials.ts': ['credentials/taken-credentials', 'credentials/credentials'],
+  'lib/token/verifier.ts': ['token/verifier-errors'],
+  'lib/token/jwt-verifier.ts': ['token/jwt-verifier'],
+  'lib/token/jwt-secret.ts': ['token/jwt-settings'],
+  'lib/token/token-view.ts': ['token/jwt-settings'],
+  'lib/handshake/handshake.ts': ['handshake/handshake-steps'],
+  'lib/handshake/pre-validation.ts': ['handshake/handshake', 'handshake/refusals', 'handshake/upgrade', 'handshake/plain-requests', 'authentication/request-user', 'authentication/tickets', 'handshake/every-route', 'handshake/what-waits', 'handshake/http2'],
+  'lib/handshake/routes.ts': ['handshake/declared-routes'],
 }
 
 /** Tests that count what others of their file have done: they cannot be run alone. */

@@ -1,0 +1,87 @@
+/*
+ * The `claims` option: a schema that the claims of each token must match. It is compiled once, at start, by the validator of the
+ * app that the plugin is registered in. The validator of a route's own scope may be another, which lets anything pass.
+ */
+import type { FastifyInstance } from 'fastify'
+import type { Claims } from '../token/claims'
+import { WsAuthError } from '../base/errors'
+import { validatorCompilerOf } from '../base/fastify-internals'
+import { copyData } from '../token/frozen-data'
+import { isThenable } from '../base/thenable'
+
+type Validate = (claims: unknown) => unknown
+
+/** The schema of an app. Without one, all claims match. */
+export class ClaimsSchema {
+  readonly #schema: object | undefined
+  #validate: Validate | null = null
+
+  constructor (schema: object | undefined) {
+    this.#schema = schema
+  }
+
+  /** @throws TypeError if the validator of the app cannot compile the schema, or cannot run it */
+  compile (app: FastifyInstance): void {
+    if (this.#schema === undefined) return
+    try {
+      const validate: unknown = validatorCompilerOf(app)?.({ schema: this.#schema, method: 'GET', url: '/', httpPart: 'claims' })
+      if (typeof validate !== 'function') throw new TypeError('it compiled no function')
+      this.#validate = validate as Validate
+      // A compiler for schemas of another kind may fail only now: better at start than at each handshake.
+      if (SAMPLES.every((sample) => cannotRun(validate as Validate, sample))) throw new TypeError('it cannot be run')
+    } catch (error) {
+      throw new TypeError('"claims" option must be a schema that the validator of the app can compile and run', { cause: error })
+    }
+  }
+
+  /**
+   * Checks a copy of the claims: a validator that coerces, removes or fills in does so in its copy.
+   *
+   * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` if they do not match. What the validator throws
+   */
+  assert (claims: Claims): void | PromiseLike<void> {
+    if (this.#schema === undefined) return
+    if (this.#validate === null) throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the app is not ready yet') })
+    try {
+      const result = this.#validate(copyData(claims))
+      return isThenable(result) ? Promise.resolve(result).then(assertValid, rethrow) : assertValid(result)
+    } catch (error) {
+      rethrow(error)
+    }
+  }
+}
+
+/** Claims that a schema is tried with. One that is written by hand may fail at claims that are not there. */
+const SAMPLES: readonly Claims[] = [{}, { sub: '', iss: '', aud: [], exp: 0, iat: 0, jti: '', roles: [], scope: '' }]
+
+/** Whether a validator is broken, and not only of another opinion. */
+function cannotRun (validate: Validate, sample: Claims): boolean {
+  try {
+    const result = validate(copyData(sample))
+    if (isThenable(result)) Promise.resolve(result).catch(() => {})
+    return false
+  } catch (error) {
+    return error instanceof TypeError && !isMismatch(error)
+  }
+}
+
+/** Validators answer false, or with what is wrong. */
+function assertValid (result: unknown): void {
+  const isWrong = result === false || result instanceof Error ||
+    (typeof result === 'object' && result !== null && 'error' in result && result.error != null)
+  if (isWrong) throw mismatch()
+}
+
+/** Or they throw what is wrong: Ajv does with `$async`. */
+function rethrow (error: unknown): never {
+  throw isMismatch(error) ? mismatch() : error
+}
+
+function isMismatch (error: unknown): boolean {
+  // An AggregateError has a list of errors too, which says nothing of the claims.
+  return typeof error === 'object' && error !== null && !(error instanceof AggregateError) && ('validation' in error || 'errors' in error)
+}
+
+function mismatch (): WsAuthError {
+  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'its claims do not match the "claims" schema' })
+}

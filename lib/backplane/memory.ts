@@ -1,0 +1,68 @@
+/*
+ * The instances of one process: the default, of one app alone. Given to several apps it joins them, as tests do.
+ */
+import type { Backplane, BackplaneLink, BackplaneMember, Command, InstanceAnswer } from './contract'
+import { Revocations } from './revocation-list'
+
+/** How many values are added until those that are over are looked for. */
+const PRUNE_AFTER = 1000
+
+/** A backplane within this process. What it knows ends with the process, revocations and tickets included. */
+export function memoryBackplane (): Backplane {
+  return new MemoryBackplane()
+}
+
+interface KeptValue {
+  readonly value: string
+  readonly untilAt: number
+}
+
+class MemoryBackplane implements Backplane {
+  readonly #members = new Set<BackplaneMember>()
+  readonly #revocations = new Revocations()
+  readonly #values = new Map<string, KeptValue>()
+  #added = 0
+
+  join (member: BackplaneMember): BackplaneLink {
+    this.#members.add(member)
+    for (const revocation of this.#revocations) member.apply(revocation)
+    return {
+      ready: Promise.resolve(),
+      isCurrent: true,
+      publish: async (command) => this.#publish(command, member),
+      put: (name, value, ttl) => this.#put(name, value, ttl),
+      get: (name) => this.#get(name),
+      take: (name) => {
+        const value = this.#get(name)
+        this.#values.delete(name)
+        return value
+      },
+      leave: async () => { this.#members.delete(member) }
+    }
+  }
+
+  #publish (command: Command, from: BackplaneMember): InstanceAnswer[] {
+    if (command.type === 'revoke') this.#revocations.add(command)
+    const others = [...this.#members].filter((member) => member !== from)
+    return others.map((member) => ({ id: member.id, answered: true, closed: member.apply(command) }))
+  }
+
+  #put (name: string, value: string, ttl: number): boolean {
+    if (this.#get(name) !== null) return false
+    if (++this.#added % PRUNE_AFTER === 0) this.#prune()
+    this.#values.set(name, { value, untilAt: performance.now() + ttl })
+    return true
+  }
+
+  #get (name: string): string | null {
+    const kept = this.#values.get(name)
+    return kept === undefined || kept.untilAt <= performance.now() ? null : kept.value
+  }
+
+  #prune (): void {
+    const now = performance.now()
+    for (const [name, { untilAt }] of this.#values) {
+      if (untilAt <= now) this.#values.delete(name)
+    }
+  }
+}

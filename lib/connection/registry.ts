@@ -1,0 +1,114 @@
+/*
+ * The open connections of this instance, found by what one asks for them: an id, a claim. Each look-up is a map, so that
+ * a user with three connections costs three, not all.
+ */
+import type { DisconnectKind } from '../backplane/contract'
+import { nameIn } from '../token/claims'
+import type { Claims } from '../token/claims'
+import type { ConnectionList } from './connection'
+import type { SocketConnection } from './open-connection'
+
+/** The claims by which connections are found. */
+const INDEXED = ['sub', 'jti', 'sid'] as const
+
+/** The registry of open connections. */
+export class Connections implements ConnectionList {
+  readonly #byId = new Map<string, SocketConnection>()
+  readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
+
+  get size (): number {
+    return this.#byId.size
+  }
+
+  get (id: string): SocketConnection | undefined {
+    return this.#byId.get(id)
+  }
+
+  bySub (sub: string): SocketConnection[] {
+    return this.#byClaim.sub.all(sub)
+  }
+
+  /** Those that a disconnect or a revocation is about. */
+  find (kind: DisconnectKind, value: string): SocketConnection[] {
+    if (kind !== 'id') return this.#byClaim[kind].all(value)
+    const connection = this.#byId.get(value)
+    return connection === undefined ? [] : [connection]
+  }
+
+  /** How many a user has. */
+  countBySub (sub: string): number {
+    return this.#byClaim.sub.count(sub)
+  }
+
+  /** The one that has been open for longest. */
+  oldestOf (sub: string): SocketConnection | undefined {
+    return this.#byClaim.sub.first(sub)
+  }
+
+  [Symbol.iterator] (): Iterator<SocketConnection> {
+    return this.#byId.values()
+  }
+
+  /** Adds one that is open. */
+  add (connection: SocketConnection): void {
+    this.#byId.set(connection.id, connection)
+    this.#index(connection, null, connection.claims)
+  }
+
+  /** One has other claims than before. It is found by these, and no more by those. */
+  move (connection: SocketConnection, before: Claims | null): void {
+    if (this.#byId.has(connection.id)) this.#index(connection, before, connection.claims)
+  }
+
+  /** Takes one out that has ended. More than once is once. */
+  remove (connection: SocketConnection): void {
+    if (this.#byId.delete(connection.id)) this.#index(connection, connection.claims, null)
+  }
+
+  /** What has not changed keeps its place: who was first stays first. */
+  #index (connection: SocketConnection, before: Claims | null, after: Claims | null): void {
+    for (const claim of INDEXED) {
+      const from = before === null ? null : nameIn(before, claim)
+      const to = after === null ? null : nameIn(after, claim)
+      if (from === to) continue
+      if (from !== null) this.#byClaim[claim].remove(from, connection)
+      if (to !== null) this.#byClaim[claim].add(to, connection)
+    }
+  }
+}
+
+/** Connections by the value of a claim, each value's in the order in which they were added. */
+class Index {
+  /** One connection stands by itself: most values have one, and a set costs 200 bytes. */
+  readonly #found = new Map<string, SocketConnection | Set<SocketConnection>>()
+
+  all (value: string): SocketConnection[] {
+    const found = this.#found.get(value)
+    if (found === undefined) return []
+    return found instanceof Set ? [...found] : [found]
+  }
+
+  count (value: string): number {
+    const found = this.#found.get(value)
+    if (found === undefined) return 0
+    return found instanceof Set ? found.size : 1
+  }
+
+  first (value: string): SocketConnection | undefined {
+    const found = this.#found.get(value)
+    return found instanceof Set ? found.values().next().value : found
+  }
+
+  add (value: string, connection: SocketConnection): void {
+    const found = this.#found.get(value)
+    if (found === undefined) this.#found.set(value, connection)
+    else if (found instanceof Set) found.add(connection)
+    else this.#found.set(value, new Set([found, connection]))
+  }
+
+  remove (value: string, connection: SocketConnection): void {
+    const found = this.#found.get(value)
+    if (found instanceof Set && found.size > 1) found.delete(connection)
+    else this.#found.delete(value)
+  }
+}

@@ -1,0 +1,57 @@
+/*
+ * What a handshake without a token had instead: the commonest mistakes are one letter away from a token that would be found. The
+ * log names them, so that a developer can mend them without the documents.
+ */
+import type { FastifyRequest } from 'fastify'
+import type { TakenCredentials } from './credentials'
+import { looksLikeJwt } from '../token/jwt-format'
+import type { TokenSources } from '../options/options'
+import { namesOf, sentNames } from '../base/sent-names'
+
+/** Schemes of the Authorization header that are no secret. */
+const KNOWN_SCHEME = /^(basic|bearer|digest|dpop|hmac|hoba|jwt|mutual|negotiate|ntlm|token)(?![\w-])/i
+
+/** Where a token was looked for, and what was there. */
+export function reasonOfMissing ({ raw: { headers } }: FastifyRequest, sources: TokenSources, { lookalikes }: TakenCredentials): string {
+  const near = [
+    aboutAuthorization(headers.authorization, sources.header),
+    aboutSubprotocols(headers['sec-websocket-protocol'], sources.subprotocol),
+    lookalikes.length === 0 ? null : `the query has what looks like a JWT in ${sentNames(lookalikes)}`,
+    aboutCookies(headers.cookie, sources.cookie)
+  ].filter((reason) => reason !== null)
+  return [`there is none in ${namesOf(placesOf(sources))}`, ...near].join('; ')
+}
+
+/** A message is not one of them: where it is on, a token is not missing yet. */
+function placesOf ({ header, subprotocol, query, cookie, param }: TokenSources): string[] {
+  return [
+    header === null ? '' : header.bearer ? 'header Authorization: Bearer' : `header ${header.name}`,
+    subprotocol === null ? '' : `subprotocol ${subprotocol}`,
+    query === null ? '' : `query ${query}`,
+    cookie == null ? '' : `cookie ${cookie.name}`,
+    param === null ? '' : `param ${param}`
+  ].filter((place) => place !== '')
+}
+
+function aboutAuthorization (value: string | undefined, header: TokenSources['header']): string | null {
+  if (value === undefined) return null
+  if (header?.bearer !== true) return 'the Authorization header is there and is not asked for (token.header)'
+  const [, scheme] = KNOWN_SCHEME.exec(value) ?? []
+  return `the Authorization header has ${scheme === undefined ? 'no scheme that is known' : `the scheme ${scheme}`}, and not: Bearer <token>`
+}
+
+/** What follows a name that is almost the marker is most likely the token. */
+function aboutSubprotocols (value: string | undefined, marker: string | null): string | null {
+  if (value === undefined) return null
+  const offered = value.split(',').map((entry) => entry.trim())
+  const shown = offered.map((entry, i) => {
+    const isAfterMarker = marker !== null && offered[i - 1]?.toLowerCase() === marker.toLowerCase()
+    return isAfterMarker || looksLikeJwt(entry) ? '(a token)' : sentNames([entry])
+  })
+  return `the client offers the subprotocols ${namesOf(shown)}${marker === null ? '' : `, and not: ${marker}, <token>`}`
+}
+
+function aboutCookies (value: string | undefined, cookie: TokenSources['cookie']): string | null {
+  if (value === undefined || cookie == null) return null
+  return `the cookies are ${sentNames(value.split(';').map((pair) => pair.split('=', 1)[0]?.trim() ?? ''))}`
+}

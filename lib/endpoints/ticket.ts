@@ -1,0 +1,60 @@
+/*
+ * Where clients get their tickets: a plain request with a token, answered with a ticket.
+ */
+import type { FastifyInstance } from 'fastify'
+import type { Audit } from '../audit/audit'
+import type { Authentication } from '../authentication/authentication'
+import type { KnownNames } from '../credentials/credentials'
+import { WsAuthError } from '../base/errors'
+import type { CompleteOptions } from '../options/options'
+import { challengeOf } from '../handshake/refusal'
+import { declareTicketRoute } from '../handshake/routes'
+import { readBinding } from '../authentication/tickets'
+import type { TicketBinding, Tickets } from '../authentication/tickets'
+
+/** The longest body, in bytes: a path and an origin. */
+const BODY_LIMIT = 16_384
+
+/** What the route works with. */
+export interface TicketRouteParts {
+  readonly options: CompleteOptions
+  readonly tickets: Tickets
+  readonly audit: Audit
+  readonly names: KnownNames
+  /** Who asks, as the hook before has found out. */
+  readonly takeAsker: (request: object) => Authentication
+}
+
+/** Adds the route. Its body may bind the ticket: `{ path, origin }`, as the options of `issueTicket`. */
+export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, names, takeAsker }: TicketRouteParts): void {
+  app.post(path, { ...declareTicketRoute(options, names), bodyLimit: BODY_LIMIT }, async (request, reply) => {
+    const asker = takeAsker(request)
+    const startedAt = Date.now() - reply.elapsedTime
+    const claims = asker.claims as NonNullable<typeof asker.claims>
+    // What the `user` option makes of the claims it makes again.
+    const user = options.user === undefined ? asker.user : claims
+    const binding = readBody(request.body)
+    const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
+      const refusal = asRefusal(error)
+      audit.refused(request, refusal, asker, startedAt, false)
+      const challenge = challengeOf(refusal.code, null)
+      if (challenge !== undefined) reply.header('www-authenticate', challenge)
+      throw refusal
+    })
+    audit.ticketIssued(request, asker, startedAt)
+    return reply.header('cache-control', 'no-store').send(issued)
+  })
+}
+
+function readBody (body: unknown): TicketBinding {
+  try {
+    return readBinding(body ?? {})
+  } catch (error) {
+    throw Object.assign(error as TypeError, { statusCode: 400 })
+  }
+}
+
+/** Claims that cannot be kept are the verifier's, and no fault of who asks. */
+function asRefusal (error: unknown): WsAuthError {
+  return error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
+}

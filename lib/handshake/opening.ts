@@ -1,0 +1,76 @@
+/*
+ * RFC 6455, 4.2.1: what a client's opening handshake must be. ws checks most of it, but only after all hooks have run;
+ * here it is checked before anything is spent on the request.
+ */
+import type { IncomingMessage } from 'node:http'
+import { WsAuthError } from '../base/errors'
+import { listing } from '../base/header-list'
+import { HTTP_TOKEN } from '../options/options'
+
+/** The cause of a refusal that is to be answered with the version spoken here (RFC 6455, 4.2.2). */
+export const OTHER_VERSION = 'its Sec-WebSocket-Version is not 13'
+
+const listsUpgrade = listing('upgrade')
+
+/** RFC 6455, 4.1: 16 bytes in base64. */
+const KEY = /^[+/0-9A-Za-z]{22}==$/
+
+/** RFC 6455, 9.1, as ws reads it: extensions with parameters, whose values may be quoted and no spaces before them. Each part ends where the next begins: none is tried twice. */
+const EXTENSIONS = extensions(HTTP_TOKEN.source.slice(1, -1))
+
+function extensions (token: string): RegExp {
+  const parameter = `[ \\t]*;[ \\t]*${token}(?:=(?:${token}|"(?:\\\\?${token.slice(0, -1)})+"))?`
+  const extension = `[ \\t]*${token}(?:${parameter})*[ \\t]*`
+  return new RegExp(`^${extension}(?:,${extension})*$`)
+}
+
+/**
+ * Checks the request line and the headers.
+ *
+ * @param hasValidProtocols what was found where the subprotocols were read
+ * @param readsExtensions whether ws will read them: it does where it may compress, and answers 400 after all that was spent
+ * @throws WsAuthError `WS_AUTH_HANDSHAKE_INVALID`; its cause is {@link OTHER_VERSION} where that is wrong
+ */
+export function assertOpening (request: IncomingMessage, hasValidProtocols: boolean, readsExtensions: boolean): void {
+  const { headers } = request
+  if (request.method !== 'GET' || request.httpVersion !== '1.1') throw refusal('it is not GET with HTTP/1.1')
+  if (headers.upgrade?.toLowerCase() !== 'websocket') throw refusal('it has no Upgrade: websocket')
+  if (!listsUpgrade(headers.connection)) throw refusal('it has no Connection: Upgrade')
+  if (hasBody(request)) throw refusal('it has a body')
+  if (!hasOneHost(request)) throw refusal('it has no Host, or more than one')
+  if (String(headers['sec-websocket-version']) !== '13') throw refusal(OTHER_VERSION)
+  if (!KEY.test(headers['sec-websocket-key'] ?? '')) throw refusal('its Sec-WebSocket-Key is not 16 bytes in base64')
+  if (readsExtensions && !EXTENSIONS.test(headers['sec-websocket-extensions'] ?? 'none')) throw refusal('its Sec-WebSocket-Extensions is no list of extensions')
+  if (!hasValidProtocols) throw refusal('its Sec-WebSocket-Protocol is no list with a protocol to choose')
+}
+
+function refusal (why: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_HANDSHAKE_INVALID', { cause: why })
+}
+
+function hasBody ({ headers }: IncomingMessage): boolean {
+  const length = headers['content-length']
+  return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
+}
+
+/** RFC 9112, 3.2: exactly one. `injectWS` sends none, and has no socket either. */
+function hasOneHost ({ headers, rawHeaders, socket }: IncomingMessage): boolean {
+  if (socket === undefined) return true
+  return headers.host !== undefined && countHeader(rawHeaders, 'host') === 1
+}
+
+/** How often a header was sent; Node keeps only the first of some. */
+export function countHeader (rawHeaders: readonly string[] | undefined, name: string): number {
+  let count = 0
+  if (rawHeaders === undefined) return count
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const header = rawHeaders[i]
+    if (header?.length === name.length && header.toLowerCase() === name) count++
+  }
+  return count
+}
+
+/** Whether a request came by HTTP/2, which has no headers about a connection (RFC 9113, 8.2.2): Node throws at them. */
+export function isHttp2 ({ httpVersionMajor }: IncomingMessage): boolean {
+  return httpVersionMajor >= 2
+}

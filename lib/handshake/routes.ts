@@ -1,0 +1,194 @@
+/*
+ * What the plugin does to a route when it is declared: it marks it as seen, reads its `wsAuth`, and puts itself between
+ * @fastify/websocket and the route's handler.
+ */
+import type { FastifyBaseLogger, FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { KnownNames } from '../credentials/credentials'
+import { readRouteOptions } from '../options/options'
+import type { CompleteRouteOptions, HandshakeOptions } from '../options/options'
+import { parseRoutePath } from '../credentials/route-path'
+import { WsAuthError } from '../base/errors'
+import { isHttp2 } from './opening'
+import { DryRun, upgradeOf } from './upgrade'
+
+export const kRoute = Symbol('fastify-ws-auth.route')
+
+/** What is known of a route that was declared after the plugin was registered. */
+export type SeenRoute = { readonly kind: 'http' } | {
+  readonly kind: 'ticket'
+  /** How whoever asks for a ticket is authenticated. */
+  readonly options: CompleteRouteOptions
+} | {
+  readonly kind: 'websocket'
+  readonly options: CompleteRouteOptions
+  /** Whether a plain request of it is a dry run of the handshake, and not for an HTTP handler beside. */
+  readonly hasDryRun: boolean
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    [kRoute]?: SeenRoute
+  }
+}
+
+/** A route as an `onRoute` hook gets it. */
+export type DeclaredRoute = RouteOptions & { websocket?: boolean, wsAuth?: unknown }
+
+type WebsocketHandler = NonNullable<RouteOptions['wsHandler']>
+
+const HTTP: SeenRoute = { kind: 'http' }
+
+/** Reads a route's `wsAuth` and remembers it in the route's config. @throws TypeError where it makes no sense. */
+export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
+  // A route with a websocket may have a copy of the config of the ticket route: it is no ticket route for that.
+  if (route.config?.[kRoute]?.kind === 'ticket' && !isWebsocket(route)) return HTTP
+  assertNoMisplacedPolicy(route)
+  const seen = isWebsocket(route) ? readRoute(route, plugin) : HTTP
+  if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
+    throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none`)
+  }
+  route.config = { ...route.config, [kRoute]: seen }
+  fixWsAuth(route)
+  return seen
+}
+
+/** A hook that comes later would be believed to guard the route, and would not. */
+function fixWsAuth (route: DeclaredRoute): void {
+  const { wsAuth } = route
+  Object.defineProperty(route, 'wsAuth', {
+    enumerable: true,
+    get: () => wsAuth,
+    set: () => {
+      throw new TypeError(`"wsAuth" option must be given where ${route.url} is declared: an onRoute hook of a scope comes too late`)
+    }
+  })
+}
+
+function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
+  const options = readRouteOptions(route.wsAuth, plugin)
+  const { param } = options.token
+  if (param !== null && param !== plugin.token.param && parseRoutePath(route.url, param).token === null) {
+    throw new TypeError(`"wsAuth.token.param" option must be a whole segment of the path, "/:${param}", in ${route.url}`)
+  }
+  return { kind: 'websocket', options, hasDryRun: route.websocket === true }
+}
+
+/** Fastify declares a HEAD route for each GET route, with the same options; it cannot be upgraded. */
+function isWebsocket (route: DeclaredRoute): boolean {
+  return (route.websocket === true || route.wsHandler !== undefined) && !isHead(route)
+}
+
+function isHead ({ method }: DeclaredRoute): boolean {
+  return [method].flat().every((one) => one === 'HEAD')
+}
+
+/** What a route is declared with that hands out tickets: its requests are authenticated as handshakes are. */
+export function declareTicketRoute (plugin: HandshakeOptions, names: KnownNames): { config: FastifyContextConfig, onRequest: onRequestHookHandler } {
+  const options = readRouteOptions({ token: { param: false, message: false } }, { ...plugin, tickets: { query: null, require: false } })
+  return { config: { [kRoute]: { kind: 'ticket', options } }, onRequest: plainRequestHook(names) }
+}
+
+function plainRequestHook (names: KnownNames): onRequestHookHandler {
+  return ({ raw }, _reply, done) => {
+    DryRun.mark(raw, names)
+    done()
+  }
+}
+
+/** Adds the names by which tokens and tickets are looked for to those that are taken out of every upgrade. */
+export function learnNames (names: KnownNames, { token, tickets }: HandshakeOptions): void {
+  names.sources.add(token)
+  if (token.query !== null) names.query.add(token.query)
+  if (tickets.query !== null) names.query.add(tickets.query)
+  if (token.subprotocol !== null) names.subprotocol.add(token.subprotocol)
+}
+
+/** Adds a route to those that a path may lead to. Also one without a token: it may be the better fit. */
+export function learnPath (names: KnownNames, { url, method }: DeclaredRoute, seen: SeenRoute): void {
+  if (![method].flat().includes('GET')) return
+  const path = parseRoutePath(url, seen.kind === 'websocket' ? seen.options.token.param : null, names.maxParamLength)
+  names.paths.push(path)
+  names.hasParam ||= path.token !== null
+}
+
+/** Has `open` called with each socket of a route, and with what calls its handler. */
+export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: [...Parameters<WebsocketHandler>, run: () => unknown]) => unknown): void {
+  const handler = (route.websocket === true ? route.handler : route.wsHandler) as WebsocketHandler
+  if (typeof handler !== 'function') return
+  const wrapped: WebsocketHandler = function (socket, request) {
+    return open(socket, request, () => handler.call(this, socket, request)) as ReturnType<WebsocketHandler>
+  }
+  if (route.websocket === true) route.handler = wrapped as unknown as RouteOptions['handler']
+  else route.wsHandler = wrapped
+}
+
+/** What {@link markRoute} remembered. */
+export function seenRouteOf ({ config }: { config?: FastifyContextConfig }): SeenRoute | undefined {
+  return config?.[kRoute]
+}
+
+/** What a handshake that has lost its `Upgrade` on the way is told, and the log. */
+const DROPPED = 'Sec-WebSocket-Key came without Upgrade: a proxy drops it, and has to be told to pass on Upgrade and Connection'
+
+/** Has plain requests of a route marked as dry runs, and answered with 426 (RFC 9110, 15.5.22) at the end of all hooks. */
+export function addDryRun (route: DeclaredRoute, names: KnownNames): void {
+  route.onRequest = [...[route.onRequest ?? []].flat(), plainRequestHook(names)]
+  const { handler } = route
+  route.handler = function (request, reply) {
+    if (request.ws) return handler.call(this, request, reply)
+    const dryRun = upgradeOf(request.raw)
+    const wasHandshake = dryRun instanceof DryRun && dryRun.wasHandshake
+    reply.code(426).header('cache-control', 'no-store')
+    // HTTP/2 has no such headers (RFC 9113, 8.2.2), and browsers open a WebSocket by HTTP/1.1 then.
+    if (!isHttp2(request.raw)) reply.headers({ upgrade: 'websocket', connection: 'upgrade' })
+    return reply.send({
+      statusCode: 426,
+      error: 'Upgrade Required',
+      message: `This route speaks WebSocket: ${wasHandshake ? DROPPED : 'the handshake would be accepted'}`
+    })
+  }
+}
+
+/** Has the log say of a plain request that it was sent as a handshake. */
+export function logDropped (log: Pick<FastifyBaseLogger, 'warn'>): void {
+  log.warn(DROPPED)
+}
+
+/** Has a route refused that the hooks of this plugin do not cover, whatever it is asked for: its handler never runs. */
+export function refuseUncovered (route: DeclaredRoute): void {
+  // It may have been copied from a route that is covered: the mark is that one's.
+  if (route.config?.[kRoute] !== undefined) {
+    const { [kRoute]: mark, ...config } = route.config
+    route.config = config
+  }
+  if (!isWebsocket(route) || route.websocket !== true) return
+  route.handler = () => { throw new WsAuthError('WS_AUTH_ROUTE_UNPROTECTED') }
+}
+
+/** Keys beside `websocket: true` that are policies in the `wsAuth` option, and how else they are written. */
+const POLICY_KEYS: ReadonlyMap<string, string> = new Map([
+  ['roles', 'roles'], ['role', 'roles'], ['scopes', 'scopes'], ['scope', 'scopes'], ['authorize', 'authorize'], ['authorise', 'authorize']
+])
+
+/** A policy that is one letter away from its place would let everybody in. @throws TypeError that says where it belongs */
+export function assertNoMisplacedPolicy (route: DeclaredRoute): void {
+  const where = `in ${[route.method].flat().join(', ')} ${route.url}`
+  // @fastify/websocket asks whether it is truthy, and takes another function for the handler then.
+  if (route.websocket != null && typeof route.websocket !== 'boolean') throw new TypeError(`"websocket" option must be true or false ${where}`)
+  for (const key of Object.keys(route)) {
+    const plain = plainKey(key)
+    if (plain === 'wsauth' && key !== 'wsAuth') throw new TypeError(`"${key}" option must be spelt "wsAuth" ${where}`)
+    if (['websocket', 'websockets'].includes(plain) && key !== 'websocket') throw new TypeError(`"${key}" option must be spelt "websocket" ${where}`)
+    if (plain === 'wshandler' && key !== 'wsHandler') throw new TypeError(`"${key}" option must be spelt "wsHandler" ${where}`)
+    const policy = POLICY_KEYS.get(plain)
+    if (policy !== undefined && isWebsocket(route)) throw new TypeError(`"${key}" option must stand in "wsAuth", as wsAuth: { ${policy} }, ${where}`)
+  }
+  for (const key of Object.keys(route.config ?? {})) {
+    if (plainKey(key) === 'wsauth') throw new TypeError(`"config.${key}" option must stand beside "config", as "wsAuth", ${where}`)
+  }
+}
+
+/** Without case, and without what separates words. */
+function plainKey (key: string): string {
+  return key.toLowerCase().replace(/[-_]/g, '')
+}

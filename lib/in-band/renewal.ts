@@ -1,0 +1,179 @@
+/*
+ * Renewal: an open connection goes on with another token of the same user. Whatever is wrong with it, nothing changes and
+ * the old deadline stands.
+ */
+import { AsyncResource } from 'node:async_hooks'
+import type { FastifyRequest } from 'fastify'
+import type { Audit } from '../audit/audit'
+import { Authentication, authorize, checkClaims, checkRevoked, readUser, verifyToken } from '../authentication/authentication'
+import type { AuthenticationServices } from '../authentication/authentication'
+import type { Claims } from '../token/claims'
+import { WsAuthError } from '../base/errors'
+import { authError, authOk } from '../connection/auth-frames'
+import type { AuthFrame } from '../connection/auth-frames'
+import type { CompleteRouteOptions } from '../options/options'
+import type { SetUser } from '../authentication/request-user'
+import { sendSafely } from '../connection/socket'
+import type { GuardedSocket } from '../connection/socket'
+import type { ConnectionRenewals, SocketConnection } from '../connection/open-connection'
+import { runSteps } from '../authentication/steps'
+import type { Step } from '../authentication/steps'
+import { isThenable } from '../base/thenable'
+
+/** No hook waits to be told of the end of a context. */
+const MANUAL = { requireManualDestroy: true }
+
+/** How many renewals of one connection may be under way at once, and how many answers to it may be unsent. */
+const MAX_UNDER_WAY = 8
+const MAX_UNSENT = 64
+/** One attempt to renew a connection. */
+class Renewal extends Authentication {
+  readonly connection: SocketConnection
+  readonly startedAt = Date.now()
+  /** Called once when nobody waits for it any more. */
+  onAbort: (() => void) | null = null
+
+  constructor (connection: SocketConnection, request: FastifyRequest, route: CompleteRouteOptions, token: string) {
+    super(request, route, { token, source: 'message' })
+    this.connection = connection
+  }
+
+  override abort (): void {
+    super.abort()
+    this.onAbort?.()
+  }
+}
+
+const STEPS: ReadonlyArray<Step<Renewal, AuthenticationServices>> = [verifyToken, checkClaims, checkSame, checkRevoked, readUser, authorize]
+
+/** The renewals of an app. */
+export class Renewals implements ConnectionRenewals {
+  readonly #services: AuthenticationServices
+  readonly #audit: Audit
+  readonly #setUser: SetUser
+  /** Those that have to wait. */
+  readonly #underWay = new Map<SocketConnection, Set<Renewal>>()
+  /** Runs something in the context of the request of a connection: `verify`, `user` and `authorize` may read the app's AsyncLocalStorage. */
+  readonly #contexts = new Map<SocketConnection, AsyncResource>()
+  /** How many answers have not left yet, of connections that have any. */
+  readonly #unsent = new Map<SocketConnection, number>()
+
+  constructor (services: AuthenticationServices, audit: Audit, setUser: SetUser) {
+    this.#services = services
+    this.#audit = audit
+    this.#setUser = setUser
+  }
+
+  attach (connection: SocketConnection): void {
+    this.#contexts.set(connection, new AsyncResource('fastify-ws-auth.renewals', MANUAL))
+  }
+
+  /** @throws WsAuthError where it is refused */
+  async renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
+    const renew = async (): Promise<FastifyRequest['user']> => await this.#renew(connection, request, route, token)
+    return await (this.#contexts.get(connection)?.runInAsyncScope(renew) ?? renew())
+  }
+
+  async #renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
+    if (request === null || connection.isEnded) throw closed()
+    const renewal = new Renewal(connection, request, route, token)
+    const outcome = runSteps(renewal, this.#services, STEPS)
+    const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
+    // It went with the connection, of whose end is told.
+    if (connection.isEnded) throw closed()
+    if (refusal !== null) {
+      this.#audit.renewalRefused(request, connection, refusal, renewal.startedAt)
+      throw refusal
+    }
+    this.#audit.renewed(request, connection, renewal.startedAt)
+    return connection.user as FastifyRequest['user']
+  }
+
+  /** Answers an auth frame. */
+  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, { token }: AuthFrame): void {
+    if (token === null) return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the auth frame has no token' }))
+    if ((this.#underWay.get(connection)?.size ?? 0) >= MAX_UNDER_WAY) {
+      return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' }))
+    }
+    this.renew(connection, request, route, token).then(
+      () => this.#send(connection, socket, authOk(connection.expiresAt)),
+      ({ code }: WsAuthError) => this.#send(connection, socket, authError(code))
+    )
+  }
+
+  /** Ends what is under way: the connection has ended. */
+  abort (connection: SocketConnection): void {
+    this.#contexts.delete(connection)
+    for (const renewal of this.#underWay.get(connection) ?? []) renewal.abort()
+  }
+
+  /** As long as a handshake may take, and no longer than the connection. */
+  async #wait (renewal: Renewal, outcome: Promise<WsAuthError | null>): Promise<WsAuthError | null> {
+    const others = this.#underWay.get(renewal.connection) ?? new Set()
+    this.#underWay.set(renewal.connection, others.add(renewal))
+    const { handshakeTimeout } = this.#services.options
+    const timer = setTimeout(() => renewal.abort(), handshakeTimeout).unref()
+    const aborted = new Promise<WsAuthError>((resolve) => {
+      renewal.onAbort = () => resolve(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the renewal took longer than handshakeTimeout') }))
+    })
+    const refusal = await Promise.race([outcome, aborted])
+    clearTimeout(timer)
+    others.delete(renewal)
+    if (others.size === 0) this.#underWay.delete(renewal.connection)
+    return refusal
+  }
+
+  /** All at once, where nothing was refused, and nothing came in between. */
+  #apply (renewal: Renewal, request: FastifyRequest, refusal: WsAuthError | null): WsAuthError | null {
+    const { connection } = renewal
+    if (connection.endIfDue() || refusal !== null) return refusal
+    // It may have been revoked, or be older, since it was asked.
+    const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#services.instance.refusalOf(renewal.claims)
+    if (late !== null) return late
+    const fault = this.#setUser(request, renewal.user)
+    if (fault === null) connection.assume(renewal)
+    return fault
+  }
+
+  #refuseFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, refusal: WsAuthError): void {
+    this.#audit.renewalRefused(request, connection, refusal, Date.now())
+    this.#send(connection, socket, authError(refusal.code))
+  }
+
+  /** One that asks and does not read would have its answers kept for it without end. */
+  #send (connection: SocketConnection, socket: GuardedSocket, text: string): void {
+    if (connection.isEnded) return
+    const unsent = (this.#unsent.get(connection) ?? 0) + 1
+    if (unsent > MAX_UNSENT) return connection.terminateFor('error')
+    this.#unsent.set(connection, unsent)
+    sendSafely(socket, text, () => {
+      const left = (this.#unsent.get(connection) as number) - 1
+      if (left === 0) this.#unsent.delete(connection)
+      else this.#unsent.set(connection, left)
+    })
+  }
+}
+
+function closed (): WsAuthError {
+  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the connection is closed' })
+}
+
+function checkSame ({ connection, claims }: Renewal): void {
+  const refusal = refusalOfClaims(connection.claims, claims)
+  if (refusal !== null) throw refusal
+}
+
+/** A connection stays its user's, and never goes back to an older token: one of those could have been stolen. */
+function refusalOfClaims (present: Claims | null, next: Claims | null): WsAuthError | null {
+  if (present === null || next === null) return invalid('the connection is anonymous')
+  // Two tokens without one may be about anybody.
+  if (next.sub === undefined || present.sub !== next.sub) return invalid('it is about another sub')
+  if (present.iss !== next.iss) return invalid('it is of another iss')
+  if ((next.iat ?? -Infinity) < (present.iat ?? -Infinity)) return invalid('it was issued before the present one')
+  if ((next.exp ?? Infinity) < (present.exp ?? Infinity)) return invalid('it expires before the present one')
+  return null
+}
+
+function invalid (cause: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause })
+}

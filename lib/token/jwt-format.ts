@@ -1,0 +1,94 @@
+/*
+ * What a JWT must look like before its signature is asked about, and how its claims are read after. The verifier below
+ * us is lenient in places where RFC 7515 and RFC 7519 are not, and some headers never let it answer.
+ */
+import { isUtf8 } from 'node:buffer'
+import type { Claims } from './claims'
+import { WsAuthError } from '../base/errors'
+
+/** RFC 7515, 7.1: three base64url segments; only a header and a payload can be read. */
+const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]*$/
+
+/** The same, with its header, and with what may stand before it. */
+const LOOKALIKE = /^(?:bearer[ \t]+)?([\w-]+)\.[\w-]+\.[\w-]*$/i
+
+/** Tokens of one issuer share their header: the one that passed last needs no second look. */
+let lastHeader = ''
+
+/**
+ * Refuses a token whose form or header no verifier should be asked about.
+ *
+ * @throws WsAuthError `WS_AUTH_TOKEN_INVALID`
+ */
+export function assertFormat (token: string): void {
+  if (!COMPACT_JWS.test(token)) throw refusal('not a JWT in compact serialization')
+  const header = token.slice(0, token.indexOf('.'))
+  if (header === lastHeader) return
+  assertHeader(readSegment(header, 'header'))
+  lastHeader = header
+}
+
+/**
+ * The claims of a token that was verified, parsed anew: nobody else has this object.
+ *
+ * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` where they are not a JSON object in valid UTF-8 (RFC 7519, 7.2)
+ */
+export function readClaims (token: string): Claims {
+  return readSegment(payloadOf(token), 'payload')
+}
+
+/**
+ * Refuses a token whose claims are not valid UTF-8 (RFC 7519, 7.2): the verifier reads them all the same.
+ *
+ * @throws WsAuthError `WS_AUTH_TOKEN_INVALID`
+ */
+export function assertUtf8 (token: string): void {
+  if (!isUtf8(Buffer.from(payloadOf(token), 'base64url'))) throw refusal('its payload is not valid UTF-8')
+}
+
+/** Whether a text looks like a JWT, or like the value of an Authorization header with one. */
+export function looksLikeJwt (text: string): boolean {
+  // Most values end here.
+  if (!text.includes('.')) return false
+  const [, header] = LOOKALIKE.exec(text) ?? []
+  if (header === undefined) return false
+  try {
+    readSegment(header, 'header')
+    return true
+  } catch {
+    return false
+  }
+}
+
+function payloadOf (token: string): string {
+  const start = token.indexOf('.') + 1
+  return token.slice(start, token.indexOf('.', start))
+}
+
+function assertHeader (header: Record<string, unknown>): void {
+  const { crit, kid } = header
+  // RFC 7515, 4.1.11. The verifier takes an empty string for "no crit".
+  if (crit !== undefined && !(Array.isArray(crit) && crit.length > 0)) throw refusal('crit is not a non-empty array')
+  if (kid === undefined) return
+  // RFC 7515, 4.1.4.
+  if (typeof kid !== 'string') throw refusal('kid is not a string')
+  // `keys[kid]` on a plain object would find a function, which @fastify/jwt takes for a key fetcher that never answers.
+  if (kid in Object.prototype) throw refusal('kid is the name of a property of every object')
+}
+
+function readSegment (segment: string, what: string): Record<string, unknown> {
+  const bytes = Buffer.from(segment, 'base64url')
+  if (!isUtf8(bytes)) throw refusal(`its ${what} is not valid UTF-8`)
+  let value: unknown
+  try {
+    value = JSON.parse(bytes.toString())
+  } catch {
+    throw refusal(`its ${what} is not JSON`)
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw refusal(`its ${what} is not an object`)
+  return value as Record<string, unknown>
+}
+
+function refusal (why: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: why })
+}

@@ -1,0 +1,561 @@
+/*
+ * What is told of what was decided: to subscribers, to the log, and in numbers.
+ */
+import { execFile } from 'node:child_process'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { promisify } from 'node:util'
+import Fastify from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyServerOptions } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import { Audit } from '../../lib/audit/audit'
+import { WsAuthError } from '../../lib/base/errors'
+import fastifyWsAuth from '../../lib/index'
+import { Stats } from '../../lib/audit/stats'
+import { prepare, SECRET, sign } from '../helpers/app'
+import { onDecision } from '../helpers/decisions'
+import { clientFrame, plainText, RawClient, upgrade } from '../helpers/raw-client'
+import { eventually, hold, moveClock, startChat, turn } from '../helpers/renewal-app'
+import type { ChatSettings } from '../helpers/renewal-app'
+
+type Event = fastifyWsAuth.WsAuthEvent
+
+const CHANNEL = 'fastify-ws-auth'
+const NOW = Math.floor(Date.now() / 1000)
+const KEYS = ['address', 'code', 'connectionId', 'dryRun', 'duration', 'event', 'reason', 'route', 'source', 'sub']
+const BEARER = { authorization: `Bearer ${sign({ sub: 'ann', exp: NOW + 600 })}` }
+
+/** All events, until the test ends. */
+function listen (t: Test): Event[] {
+  const events: Event[] = []
+  onDecision(t, (event) => events.push(event))
+  return events
+}
+
+/** An event without what differs from run to run, which is checked here. */
+function shapeOf (t: Test, event: Event): Omit<Event, 'duration'> {
+  t.strictSame(Object.keys(event).sort(), KEYS)
+  t.ok(Number.isFinite(event.duration) && event.duration >= 0 && event.duration < 1e6, `duration ${event.duration}`)
+  const { duration, ...rest } = event
+  return rest
+}
+
+type Line = Record<string, unknown> & { level: number, msg: string }
+
+/** The lines of a log that tell of decisions. */
+function decisionsOf (log: readonly string[]): Line[] {
+  return log.map((line) => JSON.parse(line) as Line).filter(({ event }) => event !== undefined)
+}
+
+const NOTHING = { code: null, reason: null, route: '/chat', source: null, sub: null, address: '127.0.0.1', connectionId: null, dryRun: false }
+
+t.test('each decision is one event, one line and one count', async (t) => {
+  const events = listen(t)
+  const { app, log, connect } = await startChat(t, { plugin: { renewal: true }, wsAuth: { roles: ['member'] } })
+  const claims = { sub: 'ann', exp: NOW + 600, roles: ['member'] }
+  const chat = await connect(sign(claims))
+  const { id } = chat.connection
+  const known = { ...NOTHING, source: 'header', sub: 'ann', connectionId: id }
+  const expected: Array<Omit<Event, 'duration'>> = [{ ...known, event: 'accepted' } as Event]
+  await chat.connection.renew(sign({ ...claims, exp: NOW + 700 }))
+  expected.push({ ...known, event: 'renewed' } as Event)
+  await t.rejects(chat.connection.renew(sign({ ...claims, sub: 'bob', exp: NOW + 800 })))
+  expected.push({ ...known, event: 'renewal_refused', code: 'WS_AUTH_TOKEN_INVALID' } as Event)
+  await chat.renewByFrame(sign({ ...claims, exp: NOW + 800, roles: [] }))
+  expected.push({ ...known, event: 'renewal_refused', code: 'WS_AUTH_FORBIDDEN' } as Event)
+  await chat.renewByFrame(1)
+  expected.push({ ...known, event: 'renewal_refused', code: 'WS_AUTH_TOKEN_INVALID' } as Event)
+  chat.client.close(4000, 'bye')
+  await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')
+  expected.push({ ...known, event: 'closed', reason: 'client' } as Event)
+  await eventually(() => chat.socket.readyState === WebSocket.CLOSED, 'the socket is gone')
+  await turn()
+  t.strictSame(events.map((event) => shapeOf(t, event)), expected)
+
+  const lines = decisionsOf(log)
+  t.strictSame(lines.map(({ event, connectionId, sub, source, route, address, dryRun, code, reason }) => ({ event, connectionId, sub, source, route, address, dryRun, code, reason })), expected)
+  t.ok(lines.every(({ level, reqId }) => level === 30 && typeof reqId === 'string'), 'all at level info, of their request')
+  t.strictSame(lines.map(({ msg }) => msg), [
+    'websocket handshake accepted', 'websocket connection renewed', 'websocket renewal refused', 'websocket renewal refused', 'websocket renewal refused', 'websocket connection closed'
+  ])
+  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another sub', 'roles: the route asks for one of member, and the user has none of them', 'the auth frame has no token', undefined])
+  t.strictSame(app.wsAuth.stats(), {
+    connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_INVALID: 2, WS_AUTH_FORBIDDEN: 1 }, closed: { client: 1 }
+  })
+})
+
+t.test('each way to end is told with its reason', async (t) => {
+  const events = listen(t)
+  const ends = (): Array<Omit<Event, 'duration'>> => events.splice(0).filter(({ event }) => event !== 'accepted').map((event) => shapeOf(t, event))
+  const { app, connect } = await startChat(t, { plugin: { maxLifetime: 100_000, limits: { perUser: 1, onLimit: 'close-oldest' } } })
+  const closed: Record<string, number> = {}
+  const check = async (event: string, reason: string, end: (chat: Awaited<ReturnType<typeof connect>>) => unknown, exp = 1000): Promise<void> => {
+    const chat = await connect(sign({ sub: 'ann', exp: NOW + exp }))
+    await end(chat)
+    await eventually(() => app.wsAuth.connections.get(chat.connection.id) === undefined && chat.closed.code !== null, reason)
+    closed[reason] = (closed[reason] ?? 0) + 1
+    t.strictSame(ends(), [{ ...NOTHING, source: 'header', sub: 'ann', connectionId: chat.connection.id, event, reason }])
+    t.strictSame(app.wsAuth.stats().closed, closed)
+  }
+  await check('closed', 'app', ({ connection }) => { connection.close() })
+  await check('closed', 'app', ({ socket }) => { socket.terminate() })
+  await check('closed', 'app', ({ socket }) => { socket.close(); socket.close(); socket.terminate() })
+  await check('closed', 'client', ({ client }) => { client.close() })
+  await check('closed', 'lost', ({ client }) => { client.terminate() })
+  await check('closed', 'error', ({ client }) => { (client as unknown as { _socket: { write: (bytes: Buffer) => void } })._socket.write(Buffer.from([0xff, 0xff])) })
+  await check('closed', 'connection_replaced', async () => { await connect(sign({ sub: 'ann', exp: NOW + 1000 })) })
+  for (const connection of app.wsAuth.connections) connection.close()
+  await eventually(() => ends().length === 1, 'the other is closed')
+  closed.app = (closed.app ?? 0) + 1
+  const clock = moveClock(t)
+  await check('expired', 'token_expired', () => { clock.advance(51_000 + 1000) }, 50)
+  await check('expired', 'lifetime_exceeded', () => { clock.advance(101_000) })
+  clock.exit()
+  await check('closed', 'shutdown', () => { void app.close() })
+})
+
+/** Each code that a handshake can be refused with, and how. */
+const REFUSALS: Array<{ code: string, name: string, status: number, plugin?: fastifyWsAuth.WsAuthOptions, headers?: Record<string, string | undefined>, path?: string, told?: Partial<Event>, wsAuth?: fastifyWsAuth.RouteWsAuth, why?: string }> = [
+  { code: 'WS_AUTH_TOKEN_MISSING', name: 'without a token', status: 401, headers: {} },
+  { code: 'WS_AUTH_TOKEN_INVALID', name: 'with another signature', status: 401, headers: { authorization: `Bearer ${sign({ sub: 'eve' }, 'x'.repeat(32))}` }, told: { source: 'header' } },
+  { code: 'WS_AUTH_TOKEN_INVALID', name: 'with a token that is too long', status: 401, path: `/chat?token=${'x'.repeat(10_000)}`, headers: {}, told: { source: 'query' }, why: 'it is longer than maxTokenBytes' },
+  { code: 'WS_AUTH_TOKEN_INVALID', name: 'with claims of another shape', status: 401, plugin: { claims: { type: 'object', required: ['more'] } }, told: { source: 'header', sub: 'ann' }, why: 'its claims do not match the "claims" schema' },
+  { code: 'WS_AUTH_TOKEN_EXPIRED', name: 'with an expired token', status: 401, headers: { cookie: `token=${sign({ sub: 'ann', exp: 1 })}` }, told: { source: 'cookie' } },
+  { code: 'WS_AUTH_TOKEN_REVOKED', name: 'with a token that verify calls revoked', status: 401, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TOKEN_REVOKED') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_TICKET_INVALID', name: 'with what verify calls a ticket', status: 401, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TICKET_INVALID') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_TOKEN_AMBIGUOUS', name: 'with two tokens', status: 400, path: `/chat?token=${sign({ sub: 'ann' })}` },
+  { code: 'WS_AUTH_FORBIDDEN', name: 'without the role', status: 403, wsAuth: { roles: ['admin'] }, told: { source: 'header', sub: 'ann' } },
+  { code: 'WS_AUTH_ORIGIN_FORBIDDEN', name: 'from another origin', status: 403, plugin: { origin: [] }, headers: { ...BEARER, origin: 'https://evil.example' }, told: { source: 'header' } },
+  { code: 'WS_AUTH_LIMIT', name: 'where verify says that it is too much', status: 429, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_LIMIT') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_UNAVAILABLE', name: 'where authorize throws', status: 503, wsAuth: { authorize: () => { throw new Error('thrown by a test') } }, told: { source: 'header', sub: 'ann' } },
+  { code: 'WS_AUTH_UNAVAILABLE', name: 'where verify hangs', status: 503, plugin: { handshakeTimeout: 100, verify: async () => await new Promise(() => {}) }, told: { source: 'header' } },
+  { code: 'WS_AUTH_UNAVAILABLE', name: 'where verify says so and not why', status: 503, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_UNAVAILABLE') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_HANDSHAKE_INVALID', name: 'with a bad key', status: 400, headers: { ...BEARER, 'sec-websocket-key': 'x' } },
+  { code: 'WS_AUTH_ROUTE_NOT_WEBSOCKET', name: 'of a plain route', status: 404, path: '/plain', told: { route: '/plain' } },
+  { code: 'WS_AUTH_ROUTE_UNPROTECTED', name: 'of a route that was declared too early', status: 500, path: '/early', told: { route: '/early' } }
+]
+
+function settingsOf ({ plugin = {}, wsAuth }: Pick<typeof REFUSALS[number], 'plugin' | 'wsAuth'>): ChatSettings {
+  return {
+    plugin,
+    ...(wsAuth === undefined ? {} : { wsAuth }),
+    before: (app) => { app.get('/early', async () => 'early') },
+    routes: (app) => { app.get('/plain', async () => 'plain') }
+  }
+}
+
+t.test('each refusal of a handshake is one event, one line and one count', async (t) => {
+  for (const refusal of REFUSALS) {
+    const { code, name, status, headers = BEARER, path = '/chat', told, why } = refusal
+    for (const rejectWith of ['http', 'close'] as const) {
+      await t.test(`${code}: ${name}, with rejectWith '${rejectWith}'`, async (t) => {
+        const events = listen(t)
+        const { app, log, port } = await startChat(t, settingsOf({ ...refusal, plugin: { ...refusal.plugin, rejectWith } }))
+        const { answer } = await upgrade(t, port, { path, headers })
+        const { close } = fastifyWsAuth.wsAuthErrors[code as keyof typeof fastifyWsAuth.wsAuthErrors]
+        t.equal(answer.status, rejectWith === 'close' && close !== null && name !== 'where verify hangs' ? 101 : status)
+        const event = { ...NOTHING, event: 'refused', code, ...told }
+        t.strictSame(events.map((each) => shapeOf(t, each)), [event])
+        const lines = decisionsOf(log)
+        t.equal(lines.length, 1)
+        const { level, err, msg, why: cause, ...line } = lines[0] as Line
+        t.match(line, event)
+        t.equal(level, status < 500 ? 30 : 50)
+        if (status >= 500) t.match(err, { type: String, message: String, stack: String })
+        else t.equal(err, undefined)
+        if (why !== undefined) t.equal(cause, why)
+        t.match(msg, code === 'WS_AUTH_ROUTE_UNPROTECTED' ? /^\/early was declared before/ : /^websocket handshake refused$/)
+        await eventually(() => app.wsAuth.stats().pending === 0, 'nothing is pending')
+        t.strictSame(app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: { [code]: 1 }, closed: {} })
+      })
+    }
+  }
+
+  const told = new Set([...REFUSALS.map(({ code }) => code), 'WS_AUTH_TIMEOUT'])
+  t.strictSame(Object.keys(fastifyWsAuth.wsAuthErrors).filter((code) => !told.has(code)), [], 'every code has a case')
+})
+
+t.test('a handshake past limits.perUser is told and counted', async (t) => {
+  const events = listen(t)
+  const { app, port, connect } = await startChat(t, { plugin: { limits: { perUser: 1 } } })
+  await connect(sign({ sub: 'ann' }))
+  events.length = 0
+  t.equal((await upgrade(t, port, { path: '/chat', headers: BEARER })).answer.status, 429)
+  t.strictSame(events.map((event) => shapeOf(t, event)), [{ ...NOTHING, event: 'refused', code: 'WS_AUTH_LIMIT', source: 'header', sub: 'ann' }])
+  await eventually(() => app.wsAuth.stats().pending === 0, 'nothing is pending')
+  t.strictSame(app.wsAuth.stats(), { connections: 1, pending: 0, accepted: 1, renewed: 0, refused: { WS_AUTH_LIMIT: 1 }, closed: {} })
+})
+
+t.test('a first message that is refused is one event, one line and one count', async (t) => {
+  const cases: Array<[string, Partial<Event>, string | null]> = [
+    ['WS_AUTH_TIMEOUT', {}, null],
+    ['WS_AUTH_TOKEN_INVALID', {}, 'hello'],
+    ['WS_AUTH_TOKEN_INVALID', { source: 'message' }, JSON.stringify({ type: 'auth', token: 'x' })],
+    ['WS_AUTH_TOKEN_EXPIRED', { source: 'message' }, JSON.stringify({ type: 'auth', token: sign({ sub: 'ann', exp: 1 }) })],
+    ['WS_AUTH_FORBIDDEN', { source: 'message', sub: 'ann' }, JSON.stringify({ type: 'auth', token: sign({ sub: 'ann' }) })]
+  ]
+  for (const [code, told, text] of cases) {
+    await t.test(`${code} after ${text?.slice(0, 30)}`, async (t) => {
+      const events = listen(t)
+      const { app, log, port } = await startChat(t, { plugin: { token: { message: { timeout: 300 } } }, wsAuth: { roles: ['admin'] } })
+      const client = await upgrade(t, port, { path: '/chat' })
+      t.match(app.wsAuth.stats(), { connections: 0, pending: 1, accepted: 0 })
+      if (text !== null) client.send(clientFrame(1, text))
+      await client.close()
+      t.strictSame(events.map((each) => shapeOf(t, each)), [{ ...NOTHING, event: 'refused', code, ...told }])
+      t.equal(decisionsOf(log).length, 1)
+      t.strictSame(app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: { [code]: 1 }, closed: {} })
+    })
+  }
+
+  await t.test('and none for one who leaves', async (t) => {
+    const events = listen(t)
+    const { app, port } = await startChat(t, { plugin: { token: { message: true } } })
+    const client = await upgrade(t, port, { path: '/chat' })
+    client.socket.destroy()
+    await eventually(() => app.wsAuth.stats().pending === 0, 'it has gone')
+    t.strictSame(events, [])
+  })
+})
+
+t.test('a handshake that no hook answered is told too', async (t) => {
+  const events = listen(t)
+  const told = { ...NOTHING, route: null, event: 'refused', code: 'WS_AUTH_UNAVAILABLE' }
+
+  await t.test('at the deadline', async (t) => {
+    const { app, port, log } = await startChat(t, {
+      plugin: { handshakeTimeout: 50 },
+      routes: (app) => { app.addHook('onRequest', async () => await new Promise(() => {})) }
+    })
+    const client = await RawClient.open(t, port)
+    client.upgrade({ path: '/chat', headers: BEARER })
+    t.equal((await client.response()).status, 503)
+    t.strictSame(events.splice(0).map((event) => shapeOf(t, event)), [told])
+    const [line] = decisionsOf(log)
+    t.match(line, { level: 50, msg: 'websocket handshake refused', err: { message: 'the handshake took longer than handshakeTimeout' } })
+    t.same(app.wsAuth.stats().refused, { WS_AUTH_UNAVAILABLE: 1 })
+  })
+
+  await t.test('unless it was refused before, and the error handler of the app has not answered', async (t) => {
+    for (const handshakeTimeout of [50, 60_000]) {
+      const { app, port, log } = await startChat(t, {
+        plugin: { handshakeTimeout },
+        before: (app) => { app.setErrorHandler(async () => await new Promise(() => {})) }
+      })
+      const client = await RawClient.open(t, port)
+      client.upgrade({ path: '/chat' })
+      await eventually(() => events.length > 0, 'it is refused')
+      // At the deadline, or at the shutdown.
+      if (handshakeTimeout > 50) void app.close()
+      t.equal((await client.response()).status, 503)
+      t.strictSame(events.splice(0).map(({ code }) => code), ['WS_AUTH_TOKEN_MISSING'])
+      t.equal(decisionsOf(log).length, 1)
+      t.same(app.wsAuth.stats().refused, { WS_AUTH_TOKEN_MISSING: 1 })
+    }
+  })
+
+  await t.test('at the shutdown, also of one without an address', async (t) => {
+    const { app, log } = await prepare(t, {
+      routes: (app) => {
+        app.addHook('onRequest', async () => await new Promise(() => {}))
+        app.get('/chat', { websocket: true }, () => {})
+      }
+    })
+    const answered = app.injectWS('/chat', { headers: BEARER })
+    await eventually(() => app.wsAuth.stats().pending === 1, 'it is pending')
+    void app.close()
+    await t.rejects(answered, { message: 'Unexpected server response: 503' })
+    t.strictSame(events.splice(0).map((event) => shapeOf(t, event)), [{ ...told, address: null }])
+    t.match(decisionsOf(log)[0], { err: { message: 'the server is closing' } })
+  })
+})
+
+t.test('a request that no route was found for has none', async (t) => {
+  const events = listen(t)
+  const stats = new Stats()
+  new Audit(stats).refused({ routeOptions: {}, ip: '127.0.0.1', log: { info: () => {} } } as never, new WsAuthError('WS_AUTH_LIMIT'), null, Date.now(), false)
+  t.strictSame(events.map((event) => shapeOf(t, event)), [{ ...NOTHING, route: null, event: 'refused', code: 'WS_AUTH_LIMIT' }])
+  t.same(stats.snapshot(0, 0).refused, { WS_AUTH_LIMIT: 1 })
+})
+
+t.test('a dry run is told and not counted', async (t) => {
+  const events = listen(t)
+  const { app, log, port } = await startChat(t, { wsAuth: { roles: ['admin'] } })
+  const client = await RawClient.open(t, port)
+  t.equal((await client.send(plainText({ path: '/chat', headers: BEARER })).response()).status, 403)
+  t.strictSame(events.map((event) => shapeOf(t, event)), [{ ...NOTHING, event: 'refused', code: 'WS_AUTH_FORBIDDEN', source: 'header', sub: 'ann', dryRun: true }])
+  t.match(decisionsOf(log), [{ dryRun: true, level: 30 }])
+  t.strictSame(app.wsAuth.stats().refused, {})
+  t.equal((await client.send(plainText({ path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'ann', roles: ['admin'] })}` } })).response()).status, 426)
+  t.equal(events.length, 1, 'one that would be accepted is no decision')
+})
+
+t.test('the address is by the app\'s trustProxy', async (t) => {
+  const forwarded = { 'x-forwarded-for': '203.0.113.7, 198.51.100.9' }
+  const cases: Array<[FastifyServerOptions['trustProxy'], string]> = [[undefined, '127.0.0.1'], [false, '127.0.0.1'], [true, '203.0.113.7'], ['127.0.0.1', '198.51.100.9'], ['10.0.0.1', '127.0.0.1']]
+  for (const [trustProxy, address] of cases) {
+    await t.test(`of ${trustProxy}`, async (t) => {
+      const events = listen(t)
+      const { app, connect } = await startChat(t, { server: trustProxy === undefined ? {} : { trustProxy } })
+      const chat = await connect(sign(), { headers: forwarded })
+      chat.client.terminate()
+      await eventually(() => app.wsAuth.connections.size === 0, 'it is gone')
+      t.strictSame(events.map(({ event, address }) => [event, address]), [['accepted', address], ['closed', address]])
+    })
+  }
+
+  await t.test('and null where there is none (injectWS)', async (t) => {
+    for (const trustProxy of [false, true]) {
+      const events = listen(t)
+      const { app } = await prepare(t, { server: { trustProxy, logger: false }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
+      const socket = await app.injectWS('/chat', { headers: { ...BEARER, ...forwarded } })
+      socket.terminate()
+      await eventually(() => app.wsAuth.connections.size === 0, 'it is gone')
+      t.strictSame(events.map(({ event, address }) => [event, address]), [['accepted', null], ['closed', null]], `trustProxy ${trustProxy}`)
+      await t.rejects(app.injectWS('/chat'), { message: /401/ })
+      t.strictSame(events.slice(2).map(({ event, address }) => [event, address]), [['refused', null]])
+      events.length = 0
+    }
+  })
+
+  await t.test('and null where the trustProxy of the app throws', async (t) => {
+    const events = listen(t)
+    let isStrict = false
+    const trustProxy = (address: string): boolean => { if (isStrict && address === 'garbage') throw new Error('thrown by a test'); return true }
+    const { app, connect } = await startChat(t, { server: { logger: false, trustProxy } })
+    isStrict = true
+    const chat = await connect(sign(), { headers: { 'x-forwarded-for': '203.0.113.7, garbage' } })
+    chat.client.close()
+    await eventually(() => app.wsAuth.connections.size === 0, 'it is gone')
+    t.strictSame(events.map(({ event, address }) => [event, address]), [['accepted', null], ['closed', null]])
+  })
+})
+
+t.test('the duration is that of the handshake, the renewal, the connection', async (t) => {
+  const events = listen(t)
+  let gate = hold()
+  const { app, port, connect } = await startChat(t, { plugin: { renewal: true }, wsAuth: { authorize: async (user) => { await gate.wait(); return (user as { role?: string }).role !== 'none' } } })
+  const clock = moveClock(t)
+  const advance = async (ms: number): Promise<void> => {
+    await eventually(() => app.wsAuth.stats().pending > 0, 'it is pending')
+    await turn()
+    await turn()
+    clock.advance(ms)
+    gate.release()
+  }
+  const refused = RawClient.open(t, port).then(async (client) => await client.upgrade({ path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'ann', role: 'none' })}` } }).response().then(() => client))
+  await advance(700)
+  await refused
+  t.strictSame(events.splice(0).map(({ event, duration }) => [event, duration]), [['refused', 700]])
+  gate = hold()
+  const connecting = connect(sign({ sub: 'ann' }))
+  await advance(900)
+  const chat = await connecting
+  gate = hold()
+  const renewing = chat.connection.renew(sign({ sub: 'ann' }))
+  clock.advance(300)
+  gate.release()
+  await renewing
+  gate = hold()
+  const renewingAgain = chat.connection.renew(sign({ sub: 'ann', role: 'none' }))
+  clock.advance(50)
+  gate.release()
+  await t.rejects(renewingAgain)
+  clock.travel(Date.now() - 10_000)
+  gate = hold()
+  const renewingBack = chat.connection.renew(sign({ sub: 'ann' }))
+  clock.travel(Date.now() - 5000)
+  gate.release()
+  await renewingBack
+  clock.advance(20_000)
+  chat.connection.close()
+  t.strictSame(events.map(({ event, duration }) => [event, duration]), [
+    ['accepted', 900], ['renewed', 300], ['renewal_refused', 50], ['renewed', 0], ['closed', 5350]
+  ])
+  clock.exit()
+})
+
+/** The methods of a logger. */
+const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
+
+function loggerOf (methods: Record<typeof LEVELS[number], (...args: unknown[]) => void>): FastifyBaseLogger {
+  return { ...methods, child () { return this } } as unknown as FastifyBaseLogger
+}
+
+/** Opens a connection, has another refused by fault of nobody and one by fault of the app, and closes it. */
+async function decideAll (t: Test, server: FastifyServerOptions): Promise<FastifyInstance> {
+  const { app, port, connect } = await startChat(t, { server, wsAuth: { authorize: (user) => { if ((user as { fails?: true }).fails) throw new Error('thrown by a test'); return true } } })
+  const chat = await connect(sign())
+  await upgrade(t, port, { path: '/chat' })
+  await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign({ fails: true })}` } })
+  chat.client.close()
+  await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')
+  t.match(app.wsAuth.stats(), { accepted: 1, refused: { WS_AUTH_TOKEN_MISSING: 1, WS_AUTH_UNAVAILABLE: 1 }, closed: { client: 1 } })
+  return app
+}
+
+t.test('loggers', async (t) => {
+  const all = ['accepted', 'refused', 'refused', 'closed']
+  await t.test('of each level get what is theirs', async (t) => {
+    const wanted: Record<string, string[]> = { trace: all, debug: all, info: all, warn: ['refused'], error: ['refused'], fatal: [], silent: [] }
+    for (const [level, events] of Object.entries(wanted)) {
+      const log: string[] = []
+      await decideAll(t, { logger: { level, stream: { write: (line: string): void => { log.push(line) } } } })
+      t.strictSame(decisionsOf(log).map(({ event }) => event), events, level)
+    }
+  })
+
+  await t.test('that are off do not keep subscribers from their events', async (t) => {
+    for (const logger of [false, { level: 'silent' }, { level: 'error', stream: { write: () => {} } }]) {
+      const events = listen(t)
+      await decideAll(t, { logger })
+      t.strictSame(events.splice(0).map(({ event }) => event), all)
+    }
+  })
+
+  await t.test('that are off cost nothing where nobody has subscribed: no event is made', async (t) => {
+    for (const logger of [false, { level: 'silent' }]) {
+      let asked = 0
+      const { app, connect } = await startChat(t, { server: { logger, trustProxy: () => { asked++; return true } }, plugin: { renewal: true } })
+      asked = 0
+      const chat = await connect(sign(), { headers: { 'x-forwarded-for': '203.0.113.7' } })
+      await chat.connection.renew(sign())
+      chat.client.close()
+      await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')
+      t.equal(asked, 0, 'the address is not asked for')
+      t.match(app.wsAuth.stats(), { accepted: 1, renewed: 1, closed: { client: 1 } })
+    }
+  })
+
+  await t.test('of the app\'s own, without a level, get all', async (t) => {
+    const lines: Array<[string, unknown]> = []
+    const write = (level: string) => (object: unknown): void => { lines.push([level, (object as Partial<Event>).event]) }
+    await decideAll(t, { logger: undefined as never, loggerInstance: loggerOf(Object.fromEntries(LEVELS.map((level) => [level, write(level)])) as never) })
+    t.strictSame(lines.filter(([, event]) => event !== undefined), [['info', 'accepted'], ['info', 'refused'], ['error', 'refused'], ['info', 'closed']])
+  })
+
+  await t.test('of the app\'s own, with one function for all levels, get all', async (t) => {
+    const lines: unknown[] = []
+    const write = (...[object]: unknown[]): void => { lines.push((object as Partial<Event>).event) }
+    await decideAll(t, { logger: undefined as never, loggerInstance: loggerOf(Object.fromEntries(LEVELS.map((level) => [level, write])) as never) })
+    t.strictSame(lines.filter((event) => event !== undefined), all)
+  })
+
+  await t.test('that throw do not keep a connection open', async (t) => {
+    const info = (...[, message]: unknown[]): void => { if (message === 'websocket connection closed') throw new Error('the disk is full') }
+    const logger = loggerOf({ ...Object.fromEntries(LEVELS.map((level) => [level, () => {}])), info } as never)
+    const { app, port, connect } = await startChat(t, {
+      plugin: { limits: { perUser: 1, onLimit: 'close-oldest' } },
+      server: { logger: undefined as never, loggerInstance: logger }
+    })
+    const { closed } = await connect(BEARER.authorization.slice(7))
+    await upgrade(t, port, { path: '/chat', headers: BEARER })
+    await eventually(() => closed.code !== null, 'the oldest is closed')
+    t.same(closed, { code: 3003, reason: 'connection_replaced' })
+    t.equal(app.wsAuth.connections.size, 1, 'the other one is open')
+  })
+
+  await t.test('of a route are the ones that are used', async (t) => {
+    const log: string[] = []
+    const { port } = await startChat(t, {
+      server: { logger: { level: 'info', stream: { write: (line: string): void => { log.push(line) } } } },
+      routes: (app) => { app.get('/quiet', { websocket: true, logLevel: 'silent' }, (socket) => { socket.close(4000) }) }
+    })
+    const client = await upgrade(t, port, { path: '/quiet', headers: BEARER })
+    await client.close()
+    t.strictSame(decisionsOf(log), [])
+  })
+})
+
+t.test('a subscriber', async (t) => {
+  await t.test('that throws disturbs no connection and no other subscriber, and is told of in the log', async (t) => {
+    // In a process of its own, for that of the tests would end.
+    const script = `
+      const { subscribe } = require('node:diagnostics_channel')
+      const Fastify = require('fastify')
+      const fastifyWsAuth = require('./lib/index')
+      const { WebSocket } = require('ws')
+      let thrown = 0, got = 0
+      subscribe('fastify-ws-auth', () => { throw new Error('thrown by a test') })
+      subscribe('fastify-ws-auth', () => { got++ })
+      const app = Fastify({ logger: { stream: { write (line) { if (JSON.parse(line).err?.message === 'thrown by a test') thrown++ } } } })
+      app.register(fastifyWsAuth, { jwt: { secret: ${JSON.stringify(SECRET)} } })
+      app.after(() => { app.get('/chat', { websocket: true }, (socket) => socket.on('message', (data) => socket.send(String(data)))) })
+      app.listen({ port: 0, host: '127.0.0.1' }).then((address) => {
+        const client = new WebSocket(address.replace('http', 'ws') + '/chat', { headers: { authorization: 'Bearer ${sign()}' } })
+        client.on('open', () => client.send('hello'))
+        client.on('message', (data) => { client.close(); client.on('close', async () => {
+          await app.close()
+          console.log(JSON.stringify({ data: String(data), thrown, got, stats: app.wsAuth.stats() }))
+        }) })
+      })`
+    const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, '--input-type=commonjs', '-e', script], { timeout: 50_000 })
+    t.match(JSON.parse(stdout), { data: 'hello', thrown: 2, got: 2, stats: { accepted: 1, closed: { client: 1 } } })
+  })
+
+  await t.test('that closes what was accepted has it closed, and no handler is run', async (t) => {
+    let opened = 0
+    const { app, port } = await startChat(t, { routes: (app) => { app.get('/short', { websocket: true }, () => { opened++ }) } })
+    onDecision(t, ({ event, connectionId }) => {
+      if (event === 'accepted') app.wsAuth.connections.get(String(connectionId))?.close(4000, 'not today')
+    })
+    const client = await upgrade(t, port, { path: '/short', headers: BEARER })
+    t.same(await client.close(), { code: 4000, reason: 'not today' })
+    t.equal(opened, 0)
+    t.match(app.wsAuth.stats(), { connections: 0, accepted: 1, closed: { app: 1 } })
+  })
+
+  await t.test('that comes later gets what is decided from then on, and one that goes gets no more', async (t) => {
+    const { connect } = await startChat(t, { server: { logger: false } })
+    const chat = await connect(sign())
+    const events: Event[] = []
+    const onEvent = (event: unknown): void => { events.push(event as Event) }
+    subscribe(CHANNEL, onEvent)
+    await chat.connection.renew(sign())
+    unsubscribe(CHANNEL, onEvent)
+    chat.connection.close()
+    t.strictSame(events.map(({ event }) => event), ['renewed'])
+  })
+})
+
+t.test('stats() is a snapshot', async (t) => {
+  const { app, port, connect } = await startChat(t, { plugin: { renewal: true } })
+  const empty = app.wsAuth.stats()
+  t.strictSame(empty, { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} })
+  const chat = await connect(sign())
+  await upgrade(t, port, { path: '/chat' })
+  const before = app.wsAuth.stats()
+  const copy = structuredClone(before)
+  t.strictSame(copy, { connections: 1, pending: 0, accepted: 1, renewed: 0, refused: { WS_AUTH_TOKEN_MISSING: 1 }, closed: {} })
+  await chat.connection.renew(sign())
+  await upgrade(t, port, { path: '/chat' })
+  chat.connection.close()
+  t.strictSame(before, copy)
+  t.strictSame(empty, { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} })
+  Object.assign(before.refused, { WS_AUTH_TOKEN_MISSING: 99 })
+  Object.assign(before.closed, { app: 99 })
+  t.strictSame(app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_MISSING: 2 }, closed: { app: 1 } })
+
+  const other = Fastify()
+  t.teardown(() => other.close())
+  await other.register(fastifyWsAuth, { jwt: { secret: SECRET } })
+  t.strictSame(other.wsAuth.stats(), empty, 'of each app its own')
+})
+
+t.test('a renewal that is refused by fault of the app is told at level error, once', async (t) => {
+  const fail = (): never => { throw new Error('thrown by a test') }
+  for (const [way, plugin] of Object.entries<fastifyWsAuth.WsAuthOptions>({ 'that throws': { user: (claims) => claims.fails === true ? fail() : claims }, 'that hangs': { user: async (claims) => claims.fails === true ? await new Promise(() => {}) : claims } })) {
+    await t.test(`by a user function ${way}`, async (t) => {
+      const events = listen(t)
+      const { app, log, connect } = await startChat(t, { plugin: { renewal: true, handshakeTimeout: 500, ...plugin } })
+      const chat = await connect(sign({ sub: 'ann' }))
+      t.equal((await chat.renewByFrame(sign({ sub: 'ann', fails: true }))).code, 'WS_AUTH_UNAVAILABLE')
+      const event = { ...NOTHING, event: 'renewal_refused', code: 'WS_AUTH_UNAVAILABLE', source: 'header', sub: 'ann', connectionId: chat.connection.id }
+      t.strictSame(events.slice(1).map((each) => shapeOf(t, each)), [event])
+      t.match(decisionsOf(log).slice(1), [{ ...event, level: 50, msg: 'websocket renewal refused', err: { type: 'Error', message: String, stack: String } }])
+      t.equal(decisionsOf(log).length, 2)
+      t.match(app.wsAuth.stats(), { connections: 1, refused: { WS_AUTH_UNAVAILABLE: 1 } })
+    })
+  }
+})

@@ -1,0 +1,210 @@
+/*
+ * The steps of an attempt to authenticate, one by one: what each asks, whom it refuses, and in which words the log says so.
+ */
+import t from 'tap'
+import type { FastifyRequest } from 'fastify'
+import { assume, Authentication, authorize, checkClaims, checkRevoked, checkTicketUser, readUser, refusalOf, verifyToken } from '../../lib/authentication/authentication'
+import type { AuthenticationServices } from '../../lib/authentication/authentication'
+import type { Claims } from '../../lib/token/claims'
+import { ClaimsSchema } from '../../lib/authentication/claims-schema'
+import { WsAuthError } from '../../lib/base/errors'
+import type { CompleteRouteOptions } from '../../lib/options/options'
+import type { VerifyToken } from '../../lib/token/verifier'
+
+const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
+const ROUTE = { roles: null, scopes: null, authorize: undefined } as unknown as CompleteRouteOptions
+const LOGOUT = { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }
+
+interface Asked {
+  route?: object
+  options?: object
+  verify?: VerifyToken
+  /** What the instance says of these claims. */
+  refused?: (claims: Claims | null) => WsAuthError | null
+  warnOfLongLife?: () => void
+  claims?: Claims | null
+  user?: unknown
+  ticketClaims?: Claims | null
+  token?: string
+  source?: string
+}
+
+/** An attempt that has got so far, and what it is made with. */
+function attemptOf ({ route = {}, options = {}, verify, refused = () => null, warnOfLongLife = () => {}, claims = null, user = null, ticketClaims = null, token, source = 'header' }: Asked): [Authentication, AuthenticationServices] {
+  const request = { id: 'the request' } as unknown as FastifyRequest
+  const attempt = new Authentication(request, { ...ROUTE, ...route }, token === undefined ? null : { token, source: source as never })
+  Object.assign(attempt, { claims, user, ticketClaims })
+  const services = {
+    options: { maxTokenBytes: 10, roles: ({ roles }: Claims) => roles, scopes: ({ scopes }: Claims) => scopes, ...options },
+    verifier: { verify, rules: RULES },
+    claimsSchema: new ClaimsSchema(undefined),
+    instance: { refusalOf: refused, warnOfLongLife }
+  } as unknown as AuthenticationServices
+  return [attempt, services]
+}
+
+/** `passed`, or the code and the cause of the refusal. What is no refusal is thrown. */
+async function outcomeOf (step: () => void | PromiseLike<void>): Promise<string> {
+  try {
+    await step()
+    return 'passed'
+  } catch (error) {
+    if (!(error instanceof WsAuthError)) throw error
+    return error.cause === undefined ? error.code : `${error.code}: ${String(error.cause)}`
+  }
+}
+
+t.test('an attempt knows nobody before somebody is verified', async (t) => {
+  const [attempt] = attemptOf({})
+  t.strictSame([attempt.source, attempt.sub, attempt.claims, attempt.user, attempt.expiresAt, attempt.ticketClaims, attempt.isOver], [null, null, null, null, null, null, false])
+  const [other] = attemptOf({ token: 'x', source: 'cookie', claims: {} })
+  t.strictSame([other.source, other.sub], ['cookie', null])
+  t.equal(attemptOf({ claims: { sub: 'ann' } })[0].sub, 'ann')
+})
+
+t.test('who waits for an answer is told when nobody waits any more, also if they ask for the signal before and never after', async (t) => {
+  const [attempt] = attemptOf({})
+  const { signal } = attempt
+  t.equal(attempt.signal, signal, 'it is one')
+  t.notOk(signal.aborted)
+  attempt.abort()
+  t.ok(signal.aborted)
+  t.ok(attempt.isOver)
+  const [unasked] = attemptOf({})
+  unasked.abort()
+  t.ok(unasked.isOver)
+})
+
+t.test('a token is verified if there is one, and becomes who the attempt is about', async (t) => {
+  const asked: unknown[] = []
+  const claims = { sub: 'ann', exp: 5 }
+  for (const isLater of [false, true]) {
+    const verify: VerifyToken = (...args) => {
+      asked.push(args)
+      const verified = { claims, user: 'whoever' }
+      return isLater ? Promise.resolve(verified) : verified
+    }
+    const [attempt, services] = attemptOf({ verify, token: 'x' })
+    const result = verifyToken(attempt, services)
+    t.equal(result instanceof Promise, isLater, 'a promise is made only for a promise')
+    await result
+    t.strictSame([attempt.claims, attempt.user, attempt.expiresAt], [claims, 'whoever', 5000])
+    t.strictSame(asked.pop(), ['x', attempt.request, attempt])
+  }
+  const never: VerifyToken = () => { throw new Error('must not be asked') }
+  t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify: never }))), 'passed')
+  t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify: never, token: 'x', source: 'ticket' }))), 'passed')
+})
+
+t.test('a token of more than maxTokenBytes is refused before anybody is asked about it', async (t) => {
+  let asked = 0
+  const verify: VerifyToken = () => { asked++; return { claims: {}, user: {} } }
+  for (const token of ['x'.repeat(10), 'é'.repeat(5)]) t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify, token }))), 'passed')
+  t.equal(asked, 2)
+  for (const token of ['x'.repeat(11), `${'é'.repeat(5)}x`, 'é'.repeat(6)]) {
+    t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify, token }))), 'WS_AUTH_TOKEN_INVALID: it is longer than maxTokenBytes')
+  }
+  t.equal(asked, 2)
+})
+
+t.test('what is assumed has the expiry that the rules of the verifier give it', async (t) => {
+  const [attempt] = attemptOf({})
+  assume(attempt, { claims: { exp: 7 }, user: 'u' }, { verify: () => { throw new Error() }, rules: { ...RULES, checkExpiry: false } })
+  t.strictSame([attempt.claims, attempt.user, attempt.expiresAt], [{ exp: 7 }, 'u', null])
+})
+
+t.test('a ticket beside a token is of the same subject, and of some', async (t) => {
+  const refused = 'WS_AUTH_TOKEN_INVALID: its sub is not that of the ticket'
+  const cases: Array<[ticket: Claims | null, token: Claims | null, expected: string]> = [
+    [null, null, 'passed'], [null, {}, 'passed'], [null, { sub: 'ann' }, 'passed'], [{ sub: 'ann' }, null, 'passed'],
+    [{ sub: 'ann' }, { sub: 'ann' }, 'passed'], [{ sub: '' }, { sub: '' }, 'passed'],
+    [{ sub: 'ann' }, { sub: 'bob' }, refused], [{ sub: 'ann' }, {}, refused], [{}, { sub: 'ann' }, refused], [{}, {}, refused]
+  ]
+  for (const [ticketClaims, claims, expected] of cases) t.equal(await outcomeOf(() => checkTicketUser(attemptOf({ ticketClaims, claims })[0])), expected, JSON.stringify([ticketClaims, claims]))
+})
+
+t.test('a revocation of the token or of the ticket beside it refuses, and only who is admitted is warned of', async (t) => {
+  let warned = 0
+  const revoked = new WsAuthError('WS_AUTH_TOKEN_REVOKED')
+  const byName = (name: string) => (claims: Claims | null): WsAuthError | null => claims?.sub === name ? revoked : null
+  const ann = { claims: { sub: 'ann' }, ticketClaims: { sub: 'the ticket' } }
+  const ask = async (name: string, more: Asked = ann): Promise<string> => await outcomeOf(() => checkRevoked(...attemptOf({ ...more, refused: byName(name), warnOfLongLife: () => { warned++ } })))
+  t.equal(await ask('ann'), 'WS_AUTH_TOKEN_REVOKED')
+  t.equal(await ask('the ticket'), 'WS_AUTH_TOKEN_REVOKED')
+  t.equal(warned, 0)
+  t.equal(await ask('nobody'), 'passed')
+  t.equal(warned, 1)
+  t.equal(await ask('the ticket', { claims: { sub: 'ann' } }), 'passed')
+
+  const [attempt, { instance }] = attemptOf({ ...ann, refused: byName('ann') })
+  t.equal(refusalOf(attempt, instance), revoked)
+  const asked: unknown[] = []
+  refusalOf({ ...attempt, claims: null, ticketClaims: null } as Authentication, { refusalOf: (claims: unknown) => { asked.push(claims); return null } } as never)
+  t.strictSame(asked, [null], 'of nobody only the outage is asked')
+})
+
+t.test('a logout token is no credential, and claims go to the schema as they are', async (t) => {
+  t.equal(await outcomeOf(() => checkClaims(...attemptOf({ claims: LOGOUT }))), 'WS_AUTH_TOKEN_INVALID: it is a logout token')
+  t.equal(await outcomeOf(() => checkClaims(...attemptOf({ claims: { events: {} } }))), 'passed')
+  t.equal(await outcomeOf(() => checkClaims(...attemptOf({}))), 'passed')
+  const seen: unknown[] = []
+  const [attempt, services] = attemptOf({ claims: { sub: 'ann' } })
+  checkClaims(attempt, { ...services, claimsSchema: { assert: (claims: Claims) => { seen.push(claims) } } as never }) as undefined
+  t.equal(seen[0], attempt.claims)
+})
+
+t.test('the user is what the option makes of the claims, frozen, or what the verifier made, and somebody', async (t) => {
+  const nobody = 'WS_AUTH_TOKEN_INVALID: there is no such user'
+  for (const user of [null, undefined]) {
+    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user }))), nobody)
+    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user: 'x', options: { user: () => user } }))), nobody)
+    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user: 'x', options: { user: async () => user } }))), nobody)
+  }
+  for (const user of [0, '', false, {}]) {
+    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user }))), 'passed')
+    const made = attemptOf({ claims: {}, user: 'x', options: { user: async () => user } })
+    t.equal(await outcomeOf(() => readUser(...made)), 'passed')
+    t.strictSame(made[0].user, user)
+  }
+  const own = { roles: ['a'] }
+  const asked: unknown[] = []
+  const [attempt, services] = attemptOf({ claims: { sub: 'ann' }, user: 'x', options: { user: (...args: unknown[]) => { asked.push(args); return own } } })
+  t.equal(readUser(attempt, services), undefined, 'at once if it is there at once')
+  t.strictSame(asked, [[{ sub: 'ann' }, attempt.request]])
+  t.strictSame(attempt.user, own)
+  t.not(attempt.user, own)
+  t.ok(Object.isFrozen((attempt.user as unknown as typeof own).roles))
+  t.notOk(Object.isFrozen(own), 'what the app has is the app\'s')
+  t.equal(await outcomeOf(() => readUser(...attemptOf({ options: { user: () => { throw new Error('must not be asked') } } }))), 'passed', 'nobody is no user')
+})
+
+t.test('of the roles of a route one is enough, of its scopes all are needed, and only true authorizes', async (t) => {
+  const claims = { roles: ['a', 'b'], scopes: ['x', 'y'] }
+  const ask = async (route: object, more: Asked = { claims }): Promise<string> => await outcomeOf(() => authorize(...attemptOf({ route, user: 'ann', ...more })))
+  const forbidden = 'WS_AUTH_FORBIDDEN'
+  t.equal(await ask({}), 'passed')
+  t.equal(await ask({ roles: ['c', 'b'] }), 'passed')
+  t.equal(await ask({ roles: ['c', 'd'] }), `${forbidden}: roles: the route asks for one of c, d, and the user has none of them`)
+  t.equal(await ask({ scopes: ['x', 'y'] }), 'passed')
+  t.equal(await ask({ scopes: ['x', 'z', 'y', 'w'] }), `${forbidden}: scopes: the route asks for x, z, y, w, and the user has not z, w`)
+  t.equal(await ask({ roles: ['a'], scopes: ['z'] }), `${forbidden}: scopes: the route asks for z, and the user has not z`)
+  t.equal(await ask({ roles: ['c'], scopes: ['x'] }), `${forbidden}: roles: the route asks for one of c, and the user has none of them`)
+  for (const answer of [false, undefined, null, 1, 'true', {}]) {
+    t.equal(await ask({ authorize: () => answer }), `${forbidden}: authorize: it did not return true`)
+    t.equal(await ask({ authorize: async () => answer }), `${forbidden}: authorize: it did not return true`)
+  }
+  t.equal(await ask({ authorize: () => true }), 'passed')
+  t.equal(await ask({ authorize: async () => true }), 'passed')
+  t.equal(await ask({ roles: ['c'], authorize: () => true }), `${forbidden}: roles: the route asks for one of c, and the user has none of them`)
+  const asked: unknown[][] = []
+  t.equal(await ask({ authorize: (...args: unknown[]) => { asked.push(args); return true } }), 'passed')
+  t.strictSame(asked, [['ann', { id: 'the request' }]])
+  t.equal(await ask({ roles: ['a'], scopes: ['x'], authorize: () => false }, {}), 'passed', 'nobody is known: an optional route asks for nothing else')
+})
+
+t.test('roles and scopes are lists, whatever the option returns', async (t) => {
+  for (const value of ['a', undefined, null, new Set(['a']), { 0: 'a', length: 1 }]) {
+    t.throws(() => authorize(...attemptOf({ claims: { roles: value }, route: { roles: ['a'] } })), { name: 'TypeError', message: '"roles" option must return an array' })
+    t.throws(() => authorize(...attemptOf({ claims: { scopes: value }, route: { scopes: ['a'] } })), { name: 'TypeError', message: '"scopes" option must return an array' })
+  }
+})

@@ -1,0 +1,104 @@
+/*
+ * What ws and Node do twice, or too early, they make an error with its stack for, of which nobody hears: it would be a tenth
+ * of what a connection costs.
+ */
+import { Duplex, Writable } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import type fastifyWsAuth from '../../lib/index'
+import { sign, start, until } from '../helpers/app'
+import { clientFrame, RawClient } from '../helpers/raw-client'
+
+const CLOSE = 8
+const NORMAL = Buffer.from([0x03, 0xE8])
+
+/** The streams that are ended although they have been, or have been destroyed, by the name of their class; not those of clients. */
+function watchEnds (t: Test, port: number): string[] {
+  const twice: string[] = []
+  for (const { prototype } of [Writable, Duplex]) {
+    const { end } = prototype
+    prototype.end = function (this: Writable & { localPort?: number }, ...args: unknown[]) {
+      const isServers = this.localPort === undefined ? this.constructor.name === 'Receiver' : this.localPort === port
+      if (isServers && (this.writableEnded || this.destroyed)) twice.push(this.constructor.name)
+      return Reflect.apply(end, this, args)
+    } as typeof end
+    t.teardown(() => { prototype.end = end })
+  }
+  return twice
+}
+
+interface Way {
+  readonly plugin?: fastifyWsAuth.WsAuthOptions
+  readonly token?: string
+  readonly path?: string
+  /** What the server does with an open connection. */
+  readonly serve?: (app: FastifyInstance) => void
+  readonly act: (client: RawClient) => Promise<unknown>
+}
+
+const WAYS: Record<string, Way> = {
+  'the client closes': {
+    act: async (client) => { client.send(clientFrame(CLOSE, NORMAL)); await client.close() }
+  },
+  'the server closes': {
+    serve: (app) => { for (const connection of app.wsAuth.connections) connection.close(4000, 'enough') },
+    act: async (client) => { await client.close(); client.send(clientFrame(CLOSE, NORMAL)) }
+  },
+  'both close at once': {
+    serve: (app) => { for (const connection of app.wsAuth.connections) connection.close(4000, 'enough') },
+    act: async (client) => { client.send(clientFrame(CLOSE, NORMAL)); await client.close() }
+  },
+  'the client sends no close frame': { act: async (client) => client.socket.end() },
+  'what the client sends is no frame': { act: async (client) => { client.send(clientFrame(3, '')); await client.close() } },
+  'the client closes, on a public route': {
+    path: '/public', act: async (client) => { client.send(clientFrame(CLOSE, NORMAL)); await client.close() }
+  },
+  'it is refused with a close frame': {
+    plugin: { rejectWith: 'close' },
+    token: 'no.to.ken',
+    act: async (client) => { await client.close(); client.send(clientFrame(CLOSE, NORMAL)) }
+  },
+  'it is refused with a close frame, and the client leaves': {
+    plugin: { rejectWith: 'close' }, token: 'no.to.ken', act: async (client) => client.socket.end()
+  }
+}
+
+t.test('no stream is ended twice', async (t) => {
+  for (const [what, { plugin = {}, token = sign(), path = '/', serve = () => {}, act }] of Object.entries(WAYS)) {
+    t.test(what, async (t) => {
+      const { app, port } = await start(t, {
+        plugin,
+        routes: (app) => {
+          app.get('/', { websocket: true }, () => {})
+          app.get('/public', { websocket: true, wsAuth: false }, () => {})
+        }
+      })
+      let open = 0
+      app.server.on('connection', (socket) => { open++; socket.once('close', () => { open-- }) })
+      const twice = watchEnds(t, port)
+      const client = await RawClient.open(t, port)
+      t.equal((await client.upgrade({ path, headers: { authorization: `Bearer ${token}` } }).response()).status, 101)
+      serve(app)
+      await act(client)
+      await client.ended
+      client.socket.end()
+      await until(() => open === 0, 'the server has forgotten the socket')
+      t.strictSame(twice, [])
+    })
+  }
+})
+
+t.test('the socket of a refusal is destroyed when all was written, and not while that is told', async (t) => {
+  const seen: boolean[] = []
+  const { port } = await start(t, {
+    routes: (app) => {
+      app.get('/', { websocket: true }, () => {})
+      app.addHook('onSend', async ({ raw }, reply) => { reply.raw.once('finish', () => { seen.push(raw.socket.destroyed) }) })
+    }
+  })
+  const client = await RawClient.open(t, port)
+  t.equal((await client.upgrade().response()).status, 401)
+  await client.ended
+  t.strictSame(seen, [false])
+})

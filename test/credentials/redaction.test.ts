@@ -1,0 +1,36 @@
+import t from 'tap'
+import { errorWithoutToken, textWithoutToken } from '../../lib/base/redaction'
+
+const token = 'canary-canary'
+
+t.test('a token is taken out of all that an error says', async (t) => {
+  const error = Object.assign(new TypeError(`failed for ${token}`), { code: `E_${token}`, config: { headers: { authorization: token } } })
+  error.cause = Object.assign(new Error(`inner ${token}`), { cause: token })
+  const safe = errorWithoutToken(error, token)
+  const text = JSON.stringify([safe, safe.message, safe.name, safe.stack, safe.cause, (safe.cause as Error).message, String((safe.cause as Error).cause)])
+  t.notMatch(text, /canary/)
+  t.match(safe, { name: 'TypeError', message: 'failed for [token]', code: 'E_[token]' })
+  t.match((safe.cause as Error).message, 'inner [token]')
+  t.match(safe.stack, 'redaction.test', 'where it came from stays')
+  t.notOk('config' in safe, 'what else it carries does not')
+})
+
+t.test('causes that never end do', async (t) => {
+  const error = new Error('a')
+  error.cause = error
+  let depth = 0
+  for (let cause: unknown = errorWithoutToken(error, token); cause instanceof Error; cause = cause.cause) depth++
+  t.equal(depth, 6)
+})
+
+t.test('what is no error has no words of its own', async (t) => {
+  t.equal(errorWithoutToken(token, token).message, 'not an error was thrown, but of type string')
+  t.equal(errorWithoutToken(undefined, token).message, 'not an error was thrown, but of type undefined')
+  t.equal(errorWithoutToken(Object.defineProperty(new Error('a'), 'message', { get () { throw new Error(token) } }), token).message, 'an error was thrown that cannot be read')
+  t.equal(errorWithoutToken(Object.assign(new Error('a'), { code: 7 }), token).message, 'a')
+})
+
+t.test('a text of some letters is no secret', async (t) => {
+  t.equal(textWithoutToken('an error about a', 'a'), 'an error about a')
+  t.equal(textWithoutToken(`${token} and ${token}`, token), '[token] and [token]')
+})

@@ -1,0 +1,241 @@
+/*
+ * What is made of a route when it is declared: what is known of it later, what is an error, and what stands in the handler's place.
+ */
+import t from 'tap'
+import type { Test } from 'tap'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { KnownNames } from '../../lib/credentials/credentials'
+import { readOptions } from '../../lib/options/options'
+import { addDryRun, declareTicketRoute, kRoute, learnNames, learnPath, logDropped, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from '../../lib/handshake/routes'
+import type { DeclaredRoute } from '../../lib/handshake/routes'
+import { DryRun, upgradeOf } from '../../lib/handshake/upgrade'
+
+const PLUGIN = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' } })
+const handler = (): string => 'what the handler returns'
+
+/** A route as an `onRoute` hook gets it. */
+function route (more: object): DeclaredRoute {
+  return { method: 'GET', url: '/chat', handler, ...more } as unknown as DeclaredRoute
+}
+
+function names (): KnownNames {
+  return { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: /[?#]/ }
+}
+
+/** What is remembered of a route, in short. */
+function seen (t: Test, more: object): unknown {
+  const declared = route(more)
+  const kept = markRoute(declared, PLUGIN)
+  t.equal(declared.config?.[kRoute], kept)
+  t.equal(seenRouteOf(declared as never), kept)
+  return kept.kind === 'websocket' ? [kept.kind, kept.options.access, kept.hasDryRun] : [kept.kind]
+}
+
+t.test('a route is a websocket or not, guarded unless it says so, and what is asked of it plainly is a dry run or its handler\'s', async (t) => {
+  t.strictSame(seen(t, {}), ['http'])
+  t.strictSame(seen(t, { websocket: false }), ['http'])
+  t.strictSame(seen(t, { websocket: true }), ['websocket', 'required', true])
+  t.strictSame(seen(t, { websocket: true, wsAuth: true }), ['websocket', 'required', true])
+  t.strictSame(seen(t, { websocket: true, wsAuth: false }), ['websocket', 'public', true])
+  t.strictSame(seen(t, { websocket: true, wsAuth: 'optional' }), ['websocket', 'optional', true])
+  t.strictSame(seen(t, { wsHandler: handler }), ['websocket', 'required', false])
+  t.strictSame(seen(t, { wsHandler: handler, wsAuth: { roles: ['a'] } }), ['websocket', 'required', false])
+  t.strictSame(seen(t, { wsHandler: handler, websocket: true }), ['websocket', 'required', true])
+  for (const method of ['HEAD', ['HEAD']]) t.strictSame(seen(t, { method, websocket: true, wsHandler: handler, wsAuth: true }), ['http'], 'Fastify declares it with the options of its GET')
+  t.strictSame(seen(t, { method: ['GET', 'HEAD'], websocket: true }), ['websocket', 'required', true])
+  t.equal(seenRouteOf({}), undefined)
+  t.equal(seenRouteOf({ config: {} } as never), undefined)
+})
+
+t.test('the config that a route has stays, and its wsAuth is fixed from then on', async (t) => {
+  const config = { mine: 1 }
+  const declared = route({ websocket: true, wsAuth: 'optional', config })
+  markRoute(declared, PLUGIN)
+  t.equal((declared.config as unknown as typeof config).mine, 1)
+  t.strictSame(Reflect.ownKeys(config), ['mine'], 'the object is the app\'s')
+  t.equal(declared.wsAuth, 'optional')
+  t.ok(Object.keys(declared).includes('wsAuth'), 'Fastify copies what is enumerable')
+  t.throws(() => { declared.wsAuth = false }, { name: 'TypeError', message: '"wsAuth" option must be given where /chat is declared: an onRoute hook of a scope comes too late' })
+  t.equal(declared.wsAuth, 'optional')
+})
+
+t.test('wsAuth on a route without a websocket is an error, whatever it is', async (t) => {
+  for (const wsAuth of [true, false, 'optional', null, {}]) {
+    t.throws(() => markRoute(route({ wsAuth }), PLUGIN), { name: 'TypeError', message: '"wsAuth" option must be left out of GET /chat: it guards websockets, and this route has none' })
+  }
+  t.doesNotThrow(() => markRoute(route({ wsAuth: undefined }), PLUGIN))
+  t.throws(() => markRoute(route({ websocket: true, wsAuth: 'yes' }), PLUGIN), { name: 'TypeError', message: /^"wsAuth" option must be/ })
+})
+
+t.test('a policy that is not where it is in force is an error that says where it belongs', async (t) => {
+  const spelt = (key: string, right: string): { name: string, message: string } => ({ name: 'TypeError', message: `"${key}" option must be spelt "${right}" in GET /chat` })
+  for (const key of ['wsauth', 'WsAuth', 'ws_auth', 'ws-auth', 'WSAUTH', 'w_s-auth']) {
+    t.throws(() => markRoute(route({ [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
+    t.throws(() => markRoute(route({ websocket: true, [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
+  }
+  for (const key of ['webSocket', 'web_socket', 'web-socket', 'WEBSOCKET', 'websockets', 'webSockets']) t.throws(() => markRoute(route({ [key]: true }), PLUGIN), spelt(key, 'websocket'))
+  for (const key of ['wshandler', 'ws_handler', 'WSHandler']) t.throws(() => markRoute(route({ [key]: handler }), PLUGIN), spelt(key, 'wsHandler'))
+  const policies: Array<[key: string, policy: string]> = [
+    ['roles', 'roles'], ['role', 'roles'], ['Roles', 'roles'], ['scopes', 'scopes'], ['scope', 'scopes'], ['SCOPE', 'scopes'], ['authorize', 'authorize'], ['authorise', 'authorize'], ['Authorize', 'authorize']
+  ]
+  for (const [key, policy] of policies) {
+    const message = `"${key}" option must stand in "wsAuth", as wsAuth: { ${policy} }, in GET /chat`
+    t.throws(() => markRoute(route({ websocket: true, [key]: 'x' }), PLUGIN), { name: 'TypeError', message })
+    t.throws(() => markRoute(route({ wsHandler: handler, [key]: 'x' }), PLUGIN), { name: 'TypeError', message })
+    t.doesNotThrow(() => markRoute(route({ [key]: 'x' }), PLUGIN), `${key} of a plain route is another plugin's`)
+  }
+  for (const key of ['wsAuth', 'wsauth', 'ws_auth', 'WS-AUTH']) {
+    for (const more of [{}, { websocket: true }]) t.throws(() => markRoute(route({ ...more, config: { [key]: true } }), PLUGIN), { name: 'TypeError', message: `"config.${key}" option must stand beside "config", as "wsAuth", in GET /chat` })
+  }
+  t.throws(() => markRoute(route({ method: ['GET', 'POST'], websockets: true }), PLUGIN), { message: '"websockets" option must be spelt "websocket" in GET, POST /chat' })
+  for (const more of [{ config: { roles: ['a'], ws: 1 } }, { wsAuths: 1 }, { authorization: 1 }, { socket: true }, { constructor: 1 }]) t.doesNotThrow(() => markRoute(route({ websocket: true, ...more }), PLUGIN), JSON.stringify(more))
+})
+
+t.test('a param of the route\'s own is a whole segment of its path', async (t) => {
+  t.doesNotThrow(() => markRoute(route({ url: '/rooms/:secret', websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN))
+  for (const url of ['/chat', '/rooms/:secrets', '/rooms/:secret.json']) {
+    t.throws(() => markRoute(route({ url, websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN), { name: 'TypeError', message: `"wsAuth.token.param" option must be a whole segment of the path, "/:secret", in ${url}` })
+  }
+  const withParam = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret' } })
+  t.doesNotThrow(() => markRoute(route({ websocket: true }), withParam), 'that of the plugin is not asked of each route')
+  t.doesNotThrow(() => markRoute(route({ websocket: true, wsAuth: { token: { param: 'secret' } } }), withParam))
+})
+
+t.test('the ticket route is known as such, is asked as a handshake is, and takes no token of a path or a message', async (t) => {
+  const { token } = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret', message: true } })
+  const { config, onRequest } = declareTicketRoute({ ...PLUGIN, token, tickets: { query: 'ticket', require: true } } as never, names())
+  const kept = seenRouteOf({ config })
+  t.match(kept, { kind: 'ticket', options: { access: 'required', token: { param: null, message: null, query: 'token' }, tickets: { query: null, require: false } } })
+  const declared = route({ method: 'POST', url: '/ws-ticket', config })
+  t.strictSame(markRoute(declared, PLUGIN), { kind: 'http' })
+  t.equal(seenRouteOf(declared as never), kept, 'it is not taken for a plain route')
+  const raw = { url: '/ws-ticket', headers: {} }
+  let isDone = false
+  onRequest.call({} as never, { raw } as never, {} as never, () => { isDone = true })
+  t.ok(isDone)
+  t.ok(upgradeOf(raw as never) instanceof DryRun)
+})
+
+t.test('the names of all routes are looked for, those that are off are not', async (t) => {
+  const known = names()
+  learnNames(known, PLUGIN)
+  t.strictSame([[...known.query], [...known.subprotocol], [...known.sources]], [['token'], ['bearer'], [PLUGIN.token]])
+  learnNames(known, { ...PLUGIN, token: { ...PLUGIN.token, query: 'q', subprotocol: 's' }, tickets: { ...PLUGIN.tickets, query: 'ticket' } } as never)
+  t.strictSame([[...known.query], [...known.subprotocol], known.sources.size], [['token', 'q', 'ticket'], ['bearer', 's'], 2])
+  const off = names()
+  learnNames(off, { ...PLUGIN, token: { ...PLUGIN.token, query: null, subprotocol: null }, tickets: { ...PLUGIN.tickets, query: null } } as never)
+  t.strictSame([[...off.query], [...off.subprotocol], off.sources.size], [[], [], 1])
+})
+
+t.test('the paths of all GET routes are known, and whether one of them has a token', async (t) => {
+  const known = names()
+  const learn = (more: object, wsAuth?: object): void => {
+    const declared = route({ ...more, ...(wsAuth === undefined ? {} : { websocket: true, wsAuth }) })
+    learnPath(known, declared, markRoute(declared, PLUGIN))
+  }
+  learn({ method: 'POST', url: '/rooms/:token' })
+  t.equal(known.paths.length, 0)
+  learn({ url: '/rooms/:token' })
+  learn({ method: ['POST', 'GET'], url: '/both' })
+  t.equal(known.paths.length, 2)
+  t.equal(known.hasParam, false, 'a plain route has no token')
+  learn({ url: '/rooms/:token' }, { token: { param: 'token' } })
+  t.equal(known.hasParam, true)
+  learn({ url: '/last' })
+  t.equal(known.paths.length, 4)
+  t.equal(known.hasParam, true)
+})
+
+t.test('what is called with a socket can run the handler, as it would have been called', async (t) => {
+  const opened: unknown[][] = []
+  const open = (...args: unknown[]): unknown => { opened.push(args); return (args[2] as () => unknown)() }
+  const called: unknown[][] = []
+  function own (this: unknown, ...args: unknown[]): string {
+    called.push([this, ...args])
+    return 'returned'
+  }
+  for (const key of ['handler', 'wsHandler'] as const) {
+    const declared = route(key === 'handler' ? { websocket: true, handler: own } : { wsHandler: own })
+    const { handler: before } = declared
+    wrapWebsocketHandler(declared, open as never)
+    t.equal(declared.handler === before, key === 'wsHandler', 'the HTTP handler beside a wsHandler is left')
+    t.equal((declared[key] as unknown as typeof own).call('this', 'socket', 'request'), 'returned')
+    t.strictSame(opened.pop()?.slice(0, 2), ['socket', 'request'])
+    t.strictSame(called.pop(), ['this', 'socket', 'request'])
+  }
+  const both = route({ websocket: true, handler: own, wsHandler: handler })
+  wrapWebsocketHandler(both, open as never)
+  t.equal(both.wsHandler, handler)
+  t.not(both.handler, own)
+  for (const wrong of [{ wsHandler: 'no' }, { websocket: true, handler: 'no' }, {}]) {
+    const declared = route(wrong)
+    const before = { ...declared }
+    wrapWebsocketHandler(declared, open as never)
+    t.strictSame({ ...declared }, before, 'what is no handler is @fastify/websocket\'s to refuse')
+  }
+})
+
+interface Sent { status?: number, body?: { statusCode: number, error: string, message: string }, headers: Record<string, string> }
+
+/** What the handler of a dry run answers to such a request. */
+function answerOf (t: Test, raw: object, more: object = {}): Sent {
+  const declared = route({ websocket: true })
+  addDryRun(declared, names())
+  const request = { raw: { url: '/chat', ...raw }, ws: false, ...more } as unknown as FastifyRequest
+  const hooks = declared.onRequest as unknown as Array<(...args: unknown[]) => void>
+  hooks.at(-1)?.(request, {}, () => {})
+  const sent: Sent = { headers: {} }
+  const reply = {
+    code: (status: number) => { sent.status = status; return reply },
+    header: (name: string, value: string) => { sent.headers[name] = value; return reply },
+    headers: (values: object) => { Object.assign(sent.headers, values); return reply },
+    send: (body: Sent['body']) => { sent.body = body; return reply }
+  }
+  const returned: unknown = (declared.handler as (...args: unknown[]) => unknown)(request, reply as unknown as FastifyReply)
+  t.ok(returned === reply || request.ws)
+  return request.ws ? { headers: {}, body: returned as never } : sent
+}
+
+t.test('a plain request of a websocket route is answered with 426 that no cache keeps, over HTTP/2 without its headers', async (t) => {
+  const body = { statusCode: 426, error: 'Upgrade Required', message: 'This route speaks WebSocket: the handshake would be accepted' }
+  t.strictSame(answerOf(t, { headers: {}, httpVersionMajor: 1 }), { status: 426, body, headers: { 'cache-control': 'no-store', upgrade: 'websocket', connection: 'upgrade' } })
+  t.strictSame(answerOf(t, { headers: {}, httpVersionMajor: 2 }), { status: 426, body, headers: { 'cache-control': 'no-store' } })
+  t.strictSame(answerOf(t, { headers: { 'sec-websocket-key': 'x', upgrade: 'h2c' }, httpVersionMajor: 1 }).body, body)
+  t.match(answerOf(t, { headers: { 'sec-websocket-key': 'x' }, httpVersionMajor: 1 }).body?.message, /^This route speaks WebSocket: Sec-WebSocket-Key came without Upgrade: a proxy drops it/)
+  t.equal(answerOf(t, { headers: {} }, { ws: true }).body, 'what the handler returns')
+})
+
+t.test('the hooks of the route come before that which makes a request a dry run', async (t) => {
+  const mine = (): void => {}
+  for (const [given, expected] of [[undefined, []], [mine, [mine]], [[mine, mine], [mine, mine]]] as const) {
+    const declared = route({ websocket: true, onRequest: given })
+    addDryRun(declared, names())
+    const hooks = declared.onRequest as unknown[]
+    t.strictSame(hooks.slice(0, -1), expected)
+    const raw = { url: '/chat', headers: {} }
+    let isDone = false;
+    (hooks.at(-1) as (...args: unknown[]) => void)({ raw }, {}, () => { isDone = true })
+    t.ok(isDone && upgradeOf(raw as never) instanceof DryRun)
+  }
+})
+
+t.test('the log says what has to be mended if a proxy drops the Upgrade', async (t) => {
+  const lines: string[] = []
+  logDropped({ warn: (line: string) => { lines.push(line) } } as never)
+  t.match(lines, [/^Sec-WebSocket-Key came without Upgrade: .*pass on Upgrade and Connection$/])
+})
+
+t.test('a websocket route that nobody guards runs its handler for nobody', async (t) => {
+  const covered = route({ websocket: true })
+  markRoute(covered, PLUGIN)
+  for (const declared of [route({}), route({ websocket: false }), route({ wsHandler: handler }), route({ method: 'HEAD', websocket: true })]) {
+    refuseUncovered(declared)
+    t.equal(declared.handler, handler)
+  }
+  // The mark of a covered route is no cover for another one that was given a copy of its config.
+  for (const config of [undefined, {}, covered.config]) {
+    const declared = route({ websocket: true, config })
+    refuseUncovered(declared)
+    t.throws(() => (declared.handler as () => void)(), { code: 'WS_AUTH_ROUTE_UNPROTECTED' })
+  }
+})

@@ -1,0 +1,122 @@
+/*
+ * What becomes of whatever a verifier answers or throws: which refusal, and what the log has of it.
+ */
+import t from 'tap'
+import type { FastifyRequest } from 'fastify'
+import { WsAuthError } from '../../lib/base/errors'
+import { asking, createCustomVerifier } from '../../lib/token/verifier'
+import type { Verified } from '../../lib/token/verifier'
+
+const TOKEN = 'a-token-of-some-length'
+const REQUEST = { id: 'the request' } as unknown as FastifyRequest
+const { signal } = new AbortController()
+
+/** The code and the cause of the refusal that is made of what `verify` throws, or the claims. */
+async function outcomeOf (verify: () => unknown, token = TOKEN): Promise<string> {
+  try {
+    const { claims } = await createCustomVerifier(verify as never).verify(token, REQUEST, { signal })
+    return JSON.stringify(claims)
+  } catch (error) {
+    if (!(error instanceof WsAuthError)) throw error
+    const { cause } = error
+    return cause === undefined ? error.code : `${error.code}: ${cause instanceof Error ? `${cause.name} ${cause.message}` : String(cause)}`
+  }
+}
+
+/** The same for each way to throw. */
+async function thrown (error: unknown): Promise<string> {
+  const outcome = await outcomeOf(() => { throw error })
+  const later = await outcomeOf(async () => { throw error })
+  return outcome === later ? outcome : `${outcome}, but later ${later}`
+}
+
+function errorOf (properties: object, message = 'what'): Error {
+  return Object.assign(new Error(message), properties)
+}
+
+t.test('verify is asked with the token, the request and the signal', async (t) => {
+  const asked: unknown[][] = []
+  await createCustomVerifier((...args) => { asked.push(args); return {} }).verify(TOKEN, REQUEST, { signal, more: 'not this' } as never)
+  t.strictSame(asked, [[TOKEN, REQUEST, { signal }]])
+})
+
+t.test('claims are data: what verify answers is copied and frozen, and is an object', async (t) => {
+  class Answer { sub = 'ann'; roles = ['a'] }
+  const answer = new Answer()
+  const { claims, user } = await createCustomVerifier(() => answer as never).verify(TOKEN, REQUEST, { signal })
+  t.strictSame(claims, { sub: 'ann', roles: ['a'] })
+  t.equal(Object.getPrototypeOf(claims), Object.prototype)
+  t.equal(user, claims)
+  t.ok(Object.isFrozen(claims) && Object.isFrozen(claims.roles) && !Object.isFrozen(answer) && !Object.isFrozen(answer.roles))
+  for (const none of [null, undefined, true, 'ann', 7, [], [{ sub: 'ann' }], () => {}]) {
+    t.equal(await outcomeOf(() => none), 'WS_AUTH_TOKEN_INVALID: verify returned no object')
+    t.equal(await outcomeOf(async () => none), 'WS_AUTH_TOKEN_INVALID: verify returned no object')
+  }
+})
+
+t.test('the times and names in the claims of verify are asked, and no claim is required', async (t) => {
+  const { rules } = createCustomVerifier(() => ({}))
+  t.strictSame(rules, { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null })
+  t.equal(await outcomeOf(() => ({})), '{}')
+  t.match(await outcomeOf(() => ({ exp: 1 })), /^WS_AUTH_TOKEN_EXPIRED/)
+  t.equal(await outcomeOf(() => ({ nbf: 1e11 })), 'WS_AUTH_TOKEN_INVALID: it is not valid yet')
+  t.equal(await outcomeOf(async () => ({ sub: 7 })), 'WS_AUTH_TOKEN_INVALID: its sub is not a string')
+})
+
+t.test('what answers at once is read at once', async (t) => {
+  t.notOk(createCustomVerifier(() => ({})).verify(TOKEN, REQUEST, { signal }) instanceof Promise)
+  t.ok(createCustomVerifier(async () => ({})).verify(TOKEN, REQUEST, { signal }) instanceof Promise)
+  const read = (): Verified => ({ claims: {}, user: 'read' })
+  t.strictSame(asking(TOKEN, () => 'x', read), { claims: {}, user: 'read' })
+  t.throws(() => asking(TOKEN, () => { throw errorOf({ statusCode: 403 }) }, read), { code: 'WS_AUTH_UNAVAILABLE' }, 'only verify speaks in the words of HTTP of users')
+})
+
+t.test('verify is not asked about a token with a character that is not visible ASCII', async (t) => {
+  const never = (): never => { throw new Error('must not be asked') }
+  for (const token of ['', ' ', 'a b', 'a\n', '\na', 'a\tb', 'a\0', 'a\u007f', 'é', '\u2028', 'a\r\nb']) {
+    t.equal(await outcomeOf(never, token), 'WS_AUTH_TOKEN_INVALID: it has a character that is not visible ASCII', encodeURIComponent(token))
+  }
+  for (const token of ['!', '~', '!"#$%&\'()*+,-./0123456789:;<=>?@AZ[\\]^_`az{|}~']) t.equal(await outcomeOf(() => ({}), token), '{}', 'all that are')
+})
+
+t.test('a WsAuthError is used as it is', async (t) => {
+  for (const code of ['WS_AUTH_FORBIDDEN', 'WS_AUTH_TOKEN_REVOKED', 'WS_AUTH_UNAVAILABLE'] as const) {
+    t.equal(await thrown(new WsAuthError(code, { cause: 'mine' })), `${code}: mine`)
+    t.equal(await thrown(Object.assign(new WsAuthError(code), { statusCode: 403 })), code)
+  }
+})
+
+t.test('a token that has expired is told from one that is wrong', async (t) => {
+  for (const code of ['FAST_JWT_EXPIRED', 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED', 'ERR_JWT_EXPIRED']) {
+    t.match(await thrown(errorOf({ code })), /^WS_AUTH_TOKEN_EXPIRED/)
+    t.match(await thrown(errorOf({ code, statusCode: 401 })), /^WS_AUTH_TOKEN_EXPIRED/)
+  }
+  t.match(await thrown(errorOf({ name: 'TokenExpiredError' })), /^WS_AUTH_TOKEN_EXPIRED/)
+})
+
+t.test('an error about the token is 401, whichever library made it, and the log has its words without the token', async (t) => {
+  const codes = ['FAST_JWT_INVALID_SIGNATURE', 'FAST_JWT_', 'FST_JWT_BAD_REQUEST', 'ERR_JWT_CLAIM_VALIDATION_FAILED', 'ERR_JWS_INVALID', 'ERR_JOSE_ALG_NOT_ALLOWED', 'ERR_JOSE_NOT_SUPPORTED', 'ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
+  for (const code of codes) t.equal(await thrown(errorOf({ code }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: Error ${code}: no [token]`)
+  for (const name of ['JsonWebTokenError', 'NotBeforeError']) t.equal(await thrown(errorOf({ name }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: ${name} undefined: no [token]`)
+  t.equal(await thrown(new RangeError(`no ${TOKEN}`)), 'WS_AUTH_TOKEN_INVALID: RangeError')
+})
+
+t.test('an error with the status 401 is about the token, with 403 about its user, and the log has its words without the token', async (t) => {
+  t.equal(await thrown(errorOf({ statusCode: 401 }, `no ${TOKEN}`)), 'WS_AUTH_TOKEN_INVALID: Error: no [token]')
+  t.equal(await thrown(errorOf({ statusCode: 403, name: 'Blocked' }, `no ${TOKEN}`)), 'WS_AUTH_FORBIDDEN: Blocked: no [token]')
+  t.equal(await thrown(errorOf({ statusCode: 403, code: 'FAST_JWT_EXPIRED' })), 'WS_AUTH_FORBIDDEN: Error: what')
+  t.equal(await thrown({ statusCode: 401, name: 'x', message: 'y' }), 'WS_AUTH_TOKEN_INVALID: x: y')
+  for (const statusCode of [400, 402, 404, 500, '401', '403', undefined]) t.match(await thrown(errorOf({ statusCode })), /^WS_AUTH_UNAVAILABLE/, String(statusCode))
+})
+
+t.test('any other error is not the token\'s fault, and the log has it without the token', async (t) => {
+  const codes = ['ECONNREFUSED', 'FAST_JW', 'XFAST_JWT_X', 'ERR_JWX_Y', 'ERR_JOSE_GENERIC', 'ERR_JOSE_ALG_NOT_ALLOWED_X', 'ERR_JOSE_NOT_SUPPORTED_X', 'ERR_JWKS_TIMEOUT', 'ERR_JWKS_NO_MATCHING_KEY_X', 'XERR_JWT_EXPIRED']
+  for (const code of codes) t.equal(await thrown(errorOf({ code }, `no ${TOKEN}`)), 'WS_AUTH_UNAVAILABLE: Error no [token]', code)
+  for (const name of ['TypeError', 'JsonWebTokenErrors']) t.equal(await thrown(errorOf({ name })), `WS_AUTH_UNAVAILABLE: ${name} what`)
+})
+
+t.test('what is thrown may be anything', async (t) => {
+  const hostile = Object.defineProperty({}, 'code', { get () { throw new Error('do not look') } })
+  for (const error of [null, undefined, 'x', 7, Symbol('x'), {}, [], hostile]) t.match(await thrown(error), /^WS_AUTH_UNAVAILABLE/)
+  t.match(await thrown({ code: Symbol('x'), message: Symbol('y') }), /^WS_AUTH_UNAVAILABLE/)
+})
