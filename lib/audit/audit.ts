@@ -6,7 +6,8 @@
 import { channel } from 'node:diagnostics_channel'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
-import type { CloseReason, Connection, Identity } from '../connection/connection'
+import type { CloseReason } from '../base/close-codes'
+import type { Identity } from '../authentication/identity'
 import type { TokenSource } from '../credentials/credentials'
 import { WsAuthError } from '../base/errors'
 import type { WsAuthErrorCode } from '../base/errors'
@@ -41,6 +42,9 @@ export interface WsAuthEvent {
 /** What is known of whoever was refused. */
 type Refused = Pick<Identity, 'source'> & { readonly sub: string | null }
 
+/** What is told of a connection. */
+type Connected = Refused & { readonly id: string, readonly openedAt: number }
+
 const NOBODY: Refused = { source: null, sub: null }
 
 const NOTHING = { code: null, reason: null, route: null, source: null, sub: null, address: null, connectionId: null, dryRun: false }
@@ -66,17 +70,17 @@ export class Audit {
   }
 
   /** @param startedAt when the upgrade was asked for, in milliseconds since the epoch, as all below */
-  accepted (request: FastifyRequest, connection: Connection, startedAt: number): void {
+  accepted (request: FastifyRequest, connection: Connected, startedAt: number): void {
     this.#stats.accepted++
     tell('accepted', request, connection, startedAt, { connectionId: connection.id })
   }
 
-  renewed (request: FastifyRequest, connection: Connection, startedAt: number): void {
+  renewed (request: FastifyRequest, connection: Connected, startedAt: number): void {
     this.#stats.renewed++
     tell('renewed', request, connection, startedAt, { connectionId: connection.id })
   }
 
-  ended (request: FastifyRequest, connection: Connection, reason: CloseReason): void {
+  ended (request: FastifyRequest, connection: Connected, reason: CloseReason): void {
     this.#stats.countClosed(reason)
     const event = reason === 'token_expired' || reason === 'lifetime_exceeded' ? 'expired' : 'closed'
     tell(event, request, connection, connection.openedAt, { connectionId: connection.id, reason })
@@ -103,7 +107,7 @@ export class Audit {
     }
   }
 
-  renewalRefused (request: FastifyRequest, connection: Connection, refusal: WsAuthError, startedAt: number): void {
+  renewalRefused (request: FastifyRequest, connection: Connected, refusal: WsAuthError, startedAt: number): void {
     this.#stats.countRefused(refusal.code)
     tell('renewal_refused', request, connection, startedAt, { code: refusal.code, connectionId: connection.id }, refusal)
   }

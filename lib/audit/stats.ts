@@ -1,7 +1,7 @@
 /*
  * What happened since the start, in numbers: for dashboards, and for noticing that somebody tries tokens.
  */
-import type { CloseReason } from '../connection/connection'
+import type { CloseReason } from '../base/close-codes'
 import type { WsAuthErrorCode } from '../base/errors'
 
 /** A snapshot of {@link Stats}. */

@@ -11,7 +11,7 @@ import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { copyData, freezeData, frozenCopy } from '../token/frozen-data'
 import { assertNoMore, isObject, readArgument } from '../base/checks'
-import { isOrigin } from '../options/options'
+import { isOrigin } from '../base/grammar'
 import { thenRead } from '../base/thenable'
 import type { Verified } from '../token/verifier'
 

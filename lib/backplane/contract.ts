@@ -11,6 +11,9 @@ export type RevocationKind = 'jti' | 'sid' | 'sub'
 /** What a disconnect can be about: a claim, or the id of a connection. */
 export type DisconnectKind = RevocationKind | 'id'
 
+export const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', 'sub']
+export const DISCONNECT_KINDS: readonly DisconnectKind[] = ['id', ...REVOCATION_KINDS]
+
 /** Tokens with a claim of this value are refused, and their connections closed. */
 export interface RevokeCommand {
   readonly type: 'revoke'

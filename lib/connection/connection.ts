@@ -2,25 +2,7 @@
  * What the app sees of a connection.
  */
 import type { FastifyRequest } from 'fastify'
-import type { Claims } from '../token/claims'
-import type { TokenSource } from '../credentials/credentials'
-
-/** What is known of whoever connects. All of it is `null` for an anonymous connection. */
-export interface Identity {
-  readonly user: FastifyRequest['user'] | null
-  readonly claims: Claims | null
-  /** Where the token of the handshake, or the first message, was found. A renewal leaves it as it is. */
-  readonly source: TokenSource | null
-  /** When the token expires, in milliseconds since the epoch; `null` where it never does. */
-  readonly expiresAt: number | null
-}
-
-/**
- * Why a connection ended: by a decision of this package, because its handler threw, by the app, by a close frame of the other side, because of what
- * it sent instead of frames, or without a word.
- */
-export type CloseReason = 'token_expired' | 'token_revoked' | 'lifetime_exceeded' | 'disconnected' | 'connection_replaced' |
-  'auth_unavailable' | 'shutdown' | 'heartbeat' | 'internal_error' | 'app' | 'client' | 'error' | 'lost'
+import type { Identity } from '../authentication/identity'
 
 /** An open connection of an authenticated user, or of an anonymous one on an `'optional'` route. */
 export interface Connection extends Identity {

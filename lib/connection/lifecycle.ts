@@ -7,19 +7,19 @@ import { WebSocket } from 'ws'
 import type { Audit } from '../audit/audit'
 import { refusalOf } from '../authentication/authentication'
 import type { Authenticated } from '../authentication/authentication'
+import { GOING_AWAY } from '../base/close-codes'
 import { endByAge } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
-import type { CloseReason } from './connection'
+import type { CloseReason } from '../base/close-codes'
 import type { Connections } from './registry'
 import { Sweep } from './sweep'
 import type { Instance } from '../revocation/instance'
 import type { Limits } from './limits'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/options'
-import type { Renewals } from '../in-band/renewal'
 import type { GuardedSocket } from './socket'
 import { SocketConnection } from './open-connection'
 import { inSlices } from '../base/slices'
-import type { ConnectionKeeper } from './open-connection'
+import type { ConnectionKeeper, ConnectionRenewals } from './open-connection'
 
 /** What connections are opened with. */
 export interface LifeParts {
@@ -29,7 +29,7 @@ export interface LifeParts {
   readonly connections: Connections
   readonly limits: Limits
   readonly audit: Audit
-  readonly renewals: Renewals
+  readonly renewals: ConnectionRenewals
   readonly instance: Instance
 }
 
@@ -89,14 +89,11 @@ export class Life {
 /** What an auth frame may have beside the longest token, in bytes. */
 const FRAME_OVERHEAD = 1024
 
-/** RFC 6455, 7.4.1: the server goes down. */
-export const GOING_AWAY = 1001
-
 /** What the connections of a route have in common. */
 class RouteKeeper implements ConnectionKeeper {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
-  readonly renewals: Renewals
+  readonly renewals: ConnectionRenewals
   readonly grace: number
   readonly hasFrames: boolean
   readonly maxFrameBytes: number

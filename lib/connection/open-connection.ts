@@ -5,7 +5,9 @@
 import type { FastifyRequest } from 'fastify'
 import type { RawData } from 'ws'
 import type { Claims } from '../token/claims'
-import type { CloseReason, Connection, Identity } from './connection'
+import type { CloseReason } from '../base/close-codes'
+import type { Identity } from '../authentication/identity'
+import type { Connection } from './connection'
 import { createId } from '../base/id'
 import type { TokenSource } from '../credentials/credentials'
 import type { CloseKind } from '../base/errors'
@@ -24,6 +26,8 @@ export interface ConnectionRenewals {
   renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
   /** Auth frames are ours on this connection: what they ask for is done in the context of its request. */
   attach (connection: SocketConnection): void
+  /** The connection has ended: a renewal of it that is under way is not waited for. */
+  abort (connection: SocketConnection): void
   /** The other side sent an auth frame. */
   onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void
 }

@@ -5,7 +5,8 @@
 import type { IncomingMessage } from 'node:http'
 import { WsAuthError } from '../base/errors'
 import { listing } from '../base/header-list'
-import { HTTP_TOKEN } from '../options/options'
+import { HTTP_TOKEN } from '../base/grammar'
+import { countHeader } from '../base/http-headers'
 
 /** The cause of a refusal that is to be answered with the version spoken here (RFC 6455, 4.2.2). */
 export const OTHER_VERSION = 'its Sec-WebSocket-Version is not 13'
@@ -57,20 +58,4 @@ function hasBody ({ headers }: IncomingMessage): boolean {
 function hasOneHost ({ headers, rawHeaders, socket }: IncomingMessage): boolean {
   if (socket === undefined) return true
   return headers.host !== undefined && countHeader(rawHeaders, 'host') === 1
-}
-
-/** How often a header was sent; Node keeps only the first of some. */
-export function countHeader (rawHeaders: readonly string[] | undefined, name: string): number {
-  let count = 0
-  if (rawHeaders === undefined) return count
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const header = rawHeaders[i]
-    if (header?.length === name.length && header.toLowerCase() === name) count++
-  }
-  return count
-}
-
-/** Whether a request came by HTTP/2, which has no headers about a connection (RFC 9113, 8.2.2): Node throws at them. */
-export function isHttp2 ({ httpVersionMajor }: IncomingMessage): boolean {
-  return httpVersionMajor >= 2
 }

@@ -4,9 +4,9 @@
 import type { IncomingMessage } from 'node:http'
 import { WebSocketServer } from 'ws'
 import type { ServerOptions } from 'ws'
-import { wsAuthErrors } from '../base/errors'
+import { CLOSE_TIMEOUT, closeFrameOf } from '../base/close-codes'
+import type { CloseFrame } from '../base/close-codes'
 import type { WsAuthError, WsAuthErrorCode } from '../base/errors'
-import { CLOSE_TIMEOUT } from '../options/options'
 import type { HandshakeOptions } from '../options/options'
 import { closeQuietly } from '../connection/socket'
 import type { Upgrade } from './upgrade'
@@ -32,22 +32,10 @@ export function challengeOf (code: WsAuthErrorCode, scopes: readonly string[] | 
   return `${challenge}, scope="${scopes.join(' ')}"`
 }
 
-/** What closes a connection (RFC 6455, 5.5.1). */
-export interface CloseFrame {
-  readonly code: number
-  readonly reason: string
-}
-
 /** The close code and reason of a refusal; `null` where this handshake is to be answered with a status. */
 export function closeOf ({ code }: WsAuthError, { rejectWith, closeCodes }: HandshakeOptions, { headers }: IncomingMessage): CloseFrame | null {
   const closes = rejectWith === 'close' || (rejectWith === 'auto' && headers.origin !== undefined)
   return closes ? closeFrameOf(code, closeCodes) : null
-}
-
-/** The close code and reason that stand for a refusal; `null` where only a status can. */
-export function closeFrameOf (code: WsAuthErrorCode, closeCodes: HandshakeOptions['closeCodes']): CloseFrame | null {
-  const { close } = wsAuthErrors[code]
-  return close === null ? null : { code: closeCodes[close.kind], reason: close.reason }
 }
 
 /**

@@ -8,7 +8,7 @@ import { readRouteOptions } from '../options/options'
 import type { CompleteRouteOptions, HandshakeOptions } from '../options/options'
 import { parseRoutePath } from '../credentials/route-path'
 import { WsAuthError } from '../base/errors'
-import { isHttp2 } from './opening'
+import { isHttp2 } from '../base/http-headers'
 import { DryRun, upgradeOf } from './upgrade'
 
 export const kRoute = Symbol('fastify-ws-auth.route')

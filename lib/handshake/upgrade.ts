@@ -37,6 +37,12 @@ export function upgradeOf (request: IncomingMessage): Upgrade | DryRun | undefin
   return (request as UpgradeRequest)[kUpgrade]
 }
 
+/** Whether the request has been accepted on condition of its first message. */
+export function awaitsMessage (request: IncomingMessage): boolean {
+  const upgrade = upgradeOf(request)
+  return upgrade instanceof Upgrade && upgrade.accepted?.awaitsMessage === true
+}
+
 /** In place of an upgrade: a plain request that makes the same checks. */
 export class DryRun {
   /** What was taken out of the request. */

@@ -5,14 +5,13 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket, WebSocketServer } from 'ws'
 import { terminateSafely } from '../connection/socket'
-import { Upgrade, upgradeOf } from '../handshake/upgrade'
 
 /** Keeps the event of those back whose first message is waited for. @fastify/websocket emits it before any handler of ours is called. */
-export function holdConnectionEvents (server: WebSocketServer): void {
+export function holdConnectionEvents (server: WebSocketServer, isAwaited: (request: IncomingMessage) => boolean): void {
   const { emit } = server
   server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
     if (event !== 'connection') return Reflect.apply(emit, this, [event, ...args])
-    if (isWaiting(args[1] as IncomingMessage)) return false
+    if (isAwaited(args[1] as IncomingMessage)) return false
     try {
       return emit.call(this, event, ...args)
     } catch (error) {
@@ -21,11 +20,6 @@ export function holdConnectionEvents (server: WebSocketServer): void {
       throw error
     }
   }
-}
-
-function isWaiting (request: IncomingMessage): boolean {
-  const upgrade = upgradeOf(request)
-  return upgrade instanceof Upgrade && upgrade.accepted?.awaitsMessage === true
 }
 
 /** Has a socket seen by nobody. */

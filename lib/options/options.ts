@@ -8,8 +8,11 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyRequest } from 'fastify'
 import type { Backplane } from '../backplane/contract'
 import type { Claims } from '../token/claims'
+import type { VerifyOption } from '../token/verifier'
+import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
 import type { CloseKind } from '../base/errors'
+import { HTTP_TOKEN, isOrigin, SCOPE_TOKEN } from '../base/grammar'
 import { memoryBackplane } from '../backplane/memory'
 import {
   checkKeys, invalid, isObject, optional, readBoolean, readCount, readFunction, readInteger, readName, readObject, readStrings
@@ -62,7 +65,7 @@ export interface WsAuthOptions {
    * token, is that; anything else thrown is 503. It is never called with a token that has other characters than visible ASCII: that
    * is 401. `signal` aborts when the client has gone or `handshakeTimeout` has passed (of a first message: the rest of `token.message.timeout`).
    */
-  verify?: (token: string, request: FastifyRequest, context: { signal: AbortSignal }) => unknown
+  verify?: VerifyOption
   /**
    * A JSON Schema that the claims must match. It is compiled once, at start, by the validator of the app that registers the plugin, and
    * changes nothing in them. What that cannot compile or run is a `TypeError` at start.
@@ -252,15 +255,6 @@ const MAX_CACHE_TTL = 60_000
 const DAY = 86_400_000
 const NO_TICKETS = { path: null, query: null, ttl: 0, require: false }
 const DEFAULT_TICKETS = { path: '/ws-ticket', query: 'ticket', ttl: 30_000, require: false }
-/** How long the other side of a closing connection may take, in milliseconds: what `closeTimeout` of ws may not exceed. */
-export const CLOSE_TIMEOUT = 5000
-
-/** RFC 9110, 5.6.2: what a header's name and a subprotocol are made of. */
-export const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-/** RFC 6749, 3.3: what a scope is made of; it is quoted in a challenge. */
-const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
-/** An origin of a scheme that the WHATWG URL parser gives no origin to, such as `capacitor://localhost`. */
-const OTHER_ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#,A-Z]+$/
 
 /** RFC 6750, 2.1. */
 export const BEARER_HEADER = { name: 'authorization', bearer: true }
@@ -416,12 +410,6 @@ function readOrigin (option: string, value: unknown): OriginOption {
     }
   }
   return Object.freeze([...value])
-}
-
-/** Whether it is an origin as a browser writes it. */
-export function isOrigin (value: unknown): boolean {
-  if (typeof value !== 'string' || !OTHER_ORIGIN.test(value)) return false
-  return !/^https?:/.test(value) || (URL.canParse(value) && new URL(value).origin === value)
 }
 
 function readRejectWith (option: string, value: unknown): RejectWith {

@@ -26,7 +26,8 @@ import { createJwtVerifier } from '../token/jwt-verifier'
 import { Life } from '../connection/lifecycle'
 import { Limits } from '../connection/limits'
 import { addLogoutRoute } from '../endpoints/back-channel-logout'
-import { CLOSE_TIMEOUT, readOptions } from '../options/options'
+import { CLOSE_TIMEOUT } from '../base/close-codes'
+import { readOptions } from '../options/options'
 import type { CompleteOptions, TokenSources, WsAuthOptions } from '../options/options'
 import { quietLog } from '../base/quiet-log'
 import { errorWithoutToken } from '../base/redaction'
@@ -48,7 +49,7 @@ import type { IssuedTicket } from '../authentication/tickets'
 import { cachingVerifier } from '../token/caching-verifier'
 import { createCustomVerifier } from '../token/verifier'
 import type { Verifier } from '../token/verifier'
-import { DryRun, Upgrades } from '../handshake/upgrade'
+import { awaitsMessage, DryRun, Upgrades } from '../handshake/upgrade'
 import { holdConnectionEvents } from '../in-band/visibility'
 
 /** How long the start of the app waits for the backplane, in milliseconds. After that, handshakes are refused until it is there. */
@@ -156,7 +157,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   app.addHook('onResponse', gate.onResponse)
   await app.register(fastifyWebsocket, websocket)
   isListening = true
-  holdConnectionEvents(app.websocketServer)
+  holdConnectionEvents(app.websocketServer, awaitsMessage)
   if (options.heartbeat !== null) app.addHook('preClose', stopping(startHeartbeat(connections, options.heartbeat.interval)))
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)

@@ -5,7 +5,7 @@
 import type { WebSocketServer } from 'ws'
 import type { FirstMessages } from '../in-band/waiting-room'
 import type { Gate } from '../handshake/pre-validation'
-import { GOING_AWAY } from '../connection/lifecycle'
+import { GOING_AWAY } from '../base/close-codes'
 import type { Life } from '../connection/lifecycle'
 
 /** How long the other sides may take over the closing handshake, in milliseconds. */

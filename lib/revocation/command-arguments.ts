@@ -2,8 +2,10 @@
  * What `revoke` and `disconnect` are told: read once, here. Whoever logs a user out must not learn later that a typing error
  * has logged out nobody.
  */
+import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../backplane/contract'
 import type { DisconnectKind, RevocationKind } from '../backplane/contract'
 import { assertNoMore, readArgument } from '../base/checks'
+import { isReason, isSendableCode, MAX_REASON_BYTES } from '../base/close-codes'
 
 /** Which tokens are revoked: by exactly one claim. By `sub` those that were issued at `beforeAt` (ms since the epoch, default now) or before. */
 export type RevokeMatch = OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'> & { readonly beforeAt?: number }
@@ -34,15 +36,9 @@ export interface Target<Kind> {
   readonly value: string
 }
 
-export const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', 'sub']
-export const DISCONNECT_KINDS: readonly DisconnectKind[] = ['id', ...REVOCATION_KINDS]
-
 /** Seconds since the epoch of this century and many to come; as milliseconds they are of the early seventies. */
 const SECONDS_FROM = 1e9
 const SECONDS_TO = 1e11
-
-/** RFC 6455, 5.5: what a close frame has room for beside its code. */
-const MAX_REASON_BYTES = 123
 
 /** @throws TypeError for anything that is no {@link RevokeMatch} */
 export function readRevokeMatch (match: unknown): Target<RevocationKind> & { readonly beforeAt: number } {
@@ -71,17 +67,6 @@ export function readDisconnectOptions (options: unknown): { code: number | null,
   if (code !== undefined && !isSendableCode(code)) throw new TypeError('"options.code" must be a close code that may be sent')
   if (reason !== undefined && !isReason(reason)) throw new TypeError(`"options.reason" must be a string of at most ${MAX_REASON_BYTES} bytes`)
   return { code: code ?? null, reason: reason ?? null }
-}
-
-/** RFC 6455, 7.4: neither a code that stands for the lack of one, nor one that nobody may use. */
-export function isSendableCode (code: unknown): code is number {
-  if (typeof code !== 'number' || !Number.isInteger(code)) return false
-  return (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999)
-}
-
-/** Whether it is a text that a close frame has room for. */
-export function isReason (reason: unknown): reason is string {
-  return typeof reason === 'string' && Buffer.byteLength(reason) <= MAX_REASON_BYTES
 }
 
 function readTarget<Kind extends string> (match: Record<string, unknown>, kinds: readonly Kind[]): Target<Kind> {

@@ -5,20 +5,18 @@
 import { hostname } from 'node:os'
 import type { FastifyBaseLogger } from 'fastify'
 import { ANSWER_TIMEOUT } from '../backplane/contract'
-import type { Backplane, BackplaneLink, BackplaneMember, Command, InstanceAnswer, RevokeCommand } from '../backplane/contract'
+import type { Backplane, BackplaneLink, BackplaneMember, Command, DisconnectKind, InstanceAnswer, RevokeCommand } from '../backplane/contract'
 import type { Claims } from '../token/claims'
-import type { Identity } from '../connection/connection'
 import { createId } from '../base/id'
-import type { Connections } from '../connection/registry'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
+import type { CloseKind } from '../base/errors'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './command-arguments'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './command-arguments'
 import { readArgument } from '../base/checks'
 import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
 import { Revocations, wasIssuedBy } from '../backplane/revocation-list'
-import type { SocketConnection } from '../connection/open-connection'
 
 /** What became of a command. */
 export interface CommandResult {
@@ -28,10 +26,24 @@ export interface CommandResult {
   readonly instances: readonly InstanceAnswer[]
 }
 
+/** A connection that a command can close. */
+export interface Closable {
+  readonly isEnded: boolean
+  readonly claims: Claims | null
+  /** @param code a close code, or the kind of one that the route may have changed */
+  closeFor (reason: 'disconnected' | 'token_revoked', code: CloseKind | number, text?: string): void
+}
+
+/** The open connections, as commands find them. */
+export interface CommandTarget {
+  /** The connections whose claims, or whose id, have this value. */
+  find (kind: DisconnectKind, value: string): Iterable<Closable>
+}
+
 /** What an instance is made of. */
 export interface InstanceParts {
   readonly backplane: Backplane
-  readonly connections: Connections
+  readonly connections: CommandTarget
   readonly log: FastifyBaseLogger
   /** How long a revocation is kept by default, in milliseconds. */
   readonly revocationTtl: number
@@ -50,7 +62,7 @@ export class Instance implements BackplaneMember {
   readonly log: QuietLog
   readonly link: BackplaneLink
   readonly onOutage: () => void
-  readonly #connections: Connections
+  readonly #connections: CommandTarget
   readonly #revocations = new Revocations()
   readonly #revocationTtl: number
   /** Which tokens are warned of: none any more once one was. */
@@ -79,7 +91,7 @@ export class Instance implements BackplaneMember {
   }
 
   /** Warns, once, of a token that outlives its revocation: it would be good again. */
-  warnOfLongLife ({ claims, expiresAt }: Identity): void {
+  warnOfLongLife ({ claims, expiresAt }: { readonly claims: Claims | null, readonly expiresAt: number | null }): void {
     if (this.#warnsOf === 'none' || claims === null) return
     if (expiresAt === null ? this.#warnsOf !== 'all' : expiresAt <= Date.now() + this.#revocationTtl) return
     this.#warnsOf = 'none'
@@ -157,7 +169,7 @@ export class Instance implements BackplaneMember {
 }
 
 /** Closes a connection that was found by a command's claim, where it is one that the command is about. */
-function closeBy (command: Command, connection: SocketConnection): boolean {
+function closeBy (command: Command, connection: Closable): boolean {
   if (connection.isEnded) return false
   if (command.type === 'disconnect') {
     connection.closeFor('disconnected', command.code ?? 'forbidden', command.reason ?? undefined)

@@ -8,7 +8,6 @@ import type { ClaimRules, Claims } from './claims'
 import { WsAuthError } from '../base/errors'
 import { frozenCopy } from './frozen-data'
 import { isThenable } from '../base/thenable'
-import type { CompleteOptions } from '../options/options'
 import { errorWithoutToken, textWithoutToken } from '../base/redaction'
 
 /** What a verified token says. Both are frozen and nobody else's; they are one object unless `formatUser` made another. */
@@ -43,8 +42,11 @@ const TOKEN_CODES = /^(?:FAST_JWT_|FST_JWT_|ERR_JW[ST]_|ERR_JOSE_(?:ALG_NOT_ALLO
 /** jsonwebtoken's errors have names and no codes. */
 const TOKEN_NAMES = new Set(['JsonWebTokenError', 'NotBeforeError', 'TokenExpiredError'])
 
+/** The app's own verification: the claims of a token, or anything that is not an object for none. */
+export type VerifyOption = (token: string, request: FastifyRequest, context: { signal: AbortSignal }) => unknown
+
 /** The verifier of the `verify` option. */
-export function createCustomVerifier (verifyOption: NonNullable<CompleteOptions['verify']>): Verifier {
+export function createCustomVerifier (verifyOption: VerifyOption): Verifier {
   const read = (answer: unknown): Verified => {
     if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) {
       throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'verify returned no object' })

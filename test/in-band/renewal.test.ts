@@ -849,7 +849,7 @@ class Silence {
   readonly hasFrames: boolean = true
   readonly maxFrameBytes = 9216
   readonly endByAge = (): number => Infinity
-  readonly renewals = { renew: async () => { throw new Error('not here') }, attach: () => {}, onFrame: () => {} }
+  readonly renewals = { renew: async () => { throw new Error('not here') }, attach: () => {}, abort: () => {}, onFrame: () => {} }
   readonly route
   readonly ended: string[] = []
   constructor (maxLifetime: number) {

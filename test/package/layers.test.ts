@@ -1,63 +1,92 @@
-/* Imports point down only, types too: each file may import what stands above it in this list, and nothing else of lib. */
+/*
+ * The layers of lib: a file imports from its own folder, or from folders before it in this list, types included.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, sep } from 'node:path'
 import t from 'tap'
 
-const layers = [
-  'errors', 'thenable', 'reasons', 'header-list', 'server-listeners', 'fastify-internals', 'deadline', 'slices', 'min-heap', 'expiry', 'frozen', 'redaction', 'origin', 'route-path', 'authorization', 'frames', 'socket',
-  'claims', 'claims-schema', 'jwt-format', 'quiet-log', 'backplane', 'revocations', 'memory-backplane', 'option-checks', 'match', 'options', 'opening-handshake', 'credentials', 'request-user',
-  'near-misses', 'connection', 'connection-id', 'hint', 'socket-connection', 'connections', 'instance', 'limits', 'stats', 'audit', 'heartbeat',
-  'token-view', 'token-verifier', 'jwt-secret', 'jwt-verifier', 'token-cache', 'tickets', 'types', 'steps', 'authentication',
-  'upgrade', 'visibility', 'handshake', 'renewal', 'life', 'refusal', 'backlog', 'first-message', 'first-messages', 'routes', 'gate', 'shutdown',
-  'ticket-route', 'logout-route',
-  'redis/connection', 'redis/ioredis', 'redis/node-redis', 'redis/discretion', 'redis/client', 'redis/replies', 'redis/entries', 'redis/position', 'redis/keys', 'redis/asking', 'redis/server-check', 'redis/revoked-set', 'redis/presence',
-  'redis/log-writer', 'redis/log-reader', 'redis/questions', 'redis/unsure-revocations', 'redis/outage-watch', 'redis/link', 'redis/index',
-  'plugin', 'index'
+const FOLDERS = [
+  'base', 'token', 'backplane', 'revocation', 'options', 'credentials', 'authentication', 'audit', 'connection', 'in-band', 'handshake', 'endpoints', 'plugin'
 ]
 
-/** What only one file may know. */
-const owners: Record<string, string[]> = {
-  '@fastify/jwt': ['jwt-secret', 'jwt-verifier', 'options', 'plugin'],
-  '@fastify/cookie': ['options', 'plugin'],
-  '@fastify/websocket': ['options', 'plugin'],
-  'lru-cache': ['token-cache'],
+/** Where a library is known: a folder, or a file. Values of `ws` are; its types are everywhere. */
+const PLACES: Record<string, readonly string[]> = {
+  '@fastify/websocket': ['plugin', 'options'],
+  '@fastify/cookie': ['plugin', 'options'],
+  '@fastify/jwt': ['plugin', 'options', 'token'],
+  '@lukeed/ms': ['token'],
+  'lru-cache': ['token/caching-verifier'],
   'fastify-plugin': ['index'],
-  // The client is the app's own: its shape is known, in one place.
+  // The client is the app's own: only its shape is known.
   ioredis: [],
   redis: []
 }
+const WS_VALUES = ['connection', 'in-band', 'handshake']
 
-const lib = join(__dirname, '..', 'lib')
+const lib = join(__dirname, '..', '..', 'lib')
+const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -3).split(sep).join('/')).sort()
 
-function importsOf (name: string): string[] {
-  const source = readFileSync(join(lib, `${name}.ts`), 'utf8')
-  return [...source.matchAll(/(?:from|import\(|require\()\s*'([^']+)'/g)].map(([, specifier]) => specifier as string)
+interface Import {
+  readonly specifier: string
+  readonly isType: boolean
 }
 
-t.test('every file has its layer', async (t) => {
-  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -3))
-  t.strictSame(files.sort(), [...layers].sort())
+function importsOf (file: string): Import[] {
+  const source = readFileSync(join(lib, `${file}.ts`), 'utf8')
+  return [...source.matchAll(/^(import type|import|export)\b[^;'\n]*?(?:\{[^}]*\})?[^;'\n]*?from '([^']+)'/gm)].map(([, kind, specifier = '']) => ({ specifier, isType: kind === 'import type' }))
+}
+
+/** The files of lib that a file imports. */
+function importedBy (file: string): string[] {
+  return importsOf(file).filter(({ specifier }) => specifier.startsWith('.')).map(({ specifier }) => join(dirname(file), specifier).split(sep).join('/'))
+}
+
+function folderOf (file: string): string {
+  return file.includes('/') ? file.slice(0, file.indexOf('/')) : ''
+}
+
+t.test('each file is in a folder of the list, but for the index', async (t) => {
+  t.strictSame([...new Set(files.map(folderOf))].sort(), ['', ...FOLDERS].sort())
+  t.strictSame(files.filter((file) => folderOf(file) === ''), ['index'])
 })
 
-t.test('imports point down only', async (t) => {
-  for (const [i, name] of layers.entries()) {
-    for (const specifier of importsOf(name).filter((specifier) => specifier.startsWith('.'))) {
-      const below = layers.slice(0, i)
-      t.ok(below.includes(join(dirname(name), specifier)), `${name} imports ${specifier}`)
+t.test('each file imports from its folder or from one before it', async (t) => {
+  let count = 0
+  for (const file of files) {
+    for (const imported of importedBy(file)) {
+      count++
+      t.ok(files.includes(imported), `${file} imports ${imported}, which is a file`)
+      const isDown = folderOf(file) === '' || FOLDERS.indexOf(folderOf(imported)) <= FOLDERS.indexOf(folderOf(file))
+      t.ok(isDown && folderOf(imported) !== '', `${file} imports ${imported}`)
+    }
+  }
+  t.ok(count > files.length, 'the imports were found')
+})
+
+t.test('no file imports itself, however long the way', async (t) => {
+  const ends = new Set<string>()
+  const visit = (file: string, way: readonly string[]): void => {
+    if (way.includes(file)) t.fail([...way.slice(way.indexOf(file)), file].join(' > '))
+    else if (!ends.has(file)) for (const imported of importedBy(file)) visit(imported, [...way, file])
+    ends.add(file)
+  }
+  for (const file of files) visit(file, [])
+  t.equal(ends.size, files.length)
+})
+
+t.test('each library is known where it must be', async (t) => {
+  const isIn = (file: string, places: readonly string[]): boolean => places.some((place) => file === place || file.startsWith(`${place}/`))
+  for (const file of files) {
+    for (const { specifier, isType } of importsOf(file)) {
+      const places = PLACES[specifier]
+      if (places !== undefined) t.ok(isIn(file, places), `${file} imports ${specifier}`)
+      if (specifier === 'ws' && !isType) t.ok(isIn(file, WS_VALUES), `${file} imports values of ws`)
     }
   }
 })
 
-t.test('nothing but the public face of Redis knows of Redis', async (t) => {
-  for (const name of layers.filter((name) => !name.startsWith('redis/'))) {
-    t.notOk(importsOf(name).some((specifier) => specifier.includes('redis')), name)
-  }
-})
-
-t.test('a library is known where it must be', async (t) => {
-  for (const name of layers) {
-    for (const specifier of importsOf(name)) {
-      if (owners[specifier] !== undefined) t.ok(owners[specifier].includes(name), `${name} imports ${specifier}`)
-    }
+t.test('Redis is known in its own folder', async (t) => {
+  for (const file of files.filter((file) => !file.startsWith('backplane/redis/'))) {
+    t.strictSame(importedBy(file).filter((imported) => imported.startsWith('backplane/redis/')), [], file)
   }
 })

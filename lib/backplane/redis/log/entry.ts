@@ -2,8 +2,9 @@
  * Commands as entries of the log. Whoever can write into Redis can put anything there: what is no command of ours is
  * told of and passed over.
  */
+import { isReason, isSendableCode } from '../../../base/close-codes'
+import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../../contract'
 import type { Command, RevokeCommand } from '../../contract'
-import { DISCONNECT_KINDS, isReason, isSendableCode, REVOCATION_KINDS } from '../../../revocation/command-arguments'
 import type { StreamEntry } from '../client/replies'
 
 /** A command in the log. */

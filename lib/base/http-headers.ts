@@ -1,0 +1,20 @@
+/*
+ * Headers of a request, as Node.js has them.
+ */
+import type { IncomingMessage } from 'node:http'
+
+/** How often a header was sent; Node keeps only the first of some. */
+export function countHeader (rawHeaders: readonly string[] | undefined, name: string): number {
+  let count = 0
+  if (rawHeaders === undefined) return count
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const header = rawHeaders[i]
+    if (header?.length === name.length && header.toLowerCase() === name) count++
+  }
+  return count
+}
+
+/** Whether a request came by HTTP/2, which has no headers about a connection (RFC 9113, 8.2.2): Node throws at them. */
+export function isHttp2 ({ httpVersionMajor }: IncomingMessage): boolean {
+  return httpVersionMajor >= 2
+}
