@@ -3,7 +3,7 @@
  */
 import fastifyPlugin from 'fastify-plugin'
 import type { FastifyPluginAsync, RawServerBase, RawServerDefault } from 'fastify'
-import type { WsAuthEvent as Event } from './audit/audit'
+import type { WsAuthEvent as Event } from './audit/event'
 import type * as plane from './backplane/contract'
 import type { Claims as TokenClaims } from './token/claims'
 import type { CloseReason as Reason } from './base/close-codes'

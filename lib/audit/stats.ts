@@ -1,26 +1,26 @@
 /*
- * What happened since the start, in numbers: for dashboards, and for noticing that somebody tries tokens.
+ * Counts of decisions since the start, for dashboards and for alerts on guessed tokens.
  */
 import type { CloseReason } from '../base/close-codes'
 import type { WsAuthErrorCode } from '../base/errors'
 
 /** A snapshot of {@link Stats}. */
 export interface StatsSnapshot {
-  /** Connections that are open now, on this instance. */
+  /** Connections on this instance that are open now. */
   readonly connections: number
-  /** Handshakes under way, first messages waited for, and plain requests (dry runs, for tickets) that wait, now. */
+  /** Handshakes that are not answered yet, connections whose first message is awaited, and plain requests (dry runs, ticket requests) that wait, now. */
   readonly pending: number
-  /** Connections that were opened on guarded routes. */
+  /** Connections on guarded routes that were opened. */
   readonly accepted: number
   /** Renewals that were accepted. */
   readonly renewed: number
-  /** Refused handshakes, first messages and renewals by code, dry runs not counted. */
+  /** Refused handshakes, first messages and renewals, by code. Dry runs do not count. */
   readonly refused: Readonly<Partial<Record<WsAuthErrorCode, number>>>
-  /** Connections that ended, by reason. */
+  /** Connections that have ended, by reason. */
   readonly closed: Readonly<Partial<Record<CloseReason, number>>>
 }
 
-/** Counts; see {@link StatsSnapshot}. */
+/** The counts of a {@link StatsSnapshot}. */
 export class Stats {
   accepted = 0
   renewed = 0
