@@ -1,5 +1,5 @@
 /*
- * Where clients get their tickets: a plain request with a token, answered with a ticket.
+ * The route that issues tickets: a plain request with a token is answered with a ticket.
  */
 import type { FastifyInstance } from 'fastify'
 import type { Audit } from '../audit/audit'
@@ -12,26 +12,26 @@ import { declareTicketRoute } from '../handshake/routes'
 import { readBinding } from '../authentication/tickets'
 import type { TicketBinding, Tickets } from '../authentication/tickets'
 
-/** The longest body, in bytes: a path and an origin. */
+/** The longest body, in bytes: it has room for a path and an origin. */
 const BODY_LIMIT = 16_384
 
-/** What the route works with. */
-export interface TicketRouteParts {
+/** The objects that the route works with. */
+export interface TicketRouteDependencies {
   readonly options: CompleteOptions
   readonly tickets: Tickets
   readonly audit: Audit
   readonly names: KnownNames
-  /** Who asks, as the hook before has found out. */
+  /** The authentication of a request, made by the preValidation hook. */
   readonly takeAsker: (request: object) => Authentication
 }
 
-/** Adds the route. Its body may bind the ticket: `{ path, origin }`, as the options of `issueTicket`. */
-export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, names, takeAsker }: TicketRouteParts): void {
+/** Adds the route. The body of a request may bind the ticket to a path and an origin: `{ path, origin }`, as for `issueTicket`. */
+export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, names, takeAsker }: TicketRouteDependencies): void {
   app.post(path, { ...declareTicketRoute(options, names), bodyLimit: BODY_LIMIT }, async (request, reply) => {
     const asker = takeAsker(request)
     const startedAt = Date.now() - reply.elapsedTime
     const claims = asker.claims as NonNullable<typeof asker.claims>
-    // What the `user` option makes of the claims it makes again.
+    // The ticket keeps the claims alone if the `user` option can compute the user again.
     const user = options.user === undefined ? asker.user : claims
     const binding = readBody(request.body)
     const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
@@ -54,7 +54,7 @@ function readBody (body: unknown): TicketBinding {
   }
 }
 
-/** Claims that cannot be kept are the verifier's, and no fault of who asks. */
+/** Claims that cannot be stored are a fault of the verifier, not of the client. */
 function asRefusal (error: unknown): WsAuthError {
   return error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
 }
