@@ -1,15 +1,17 @@
 /*
- * The example as a user runs it: built, and started as a process of its own.
+ * The examples as a user runs them: built, and started as processes of their own.
  */
 import { execFile, spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import type { ChildProcess, ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 
 const ROOT = join(__dirname, '../..')
+const PACKAGE = join(ROOT, 'dist/index.js')
 const SERVER = join(ROOT, 'example/build/server.js')
 const START_TIMEOUT = 20_000
 /** The demonstration takes eight seconds, where nothing else runs. */
@@ -17,7 +19,7 @@ const RUN_TIMEOUT = 60_000
 
 const run = promisify(execFile)
 
-/** A running example. */
+/** A running chat. */
 export interface RunningExample {
   /** That of the first instance. */
   readonly url: string
@@ -30,7 +32,7 @@ export interface RunningExample {
   stop (): Promise<number | null>
 }
 
-/** How an example is started. */
+/** How a chat is started. */
 export interface ExampleOptions {
   readonly port?: number
   readonly env?: NodeJS.ProcessEnv
@@ -38,33 +40,60 @@ export interface ExampleOptions {
   readonly isTwofold?: boolean
 }
 
-/** Builds the package and the example where a source is newer than what was built of it. */
-export async function buildExample (): Promise<void> {
-  const dist = join(ROOT, 'dist/index.js')
-  if (await isOlder(dist, await sourcesIn('lib'))) await run('npm', ['run', '--silent', 'build'], { cwd: ROOT })
-  if (await isOlder(SERVER, [...await sourcesIn('example'), dist])) await run('npx', ['tsc', '-p', 'example'], { cwd: ROOT })
+/** Builds the package if a source is newer than the build. The examples in plain JavaScript need no more. */
+export async function buildPackage (): Promise<void> {
+  if (await isOlder(PACKAGE, await sourcesIn('lib'))) await run('npm', ['run', '--silent', 'build'], { cwd: ROOT })
 }
 
-/** Starts the example on a free port, or on `port`; it ends with the test at the latest. */
+/** Builds the package and the chat if a source is newer than the build. */
+export async function buildExample (): Promise<void> {
+  await buildPackage()
+  if (await isOlder(SERVER, [...await sourcesIn('example'), PACKAGE])) await run('npx', ['tsc', '-p', 'example'], { cwd: ROOT })
+}
+
+/**
+ * Starts a file of `example/` that logs where it listens, as Fastify's logger does. It ends with the test at the latest.
+ *
+ * @param file its path below `example/`
+ */
+export async function startFile (t: { teardown (end: () => Promise<unknown>): void }, file: string, env: NodeJS.ProcessEnv = {}): Promise<{ url: string, output: () => string }> {
+  const { child, output } = startNode(t, [join(ROOT, 'example', file)], { PORT: '0', ...env })
+  const [[, url = '']] = await printed(child, output, /Server listening at (http:\/\/127\.0\.0\.1:\d+)/g, 1)
+  return { url, output }
+}
+
+/** Starts the chat on a free port, or on `port`; it ends with the test at the latest. */
 export async function startExample (t: { teardown (end: () => Promise<unknown>): void }, { port = 0, env = {}, isTwofold = false }: ExampleOptions = {}): Promise<RunningExample> {
-  const child = spawn(process.execPath, [SERVER, '--port', String(port), ...isTwofold ? ['--redis'] : []], { env: { ...environment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const { child, output } = startNode(t, [SERVER, '--port', String(port), ...isTwofold ? ['--redis'] : []], env)
+  const lines = await printed(child, output, /^listening on (\S+)$/mg, isTwofold ? 2 : 1)
+  const urls = lines.map(([, url = '']) => url)
+  const [url = ''] = urls
+  return { url, urls, port: Number(new URL(url).port), output, stop: () => end(child) }
+}
+
+type Program = ChildProcessByStdio<null, Readable, Readable>
+
+function startNode (t: { teardown (end: () => Promise<unknown>): void }, args: readonly string[], env: NodeJS.ProcessEnv): { child: Program, output: () => string } {
+  const child = spawn(process.execPath, args, { env: { ...environment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   tie(child, child.pid)
   t.teardown(() => end(child))
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { output += text })
-
-  const signal = AbortSignal.timeout(START_TIMEOUT)
-  let urls: string[] = []
-  while (urls.length < (isTwofold ? 2 : 1)) {
-    await Promise.race([once(child.stdout, 'data', { signal }), once(child, 'exit', { signal })])
-    if (child.exitCode !== null) throw new Error(`the example ended with ${child.exitCode}:\n${output}`)
-    urls = [...output.matchAll(/^listening on (\S+)$/mg)].map(([, url = '']) => url)
-  }
-  const [url = ''] = urls
-  return { url, urls, port: Number(new URL(url).port), output: () => output, stop: () => end(child) }
+  return { child, output: () => output }
 }
 
-/** Runs the example to its end. */
+/** Waits until a program has printed so many lines. */
+async function printed (child: Program, output: () => string, line: RegExp, count: number): Promise<[RegExpMatchArray, ...RegExpMatchArray[]]> {
+  const signal = AbortSignal.timeout(START_TIMEOUT)
+  for (;;) {
+    const [first, ...rest] = output().matchAll(line)
+    if (first !== undefined && rest.length + 1 >= count) return [first, ...rest]
+    await Promise.race([once(child.stdout, 'data', { signal }), once(child, 'exit', { signal })])
+    if (child.exitCode !== null) throw new Error(`the example ended with ${child.exitCode}:\n${output()}`)
+  }
+}
+
+/** Runs the chat to its end. */
 export async function runExample (args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<{ code: number | null, stdout: string, stderr: string }> {
   const child = spawn(process.execPath, [SERVER, ...args], { env: { ...environment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: RUN_TIMEOUT })
   let stdout = ''
@@ -102,7 +131,7 @@ async function end (child: ChildProcess): Promise<number | null> {
 
 /** Without what the example reads, and without the loaders of whoever runs the tests: a user has none. */
 function environment (): NodeJS.ProcessEnv {
-  const { JWT_SECRET, PORT, HTTPS, LOG_LEVEL, REDIS_URL, NODE_OPTIONS, ...env } = process.env
+  const { JWT_SECRET, PORT, HTTPS, LOG_LEVEL, REDIS_URL, NODE_ENV, NODE_OPTIONS, ...env } = process.env
   return env
 }
 
