@@ -116,12 +116,14 @@ t.test('the package', async (t) => {
   const { tarball, files } = await pack(folder)
   const manifest = await createConsumer(folder, tarball)
 
-  t.test('holds what lib was built to, the three documents, and nothing else', async (t) => {
+  t.test('holds what lib was built to, the documents that its README links to, and nothing else', async (t) => {
+    const linked = readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)
+    const documents = new Set([...linked].map(([, path = '']) => path))
     const built = filesUnder(join(ROOT, 'lib'))
       .filter((path) => path.endsWith('.ts'))
       .map((path) => join('dist', parse(path).dir, parse(path).name))
       .flatMap((path) => [`${path}.js`, `${path}.d.ts`])
-    t.strictSame(files, ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...built].sort())
+    t.strictSame(files, [...new Set(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...documents, ...built])].sort())
     t.ok(files.includes(join(manifest.main)), 'main')
     t.ok(files.includes(join(manifest.types)), 'types')
   })

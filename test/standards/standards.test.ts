@@ -1,5 +1,5 @@
 /*
- * The tests behind the README's tables of standards that no other file has, by the sections of the standards: what is sent
+ * The tests behind the tables of STANDARDS.md that no other file has, by the sections of the standards: what is sent
  * and read on the wire. The last of them reads the tables themselves.
  */
 import { createHmac, generateKeyPairSync, sign as signBytes } from 'node:crypto'
@@ -709,12 +709,12 @@ function numbers (section: string, count: number): string[] {
 /** What stands where there is nothing that a test of this package could ask. */
 const OUTSIDE = 'none: outside this package'
 
-/** The rows of each table of the section, by the name in its summary. */
+/** The rows of each table of the document, by the heading above it. */
 function standardsOf (path: string): Array<[name: string, rows: string[][]]> {
-  const [, section = ''] = /\n## Standards\n(.*?)(?=\n## |$)/s.exec(readFileSync(path, 'utf8')) ?? []
-  return [...section.matchAll(/<details><summary>(.*?)<\/summary>(.*?)<\/details>/gs)].map(([, summary = '', body = '']) => {
-    const lines = body.split('\n').filter((line) => line.startsWith('|'))
-    return [summary, lines.slice(2).map((line) => line.slice(1, -1).split('|').map((cell) => cell.trim()))]
+  const [, ...sections] = readFileSync(path, 'utf8').split(/^## /m)
+  return sections.map((section) => {
+    const lines = section.split('\n').filter((line) => line.startsWith('|'))
+    return [section.slice(0, section.indexOf('\n')), lines.slice(2).map((line) => line.slice(1, -1).split('|').map((cell) => cell.trim()))]
   })
 }
 
@@ -726,18 +726,17 @@ function titlesOf (folder: string): Map<string, Set<string>> {
   }))
 }
 
-t.test('the tables of the README', async (t) => {
-  const tables = standardsOf(join(__dirname, '..', '..', 'README.md'))
+t.test('the tables of STANDARDS.md', async (t) => {
+  const tables = standardsOf(join(__dirname, '..', 'STANDARDS.md'))
   const titles = titlesOf(join(__dirname, '..'))
 
   t.test('are of all standards, and of no other', async (t) => {
-    t.strictSame(tables.map(([summary]) => Object.keys(ITEMS).find((name) => summary.startsWith(name)) ?? summary), Object.keys(ITEMS))
+    t.strictSame(tables.map(([name]) => name), Object.keys(ITEMS))
   })
 
   t.test('have every item once, in order, and say of each what is done or who has to do it', async (t) => {
-    for (const [summary, rows] of tables) {
-      const [, items] = Object.entries(ITEMS).find(([name]) => summary.startsWith(name)) ?? []
-      t.strictSame(rows.map(([item = '']) => item.split(': ')[0]), items, summary)
+    for (const [name, rows] of tables) {
+      t.strictSame(rows.map(([item = '']) => item.split(': ')[0]), ITEMS[name], name)
       for (const [item, ours, yours, ...more] of rows) {
         t.ok(ours !== '' && yours !== '', `${item}: neither is left empty`)
         t.equal(more.length, 1, `${item}: four cells`)
@@ -747,14 +746,14 @@ t.test('the tables of the README', async (t) => {
 
   t.test('name a test that exists behind each line, or say that there can be none', async (t) => {
     const named = /`([\w/-]+): "([^"`]+)"`/g
-    for (const [summary, rows] of tables) {
+    for (const [standard, rows] of tables) {
       for (const [item = '', ours, , tests = ''] of rows) {
         if (tests === OUTSIDE) {
-          t.equal(ours, '-', `${summary}, ${item}: what is done here has a test`)
+          t.equal(ours, '-', `${standard}, ${item}: what is done here has a test`)
           continue
         }
-        t.match(tests, /^(?:`[\w/-]+: "[^"`]+"`(?:; |$))+$/, `${summary}, ${item}: is a list of tests`)
-        for (const [, file = '', title = ''] of tests.matchAll(named)) t.ok(titles.get(file)?.has(title), `${summary}, ${item}: test/${file}.test.ts has "${title}"`)
+        t.match(tests, /^(?:`[\w/-]+: "[^"`]+"`(?:; |$))+$/, `${standard}, ${item}: is a list of tests`)
+        for (const [, file = '', title = ''] of tests.matchAll(named)) t.ok(titles.get(file)?.has(title), `${standard}, ${item}: test/${file}.test.ts has "${title}"`)
       }
     }
   })
