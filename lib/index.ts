@@ -14,9 +14,8 @@ import type { WsAuthErrorCode as ErrorCode } from './base/errors'
 import type { CommandResult as Result } from './revocation/instance'
 import type * as matches from './revocation/command-arguments'
 import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
-import type {
-  BackChannelLogoutOptions as LogoutOptions, RouteWsAuth as AnyRouteWsAuth, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options
-} from './options/options'
+import type { BackChannelLogoutOptions as LogoutOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
+import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import { registerWsAuth } from './plugin/register'
 import type { StatsSnapshot } from './audit/stats'
 import type * as ticketing from './authentication/tickets'

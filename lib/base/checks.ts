@@ -2,6 +2,9 @@
  * The checks that options, and the arguments of functions, are made of. Each names what is wrong and says what it must be.
  */
 
+/** The longest delay of a timer of Node, in milliseconds. */
+const MAX_DELAY = 2 ** 31 - 1
+
 /** @throws TypeError `"<option>" option must be <what>` */
 export function invalid (option: string, what: string): never {
   throw new TypeError(`"${option}" option must be ${what}`)
@@ -59,6 +62,11 @@ export function readInteger (option: string, value: unknown, min: number, max: n
   if (value === undefined && byDefault !== undefined) return byDefault
   if (!isInteger(value, min, max)) invalid(option, `an integer from ${min} to ${max}`)
   return value
+}
+
+/** Reads a delay for a timer, in milliseconds: Node runs a timer with a longer delay at once. */
+export function readDelay (option: string, value: unknown, byDefault?: number): number {
+  return readInteger(option, value, 1, MAX_DELAY, byDefault)
 }
 
 /** As {@link readInteger}, or `Infinity`. */

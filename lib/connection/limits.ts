@@ -4,7 +4,7 @@
  */
 import type { Connections } from './registry'
 import { WsAuthError } from '../base/errors'
-import type { CompleteOptions } from '../options/options'
+import type { CompleteOptions } from '../options/complete-options'
 import type { SocketConnection } from './open-connection'
 
 /** The limits of one app. */

@@ -16,7 +16,7 @@ import type { Sleeper, Sweep } from './sweep'
 import { AUTH_RENEW, readAuthFrame } from './auth-frames'
 import type { AuthFrame } from './auth-frames'
 import { pickHint } from './renewal-hint'
-import type { CompleteRouteOptions } from '../options/options'
+import type { CompleteRouteOptions } from '../options/complete-options'
 import { closeSafely, guard, pingSafely, sendSafely, terminateSafely } from './socket'
 import type { Closer, GuardedSocket, SocketGuard } from './socket'
 

@@ -5,7 +5,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { TakenCredentials } from './credentials'
 import { looksLikeJwt } from '../token/jwt-format'
-import type { TokenSources } from '../options/options'
+import type { TokenSources } from '../options/complete-options'
 import { namesOf, sentNames } from '../base/sent-names'
 
 /** Schemes of the Authorization header that are no secret. */

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { isObject } from '../base/checks'
 import { WsAuthError } from '../base/errors'
-import type { BackChannelLogoutOptions } from '../options/options'
+import type { BackChannelLogoutOptions } from '../options/public-options'
 import type { RevokeMatch } from '../revocation/command-arguments'
 import { logoutEventOf } from '../token/claims'
 import type { Claims } from '../token/claims'

@@ -7,7 +7,7 @@ import type { ServerOptions } from 'ws'
 import { CLOSE_TIMEOUT, closeFrameOf } from '../base/close-codes'
 import type { CloseFrame } from '../base/close-codes'
 import type { WsAuthError, WsAuthErrorCode } from '../base/errors'
-import type { HandshakeOptions } from '../options/options'
+import type { HandshakeOptions } from '../options/complete-options'
 import { closeQuietly } from '../connection/socket'
 import type { Upgrade } from './upgrade'
 

@@ -4,8 +4,8 @@
  */
 import type { FastifyBaseLogger, FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
 import type { KnownNames } from '../credentials/credentials'
-import { readRouteOptions } from '../options/options'
-import type { CompleteRouteOptions, HandshakeOptions } from '../options/options'
+import { readRouteOptions } from '../options/read-route-options'
+import type { CompleteRouteOptions, HandshakeOptions } from '../options/complete-options'
 import { parseRoutePath } from '../credentials/route-path'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'

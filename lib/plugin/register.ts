@@ -27,8 +27,9 @@ import { Life } from '../connection/lifecycle'
 import { Limits } from '../connection/limits'
 import { addLogoutRoute } from '../endpoints/back-channel-logout'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
-import { readOptions } from '../options/options'
-import type { CompleteOptions, TokenSources, WsAuthOptions } from '../options/options'
+import { readPluginOptions } from '../options/read-plugin-options'
+import type { CompleteOptions, TokenSources } from '../options/complete-options'
+import type { WsAuthOptions } from '../options/public-options'
 import { quietLog } from '../base/quiet-log'
 import { errorWithoutToken } from '../base/redaction'
 import { Refuser } from '../handshake/refusal'
@@ -70,7 +71,7 @@ interface FoundJwt {
 
 /** Authenticated websockets for Fastify; see {@link WsAuthOptions} for its options. */
 export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions): Promise<void> {
-  const read = readOptions(given)
+  const read = readPluginOptions(given)
   assertNoWebsocket(app)
   if (isReadOnly(app, 'user')) throw new TypeError('the request decorator "user" must be one that can be set: the app gave it a getter and no setter')
   const claimsSchema = new ClaimsSchema(read.claims)

@@ -8,7 +8,7 @@ import type { AuthenticationServices } from '../../lib/authentication/authentica
 import type { Claims } from '../../lib/token/claims'
 import { ClaimsSchema } from '../../lib/authentication/claims-schema'
 import { WsAuthError } from '../../lib/base/errors'
-import type { CompleteRouteOptions } from '../../lib/options/options'
+import type { CompleteRouteOptions } from '../../lib/options/complete-options'
 import type { VerifyToken } from '../../lib/token/verifier'
 
 const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }

@@ -11,7 +11,7 @@ import { chooseProtocol, takeCredentials } from '../../lib/credentials/credentia
 import type { KnownNames } from '../../lib/credentials/credentials'
 import { Gate } from '../../lib/handshake/pre-validation'
 import { assertOpening } from '../../lib/handshake/opening'
-import type { WsAuthOptions } from '../../lib/options/options'
+import type { WsAuthOptions } from '../../lib/options/public-options'
 import { findParam, parseRoutePath } from '../../lib/credentials/route-path'
 import { mint, secret } from '../helpers/keys'
 import { upgrade } from '../helpers/raw-client'

@@ -7,7 +7,7 @@ import type { FastifyRequest } from 'fastify'
 import { chooseProtocol, hideAssigned, hideParsed, PARAM_PLACEHOLDER, readCredential, readTicket, takeCredentials, takeHeaders, takePlainHeaders } from '../../lib/credentials/credentials'
 import type { KnownNames, TakenCredentials } from '../../lib/credentials/credentials'
 import { WsAuthError } from '../../lib/base/errors'
-import type { TokenSources } from '../../lib/options/options'
+import type { TokenSources } from '../../lib/options/complete-options'
 import { parseRoutePath } from '../../lib/credentials/route-path'
 
 /** What looks like a JWT and is none. */

@@ -5,12 +5,12 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { KnownNames } from '../../lib/credentials/credentials'
-import { readOptions } from '../../lib/options/options'
+import { readPluginOptions } from '../../lib/options/read-plugin-options'
 import { addDryRun, declareTicketRoute, kRoute, learnNames, learnPath, logDropped, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from '../../lib/handshake/routes'
 import type { DeclaredRoute } from '../../lib/handshake/routes'
 import { DryRun, upgradeOf } from '../../lib/handshake/upgrade'
 
-const PLUGIN = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' } })
+const PLUGIN = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' } })
 const handler = (): string => 'what the handler returns'
 
 /** A route as an `onRoute` hook gets it. */
@@ -96,13 +96,13 @@ t.test('a param of the route\'s own is a whole segment of its path', async (t) =
   for (const url of ['/chat', '/rooms/:secrets', '/rooms/:secret.json']) {
     t.throws(() => markRoute(route({ url, websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN), { name: 'TypeError', message: `"wsAuth.token.param" option must be a whole segment of the path, "/:secret", in ${url}` })
   }
-  const withParam = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret' } })
+  const withParam = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret' } })
   t.doesNotThrow(() => markRoute(route({ websocket: true }), withParam), 'that of the plugin is not asked of each route')
   t.doesNotThrow(() => markRoute(route({ websocket: true, wsAuth: { token: { param: 'secret' } } }), withParam))
 })
 
 t.test('the ticket route is known as such, is asked as a handshake is, and takes no token of a path or a message', async (t) => {
-  const { token } = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret', message: true } })
+  const { token } = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret', message: true } })
   const { config, onRequest } = declareTicketRoute({ ...PLUGIN, token, tickets: { query: 'ticket', require: true } } as never, names())
   const kept = seenRouteOf({ config })
   t.match(kept, { kind: 'ticket', options: { access: 'required', token: { param: null, message: null, query: 'token' }, tickets: { query: null, require: false } } })

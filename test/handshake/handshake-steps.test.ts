@@ -10,9 +10,10 @@ import type { WsAuthError } from '../../lib/base/errors'
 import { WsAuthError as Refusal } from '../../lib/base/errors'
 import { Handshake, NOTHING_SENT, runHandshake } from '../../lib/handshake/handshake'
 import type { HandshakePurpose, HandshakeServices } from '../../lib/handshake/handshake'
-import { readOptions, readRouteOptions } from '../../lib/options/options'
+import { readPluginOptions } from '../../lib/options/read-plugin-options'
+import { readRouteOptions } from '../../lib/options/read-route-options'
 
-const OPTIONS = readOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, tickets: true, origin: 'any', token: { cookie: 'token' } })
+const OPTIONS = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, tickets: true, origin: 'any', token: { cookie: 'token' } })
 const OPENING = { host: 'a.test', connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' }
 const NOTHING: TakenCredentials = { query: [], lookalikes: [], param: null, subprotocol: [], hasValidProtocols: true }
 const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }

@@ -3,7 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import fastifyWsAuth from '../../lib/index'
-import type { RouteWsAuth, WsAuthOptions } from '../../lib/options/options'
+import type { WsAuthOptions } from '../../lib/options/public-options'
+import type { RouteWsAuth } from '../../lib/options/public-route-options'
 import { mint, secret } from '../helpers/keys'
 
 const noop = (): void => {}

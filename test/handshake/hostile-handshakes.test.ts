@@ -5,7 +5,7 @@
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { RouteWsAuth } from '../../lib/options/options'
+import type { RouteWsAuth } from '../../lib/options/public-route-options'
 import { sign, until, within } from '../helpers/app'
 import { ACCEPTED, AMBIGUOUS, DRY_RUN, HostileTarget, INVALID, MISSING, NO_HANDSHAKE, NO_HTTP, NO_WEBSOCKET, NOT_FOUND, plain, WRONG_ORIGIN, WRONG_VERSION } from '../helpers/hostile-target'
 import type { Answer } from '../helpers/hostile-target'

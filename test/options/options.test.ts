@@ -3,7 +3,8 @@ import fastifyJwt from '@fastify/jwt'
 import fastifyWebsocket from '@fastify/websocket'
 import t from 'tap'
 import fastifyWsAuth from '../../lib/index'
-import { readOptions, readRouteOptions } from '../../lib/options/options'
+import { readPluginOptions } from '../../lib/options/read-plugin-options'
+import { readRouteOptions } from '../../lib/options/read-route-options'
 import { secret } from '../helpers/keys'
 
 const noop = (): void => {}
@@ -31,7 +32,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ token: { message: { maxBytes: 1.5 } } }, '"token.message.maxBytes" option must be an integer from 1 to 1073741824'],
   [{ token: { message: { type: 'auth' } } }, '"token.message.type" option must be left out: there is no such option'],
   [{ websocket: { options: { closeTimeout: 5001 } } }, '"websocket.options.closeTimeout" option must be an integer from 1 to 5000'],
-  [{ websocket: { options: { clientTracking: false } } }, '"websocket.options.clientTracking" option must be left out: app.close() has to know all sockets'],
+  [{ websocket: { options: { clientTracking: false } } }, '"websocket.options.clientTracking" option must be left out: app.close() needs the list of all sockets'],
   [{ renewal: 'yes' }, '"renewal" option must be a boolean'],
   [{ expiryGrace: -1 }, `"expiryGrace" option must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`],
   [{ expiryGrace: Infinity }, `"expiryGrace" option must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`],
@@ -112,8 +113,8 @@ t.test('a wrong option is a TypeError at registration that names it', async (t) 
 })
 
 t.test('options that are no object are refused', async (t) => {
-  t.throws(() => readOptions('secret'), { name: 'TypeError', message: '"options" option must be an object' })
-  t.equal(readOptions(undefined).handshakeTimeout, 10_000)
+  t.throws(() => readPluginOptions('secret'), { name: 'TypeError', message: '"options" option must be an object' })
+  t.equal(readPluginOptions(undefined).handshakeTimeout, 10_000)
 })
 
 t.test('a wrong option of a route is a TypeError when the route is declared', async (t) => {
@@ -144,7 +145,7 @@ t.test('token.param of a route must be a whole segment of its path', async (t) =
 })
 
 t.test('defaults are those of the README', async (t) => {
-  const { roles, scopes, backplane, ...rest } = readOptions({})
+  const { roles, scopes, backplane, ...rest } = readPluginOptions({})
   t.equal(backplane.constructor.name, 'MemoryBackplane')
   t.strictSame(rest, {
     tickets: { path: null, query: null, ttl: 0, require: false },
@@ -183,16 +184,16 @@ t.test('defaults are those of the README', async (t) => {
 })
 
 t.test('true is the default name, false is off, a name is a name', async (t) => {
-  t.strictSame(readOptions({ token: { header: true, subprotocol: true, query: true, cookie: true, param: true, message: true } }).token,
+  t.strictSame(readPluginOptions({ token: { header: true, subprotocol: true, query: true, cookie: true, param: true, message: true } }).token,
     { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: { name: 'token', signed: false }, param: 'token', message: { timeout: 10_000, maxBytes: 8192 } })
-  t.strictSame(readOptions({ token: { header: false, subprotocol: false, query: false, cookie: false, param: false, message: false } }).token,
+  t.strictSame(readPluginOptions({ token: { header: false, subprotocol: false, query: false, cookie: false, param: false, message: false } }).token,
     { header: null, subprotocol: null, query: null, cookie: null, param: null, message: null })
-  t.strictSame(readOptions({ token: { header: 'X-Token', subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5 } } }).token,
+  t.strictSame(readPluginOptions({ token: { header: 'X-Token', subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5 } } }).token,
     { header: { name: 'x-token', bearer: false }, subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5, maxBytes: 8192 } })
 })
 
 t.test('what a route gives is merged over what the plugin was given', async (t) => {
-  const plugin = readOptions({ token: { query: 'key', cookie: false, message: { timeout: 7 } }, maxLifetime: 1000, closeCodes: { forbidden: 4403 }, origin: 'any', rejectWith: 'auto' })
+  const plugin = readPluginOptions({ token: { query: 'key', cookie: false, message: { timeout: 7 } }, maxLifetime: 1000, closeCodes: { forbidden: 4403 }, origin: 'any', rejectWith: 'auto' })
   const route = readRouteOptions({ token: { header: false }, closeCodes: { unauthorized: 1008 }, origin: ['capacitor://localhost'] }, plugin)
   t.strictSame(route.token, { header: null, subprotocol: 'bearer', query: 'key', cookie: null, param: null, message: { timeout: 7, maxBytes: 8192 } })
   t.equal(route.maxLifetime, 1000)

@@ -8,7 +8,8 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { DEFAULT_CLOSE_CODES, wsAuthErrors } from '../../lib/base/errors'
 import { AUTH_RENEW, authOk, readAuthFrame } from '../../lib/connection/auth-frames'
-import { readOptions, readRouteOptions } from '../../lib/options/options'
+import { readPluginOptions } from '../../lib/options/read-plugin-options'
+import { readRouteOptions } from '../../lib/options/read-route-options'
 import { prepare, sign } from '../helpers/app'
 
 const root = join(__dirname, '..', '..')
@@ -34,7 +35,7 @@ t.test('the table of refusals is the table of errors', async (t) => {
 
 t.test('the table of options has every option and no other, with its default', async (t) => {
   const rows = Object.fromEntries(table('## Options').map(([name = '', byDefault]) => [name, byDefault]))
-  const options = readOptions({})
+  const options = readPluginOptions({})
   t.strictSame(Object.keys(rows).sort(), Object.keys(options).sort())
   const literals = Object.entries(rows).filter(([name]) => ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout'].includes(name))
   for (const [name, text] of literals) {
@@ -45,9 +46,9 @@ t.test('the table of options has every option and no other, with its default', a
   t.strictSame(object(rows.closeCodes), DEFAULT_CLOSE_CODES)
   t.equal(rows.tickets, 'false')
   const [, tickets] = /any of `(\{[^`]*\})`/.exec(table('## Options').find(([name]) => name === 'tickets')?.[2] ?? '') ?? []
-  t.strictSame(object(tickets), readOptions({ tickets: true }).tickets, 'tickets')
+  t.strictSame(object(tickets), readPluginOptions({ tickets: true }).tickets, 'tickets')
   t.strictSame(object(rows.limits), JSON.parse(JSON.stringify(options.limits)), 'limits')
-  t.strictSame(readOptions({ token: object(rows.token) as object }).token, { ...options.token, cookie: { name: 'token', signed: false } })
+  t.strictSame(readPluginOptions({ token: object(rows.token) as object }).token, { ...options.token, cookie: { name: 'token', signed: false } })
 })
 
 t.test('the table of frames is what is sent and read', async (t) => {
@@ -81,7 +82,7 @@ t.test('the metrics are such that Prometheus reads them', async (t) => {
 
 t.test('the table of a route\'s options has every option', async (t) => {
   const names = table('or an object with any of').flatMap(([cell = '']) => cell.replaceAll('`', '').split(', '))
-  const { access, ...options } = readRouteOptions({}, readOptions({}))
+  const { access, ...options } = readRouteOptions({}, readPluginOptions({}))
   t.strictSame(names.sort(), Object.keys(options).sort())
 })
 

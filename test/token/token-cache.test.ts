@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import fastifyWsAuth from '../../lib/index'
-import type { WsAuthOptions } from '../../lib/options/options'
+import type { WsAuthOptions } from '../../lib/options/public-options'
 import { keys, mint, seconds, secret } from '../helpers/keys'
 
 interface Cached {

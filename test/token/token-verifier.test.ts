@@ -9,7 +9,7 @@ import type { FastifyJWTOptions } from '@fastify/jwt'
 import t from 'tap'
 import type { Test } from 'tap'
 import fastifyWsAuth from '../../lib/index'
-import type { WsAuthOptions } from '../../lib/options/options'
+import type { WsAuthOptions } from '../../lib/options/public-options'
 import { base64url, keys, mint, seconds, secret } from '../helpers/keys'
 import type { Algorithm } from '../helpers/keys'
 

@@ -1,0 +1,96 @@
+/*
+ * The options after reading: each has a value, and each value is valid. Code outside this folder uses these types.
+ */
+import type { FastifyCookieOptions } from '@fastify/cookie'
+import type { FastifyJWTOptions } from '@fastify/jwt'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { Backplane } from '../backplane/contract'
+import type { CloseKind } from '../base/errors'
+import type { Claims } from '../token/claims'
+import type { BackChannelLogoutOptions, OnLimit, OriginOption, RejectWith, WsAuthOptions } from './public-options'
+import type { RouteWsAuthOptions } from './public-route-options'
+
+/** The complete `TokenOptions`. `null` is off. */
+export interface TokenSources {
+  readonly header: { readonly name: string, readonly bearer: boolean } | null
+  readonly subprotocol: string | null
+  readonly query: string | null
+  /** `undefined` until the plugin knows whether @fastify/jwt has a cookie of its own. */
+  readonly cookie: { readonly name: string, readonly signed: boolean } | null | undefined
+  readonly param: string | null
+  readonly message: MessageSource | null
+}
+
+/** The header of RFC 6750, 2.1. */
+export const BEARER_HEADER = { name: 'authorization', bearer: true }
+
+/** The first message as a source of a token. */
+export interface MessageSource {
+  /** In milliseconds. */
+  readonly timeout: number
+  readonly maxBytes: number
+}
+
+/** The complete options that a route can override. */
+export interface HandshakeOptions {
+  readonly token: TokenSources
+  readonly origin: OriginOption
+  readonly rejectWith: RejectWith
+  readonly closeCodes: Readonly<Record<CloseKind, number>>
+  /** In milliseconds. */
+  readonly maxLifetime: number
+  readonly tickets: TicketUseOptions
+}
+
+/** How a handshake may use a ticket. */
+export interface TicketUseOptions {
+  /** The query parameter, or `null` if tickets are off. */
+  readonly query: string | null
+  readonly require: boolean
+}
+
+/** The complete `tickets` option of the plugin. */
+export interface TicketIssueOptions extends TicketUseOptions {
+  /** The path of the ticket route, or `null` for no route. */
+  readonly path: string | null
+  /** In milliseconds. */
+  readonly ttl: number
+}
+
+/** The complete `WsAuthOptions`. All times are in milliseconds. */
+export interface CompleteOptions extends HandshakeOptions {
+  readonly jwt: FastifyJWTOptions | undefined
+  readonly jwtNamespace: string | undefined
+  readonly cookie: FastifyCookieOptions | undefined
+  readonly websocket: WebsocketPluginOptions
+  readonly verify: WsAuthOptions['verify']
+  readonly claims: object | undefined
+  readonly user: WsAuthOptions['user']
+  readonly roles: (claims: Claims) => readonly string[]
+  readonly scopes: (claims: Claims) => readonly string[]
+  readonly tokenCache: { readonly max: number, readonly ttl: number } | null
+  /** `undefined` if the route's `token.message` decides. */
+  readonly renewal: boolean | undefined
+  readonly expiryGrace: number
+  readonly limits: { readonly perUser: number, readonly onLimit: OnLimit, readonly pending: number }
+  readonly heartbeat: { readonly interval: number } | null
+  readonly handshakeTimeout: number
+  readonly maxTokenBytes: number
+  readonly tickets: TicketIssueOptions
+  readonly revocationTtl: number
+  readonly backplane: Backplane
+  readonly backChannelLogout: BackChannelLogoutOptions | null
+}
+
+/** The complete `wsAuth` of a route. */
+export interface CompleteRouteOptions extends HandshakeOptions {
+  readonly access: 'required' | 'optional' | 'public'
+  readonly roles: readonly string[] | null
+  readonly scopes: readonly string[] | null
+  readonly authorize: RouteWsAuthOptions['authorize']
+}
+
+/** Whether sockets may be compressed. */
+export function mayCompress ({ websocket }: CompleteOptions): boolean {
+  return Boolean(websocket.options?.perMessageDeflate)
+}

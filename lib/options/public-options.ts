@@ -1,0 +1,181 @@
+/*
+ * The options that an app writes: this folder has their types, reads them once, and completes them. It imports from base, token and
+ * backplane; the rest of the package sees the complete values and checks nothing again. Start here, then read `complete-options.ts`
+ * and `read-plugin-options.ts`; an option of routes is read in `read-handshake-options.ts` or `read-route-options.ts`.
+ */
+import type { FastifyCookieOptions } from '@fastify/cookie'
+import type { FastifyJWTOptions } from '@fastify/jwt'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { FastifyRequest } from 'fastify'
+import type { Backplane } from '../backplane/contract'
+import type { CloseKind } from '../base/errors'
+import type { Claims } from '../token/claims'
+import type { VerifyOption } from '../token/verifier'
+
+/** Where the plugin looks for a token. For each place: a name, `true` for the default name, or `false` for off. */
+export interface TokenOptions {
+  /**
+   * The header. `true` reads the token from `Authorization: Bearer <token>` (RFC 6750, 2.1); a name reads the whole value of that
+   * header. Default `true`.
+   */
+  header?: boolean | string
+  /** The marker in front of the token in `Sec-WebSocket-Protocol: <marker>, <token>`. Default `'bearer'`. */
+  subprotocol?: boolean | string
+  /** The query parameter. Default `'token'`. */
+  query?: boolean | string
+  /**
+   * The cookie. `signed` says whether @fastify/cookie signed it (default `false`). Default: the cookie of @fastify/jwt if that has
+   * one, else `'token'`.
+   */
+  cookie?: boolean | string | { name: string, signed?: boolean }
+  /** The route parameter. It must be a whole segment of the path, such as `/:token`. `true` is `'token'`. Default `false`. */
+  param?: boolean | string
+  /**
+   * The first message of a connection, `{"type":"auth","token":"..."}`, if the handshake carries no token. The message must arrive
+   * within `timeout` milliseconds after the socket opens (else 408) and have at most `maxBytes` bytes. `true` is
+   * `{ timeout: 10000, maxBytes: 8192 }`. Default `false`.
+   */
+  message?: boolean | { timeout?: number, maxBytes?: number }
+}
+
+/** Which origins may connect; see {@link WsAuthOptions.origin}. */
+export type OriginOption = 'same-host' | 'any' | readonly string[] |
+  ((origin: string, request: FastifyRequest) => boolean | Promise<boolean>)
+
+/** How a handshake is refused; see {@link WsAuthOptions.rejectWith}. */
+export type RejectWith = 'http' | 'close' | 'auto'
+
+/** What happens when a user is past `limits.perUser`: the new connection is refused, or the user's oldest one is closed. */
+export type OnLimit = 'reject' | 'close-oldest'
+
+/** The options of the plugin. A wrong or unknown option is a `TypeError` at registration. */
+export interface WsAuthOptions {
+  /** The options of @fastify/jwt. Leave them out if the app registers @fastify/jwt before this plugin, or if you give `verify`. */
+  jwt?: FastifyJWTOptions
+  /** The namespace of the @fastify/jwt that the app registered. Default: none. */
+  jwtNamespace?: string
+  /** The options of @fastify/cookie. They are used if the app has not registered @fastify/cookie. Default `{}`. */
+  cookie?: FastifyCookieOptions
+  /**
+   * The options of @fastify/websocket. The plugin calls `preClose` before it closes any connection, and waits for it for at most 2 s.
+   * Default `{}`.
+   */
+  websocket?: WebsocketPluginOptions
+  /** Where the plugin looks for a token. The given places are merged over the defaults. */
+  token?: TokenOptions
+  /**
+   * Verifies a token in place of @fastify/jwt, for opaque tokens, introspection or a shared secret. It returns the claims.
+   *
+   * It is never called with a token that has other characters than visible ASCII: that token is refused with 401. `signal` aborts
+   * when the client disconnects or the time is over (`handshakeTimeout`, or `token.message.timeout` for a first message).
+   *
+   * `null`, or any other result that is not an object, refuses with 401. A thrown `WsAuthError` is the refusal. An error with
+   * `statusCode` 401 or 403 refuses with that status, and a JWT library's error about the token refuses with 401. Any other error
+   * refuses with 503.
+   */
+  verify?: VerifyOption
+  /**
+   * A JSON Schema that the claims must match; claims that do not match are refused with 401. The validator of the app that registers
+   * the plugin compiles it once, at start. Validation never changes the claims. A schema that the validator cannot compile or run is a
+   * `TypeError` at start. Default: none.
+   */
+  claims?: object
+  /**
+   * Makes `request.user` from the claims. `null` or `undefined` refuses with 401; a thrown error refuses with 503. Default: the
+   * claims, or the result of the `formatUser` of @fastify/jwt.
+   */
+  user?: (claims: Claims, request: FastifyRequest) => unknown
+  /** Reads the roles from the claims. Default: `claims.roles`, else `claims.role`. */
+  roles?: (claims: Claims) => readonly string[]
+  /**
+   * Reads the scopes from the claims. Default: `claims.scope` (separated by spaces; RFC 8693, 4.2), else `claims.scp`, else
+   * `claims.permissions`.
+   */
+  scopes?: (claims: Claims) => readonly string[]
+  /**
+   * Which origins may connect; all others are refused with 403. `'same-host'` compares the Origin with the request's host if a cookie
+   * authenticates the request. A list of exact origins, or a function that must return `true`, applies to every handshake with an
+   * Origin. `'any'` checks nothing. Default `'same-host'`.
+   */
+  origin?: OriginOption
+  /**
+   * How a handshake is refused. `'http'` answers with a status before the upgrade. `'close'` accepts the socket and closes it with a
+   * code, because browsers hide the status from the page. `'auto'` is `'close'` for a request with an Origin, else `'http'`. Default
+   * `'http'`.
+   */
+  rejectWith?: RejectWith
+  /** The close codes of refusals, for clients that expect others: 3000 to 4999, or 1008. Merged over {@link DEFAULT_CLOSE_CODES}. */
+  closeCodes?: Partial<Record<CloseKind, number>>
+  /**
+   * Keeps up to `max` verified tokens for `ttl` milliseconds each (at most 60 000), so that a reconnect storm does not verify slow
+   * signatures again. A hit skips the `trusted` function of @fastify/jwt. Default `false`.
+   */
+  tokenCache?: false | { max: number, ttl: number }
+  /**
+   * Whether clients may renew with a message, `{"type":"auth","token":"..."}`, and are told when to do so. `request.wsAuth.renew` works
+   * in any case. Default: `true` if `token.message` is on.
+   */
+  renewal?: boolean
+  /** How many milliseconds a connection stays open after its token expires, in addition to the verifier's `clockTolerance`. Default 0. */
+  expiryGrace?: number
+  /** The longest life of a connection in milliseconds, whatever its tokens say, or `Infinity`. Default 86 400 000 (24 h). */
+  maxLifetime?: number
+  /**
+   * Limits of this instance; past them the answer is 429. `perUser` is the number of open connections for each `sub` (default
+   * `Infinity`); `onLimit` says what happens past it (default `'reject'`). `pending` is the number of handshakes and waits for a first
+   * message at the same time (default 1000).
+   */
+  limits?: { perUser?: number, onLimit?: OnLimit, pending?: number }
+  /**
+   * Sends a ping to each connection every `interval` milliseconds, and ends each connection that sent nothing since the ping before.
+   * Default `false`.
+   */
+  heartbeat?: false | { interval: number }
+  /** How many milliseconds may pass from the upgrade request to the open connection. Past it the answer is 503. Default 10 000. */
+  handshakeTimeout?: number
+  /** The longest token in bytes. A longer token is refused with 401 before anything is decoded. Default 8 192. */
+  maxTokenBytes?: number
+  /**
+   * Tickets: credentials that are safe in a URL, because each is good for one handshake. `true` is
+   * `{ path: '/ws-ticket', query: 'ticket', ttl: 30000, require: false }`. Default `false`.
+   */
+  tickets?: boolean | TicketsOptions
+  /** How many milliseconds a revocation is kept. No token should live longer. Default 2 592 000 000 (30 d). */
+  revocationTtl?: number
+  /**
+   * Keeps tickets and revocations, and passes commands on to all instances. Default `memoryBackplane()`: it serves one instance, and
+   * its data ends with the process.
+   */
+  backplane?: Backplane
+  /** Adds a route for OpenID Connect Back-Channel Logout 1.0. Default `false`. */
+  backChannelLogout?: false | BackChannelLogoutOptions
+}
+
+/** How tickets are issued and used; see {@link WsAuthOptions.tickets}. */
+export interface TicketsOptions {
+  /** The path of the route that answers a `POST` with a token with a ticket, or `false` for no route. Default `'/ws-ticket'`. */
+  path?: string | false
+  /** The query parameter of the handshake. Default `'ticket'`. */
+  query?: string
+  /** How many milliseconds a ticket is good. Default 30 000. */
+  ttl?: number
+  /**
+   * Whether a handshake needs a ticket and a token of the same `sub`. Default `false`: a ticket takes the token's place.
+   */
+  require?: boolean
+}
+
+/** What a provider's logout tokens must be and what they revoke; see {@link WsAuthOptions.backChannelLogout}. */
+export interface BackChannelLogoutOptions {
+  /** The path of the route to which the provider posts its logout tokens. */
+  path: string
+  /** The exact `iss` of the provider. */
+  issuer: string
+  /** The client id that must be in the `aud` of a logout token. Default: the audience that the verifier allows. */
+  audience?: string
+  /**
+   * What a logout token with a `sid` and a `sub` revokes: the login (`'sid'`; access tokens must carry it), or all tokens of the user
+   * up to then (`'sub'`). Default `'sid'`.
+   */
+  match?: 'sid' | 'sub'
+}

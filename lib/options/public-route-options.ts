@@ -1,0 +1,34 @@
+/*
+ * The `wsAuth` option that an app writes on a route.
+ */
+import type { FastifyRequest } from 'fastify'
+import type { CloseKind } from '../base/errors'
+import type { OriginOption, RejectWith, TokenOptions } from './public-options'
+
+/** The `wsAuth` option of a route, as an object. A wrong or unknown option is a `TypeError` when the route is declared. */
+export interface RouteWsAuthOptions<Role extends string = string> {
+  /** The user must have one of these roles, else 403. */
+  roles?: readonly Role[]
+  /** The user must have all of these scopes, else 403. */
+  scopes?: readonly string[]
+  /** Decides last, after roles and scopes. Only `true` admits; any other result is 403, and a thrown error is 503. */
+  authorize?: (user: FastifyRequest['user'], request: FastifyRequest) => boolean | Promise<boolean>
+  /** Merged over the plugin's `token`. */
+  token?: TokenOptions
+  /** Replaces the plugin's `origin`. */
+  origin?: OriginOption
+  /** Replaces the plugin's `rejectWith`. */
+  rejectWith?: RejectWith
+  /** Merged over the plugin's `closeCodes`. */
+  closeCodes?: Partial<Record<CloseKind, number>>
+  /** Replaces the plugin's `maxLifetime`, in milliseconds. */
+  maxLifetime?: number
+  /** Merged over the plugin's `tickets`, which must be on. */
+  tickets?: { require?: boolean }
+}
+
+/**
+ * The `wsAuth` option of a route: `true` needs a user (the default), `false` is a public route, `'optional'` gives a user if there is
+ * a valid token and `null` if there is no token, and an object adds to `true`.
+ */
+export type RouteWsAuth<Role extends string = string> = boolean | 'optional' | RouteWsAuthOptions<Role>

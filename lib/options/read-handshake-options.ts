@@ -1,0 +1,64 @@
+/*
+ * Reads the options that the plugin and a route have in common. A route's values replace the plugin's, or are merged over them.
+ */
+import { checkKeys, invalid, optional, readBoolean, readCount, readObject } from '../base/checks'
+import { DEFAULT_CLOSE_CODES } from '../base/errors'
+import { isOrigin } from '../base/grammar'
+import type { HandshakeOptions, TicketUseOptions } from './complete-options'
+import type { OriginOption, RejectWith } from './public-options'
+import { readTokenSources } from './read-token-sources'
+
+/**
+ * Reads what is given of them.
+ *
+ * @param prefix `wsAuth.` for a route, empty for the plugin
+ * @param base the values for the options that are left out
+ */
+export function readHandshakeOptions (given: Record<string, unknown>, prefix: string, base: HandshakeOptions): HandshakeOptions {
+  const token = optional(given.token, (value) => readTokenSources(`${prefix}token`, value, base.token)) ?? base.token
+  if (token.query !== null && token.query === base.tickets.query) invalid(`${prefix}token.query`, 'another name than tickets.query')
+  return {
+    token,
+    origin: optional(given.origin, (value) => readOrigin(`${prefix}origin`, value)) ?? base.origin,
+    rejectWith: optional(given.rejectWith, (value) => readRejectWith(`${prefix}rejectWith`, value)) ?? base.rejectWith,
+    closeCodes: optional(given.closeCodes, (value) => readCloseCodes(`${prefix}closeCodes`, value, base.closeCodes)) ?? base.closeCodes,
+    maxLifetime: readCount(`${prefix}maxLifetime`, given.maxLifetime, base.maxLifetime),
+    tickets: prefix === '' ? base.tickets : readTicketUse(`${prefix}tickets`, given.tickets, base.tickets)
+  }
+}
+
+function readOrigin (option: string, value: unknown): OriginOption {
+  if (value === 'same-host' || value === 'any') return value
+  if (typeof value === 'function') return value as OriginOption
+  if (!Array.isArray(value)) invalid(option, '\'same-host\', \'any\', an array of origins, or a function')
+  for (const origin of value) {
+    if (!isOrigin(origin)) {
+      invalid(option, 'an array of exact origins, such as \'https://example.com\' (no path, no slash at the end, lower case)')
+    }
+  }
+  return Object.freeze([...value])
+}
+
+function readRejectWith (option: string, value: unknown): RejectWith {
+  if (value !== 'http' && value !== 'close' && value !== 'auto') invalid(option, '\'http\', \'close\' or \'auto\'')
+  return value
+}
+
+function readCloseCodes (option: string, given: unknown, base: HandshakeOptions['closeCodes']): HandshakeOptions['closeCodes'] {
+  const codes = readObject(option, given)
+  checkKeys(codes, `${option}.`, Object.keys(DEFAULT_CLOSE_CODES))
+  for (const [kind, code] of Object.entries(codes)) {
+    // 1012 and 1013 may be sent, but WebKit shows them as 1006. The other codes below 3000 belong to the protocol (RFC 6455, 7.4.2).
+    const isOwn = typeof code === 'number' && Number.isInteger(code) && code >= 3000 && code <= 4999
+    if (!isOwn && code !== 1008) invalid(`${option}.${kind}`, 'an integer from 3000 to 4999, or 1008')
+  }
+  return Object.freeze({ ...base, ...codes })
+}
+
+function readTicketUse (option: string, value: unknown, base: TicketUseOptions): TicketUseOptions {
+  if (value === undefined) return base
+  const tickets = readObject(option, value, '{ require }')
+  checkKeys(tickets, `${option}.`, ['require'])
+  if (base.query === null) invalid(option, 'left out, unless the plugin\'s "tickets" is on')
+  return { ...base, require: optional(tickets.require, (required) => readBoolean(`${option}.require`, required)) ?? base.require }
+}

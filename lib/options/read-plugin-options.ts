@@ -1,0 +1,112 @@
+/*
+ * Reads the options of the plugin: checks each, completes it with its default, and fails by its name.
+ */
+import type { FastifyJWTOptions } from '@fastify/jwt'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { Backplane } from '../backplane/contract'
+import { memoryBackplane } from '../backplane/memory'
+import {
+  checkKeys, invalid, optional, readBoolean, readCount, readDelay, readFunction, readInteger, readName, readObject
+} from '../base/checks'
+import { CLOSE_TIMEOUT } from '../base/close-codes'
+import { DEFAULT_CLOSE_CODES } from '../base/errors'
+import { rolesOf, scopesOf } from '../token/roles-and-scopes'
+import type { CompleteOptions } from './complete-options'
+import { readBackChannelLogout, readTickets } from './read-endpoint-options'
+import { readHandshakeOptions } from './read-handshake-options'
+import { DEFAULT_TOKEN_SOURCES } from './read-token-sources'
+
+const MAX_CACHE_TTL = 60_000
+const DAY = 86_400_000
+const BACKPLANE = 'a backplane, such as memoryBackplane() or redisBackplane({ client })'
+
+const KEYS = ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles', 'scopes', 'origin', 'rejectWith',
+  'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes', 'limits', 'heartbeat', 'tickets',
+  'revocationTtl', 'backplane', 'backChannelLogout']
+
+/**
+ * Checks the plugin's options and completes them.
+ *
+ * @throws TypeError `"<option>" option must be <what>`
+ */
+export function readPluginOptions (given: unknown): CompleteOptions {
+  const options = readObject('options', given ?? {})
+  checkKeys(options, '', KEYS)
+  if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
+    invalid('jwtNamespace', 'left out beside "jwt": it names an @fastify/jwt that the app registered')
+  }
+  const tickets = readTickets(options.tickets)
+  return {
+    ...readHandshakeOptions(options, '', {
+      token: DEFAULT_TOKEN_SOURCES, origin: 'same-host', rejectWith: 'http', closeCodes: DEFAULT_CLOSE_CODES, maxLifetime: DAY, tickets
+    }),
+    tickets,
+    jwt: optional(options.jwt, (value) => readObject('jwt', value) as unknown as FastifyJWTOptions),
+    jwtNamespace: optional(options.jwtNamespace, (value) => readName('jwtNamespace', value)),
+    cookie: optional(options.cookie, (value) => readObject('cookie', value)),
+    websocket: readWebsocket(options.websocket),
+    verify: readFunction('verify', options.verify),
+    claims: optional(options.claims, (value) => readObject('claims', value)),
+    user: readFunction('user', options.user),
+    roles: readFunction('roles', options.roles) ?? rolesOf,
+    scopes: readFunction('scopes', options.scopes) ?? scopesOf,
+    tokenCache: readTokenCache(options.tokenCache),
+    renewal: optional(options.renewal, (value) => readBoolean('renewal', value)),
+    expiryGrace: readInteger('expiryGrace', options.expiryGrace, 0, Number.MAX_SAFE_INTEGER, 0),
+    revocationTtl: readInteger('revocationTtl', options.revocationTtl, 1, Number.MAX_SAFE_INTEGER, 30 * DAY),
+    backplane: optional(options.backplane, readBackplane) ?? memoryBackplane(),
+    backChannelLogout: readBackChannelLogout(options.backChannelLogout),
+    limits: readLimits(options.limits),
+    heartbeat: readHeartbeat(options.heartbeat),
+    handshakeTimeout: readDelay('handshakeTimeout', options.handshakeTimeout, 10_000),
+    maxTokenBytes: readInteger('maxTokenBytes', options.maxTokenBytes, 1, Number.MAX_SAFE_INTEGER, 8192)
+  }
+}
+
+function readTokenCache (value: unknown): CompleteOptions['tokenCache'] {
+  if (value === undefined || value === false) return null
+  const cache = readObject('tokenCache', value, 'false or { max, ttl }')
+  checkKeys(cache, 'tokenCache.', ['max', 'ttl'])
+  return {
+    max: readInteger('tokenCache.max', cache.max, 1, 2 ** 24),
+    ttl: readInteger('tokenCache.ttl', cache.ttl, 1, MAX_CACHE_TTL)
+  }
+}
+
+function readBackplane (value: unknown): Backplane {
+  const backplane = readObject('backplane', value, BACKPLANE)
+  if (typeof backplane.join !== 'function') invalid('backplane', BACKPLANE)
+  return value as Backplane
+}
+
+function readLimits (value: unknown): CompleteOptions['limits'] {
+  const limits = readObject('limits', value ?? {}, '{ perUser, onLimit, pending }')
+  checkKeys(limits, 'limits.', ['perUser', 'onLimit', 'pending'])
+  const { onLimit = 'reject' } = limits
+  if (onLimit !== 'reject' && onLimit !== 'close-oldest') invalid('limits.onLimit', '\'reject\' or \'close-oldest\'')
+  return {
+    perUser: readCount('limits.perUser', limits.perUser, Infinity),
+    onLimit,
+    pending: readCount('limits.pending', limits.pending, 1000)
+  }
+}
+
+function readHeartbeat (value: unknown): CompleteOptions['heartbeat'] {
+  if (value === undefined || value === false) return null
+  const heartbeat = readObject('heartbeat', value, 'false or { interval }')
+  checkKeys(heartbeat, 'heartbeat.', ['interval'])
+  return { interval: readDelay('heartbeat.interval', heartbeat.interval) }
+}
+
+/** Refuses the settings of ws that would break a promise of this package; see {@link CLOSE_TIMEOUT}. */
+function readWebsocket (value: unknown): WebsocketPluginOptions {
+  const websocket: WebsocketPluginOptions = readObject('websocket', value ?? {})
+  readFunction('websocket.errorHandler', websocket.errorHandler)
+  readFunction('websocket.preClose', websocket.preClose)
+  const { closeTimeout, clientTracking } = (websocket.options ?? {}) as Record<string, unknown>
+  readInteger('websocket.options.closeTimeout', closeTimeout, 1, CLOSE_TIMEOUT, CLOSE_TIMEOUT)
+  if (clientTracking !== undefined && clientTracking !== true) {
+    invalid('websocket.options.clientTracking', 'left out: app.close() needs the list of all sockets')
+  }
+  return websocket
+}

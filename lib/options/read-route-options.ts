@@ -1,0 +1,34 @@
+/*
+ * Reads the `wsAuth` option of a route.
+ */
+import { checkKeys, invalid, isObject, optional, readFunction, readStrings } from '../base/checks'
+import { SCOPE_TOKEN } from '../base/grammar'
+import type { CompleteRouteOptions, HandshakeOptions } from './complete-options'
+import { readHandshakeOptions } from './read-handshake-options'
+
+const KEYS = ['roles', 'scopes', 'authorize', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime', 'tickets']
+
+/**
+ * Checks a route's `wsAuth` and completes it with the plugin's options.
+ *
+ * @throws TypeError `"wsAuth.<option>" option must be <what>`
+ */
+export function readRouteOptions (given: unknown, plugin: HandshakeOptions): CompleteRouteOptions {
+  if (given === undefined || given === true) return routeOptions('required', plugin)
+  if (given === false) return routeOptions('public', plugin)
+  if (given === 'optional') return routeOptions('optional', plugin)
+  if (!isObject(given)) invalid('wsAuth', 'a boolean, \'optional\' or an object')
+  checkKeys(given, 'wsAuth.', KEYS)
+  return {
+    ...readHandshakeOptions(given, 'wsAuth.', plugin),
+    access: 'required',
+    roles: optional(given.roles, (value) => readStrings('wsAuth.roles', value, /^[^]+$/, 'strings')) ?? null,
+    scopes: optional(given.scopes, (value) => readStrings('wsAuth.scopes', value, SCOPE_TOKEN, 'scope tokens (RFC 6749, 3.3)')) ?? null,
+    authorize: readFunction('wsAuth.authorize', given.authorize)
+  }
+}
+
+function routeOptions (access: CompleteRouteOptions['access'], plugin: HandshakeOptions): CompleteRouteOptions {
+  const { token, origin, rejectWith, closeCodes, maxLifetime, tickets } = plugin
+  return { access, token, origin, rejectWith, closeCodes, maxLifetime, tickets, roles: null, scopes: null, authorize: undefined }
+}
