@@ -1,7 +1,7 @@
 import neostandard, { plugins } from 'neostandard'
 
 // Named with a dot to keep the top level short; neostandard reads .gitignore only beside an `eslint.config.*`.
-const ignores = ['dist/', 'example/build/', '.tap/']
+const ignores = ['dist/', 'example/build/', '.build/', '.tap/']
 
 export default [
   ...neostandard({ ts: true, ignores }),

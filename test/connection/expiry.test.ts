@@ -4,7 +4,6 @@
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -270,7 +269,7 @@ t.test('the sweep', async (t) => {
   })
 
   t.test('does not keep the process from its end', async (t) => {
-    const child = fork(join(__dirname, '..', 'helpers', 'sleeping.ts'), { env: { ...process.env, NODE_OPTIONS: '' } })
+    const child = fork(require.resolve('../helpers/sleeping'), { env: { ...process.env, NODE_OPTIONS: '' } })
     t.teardown(() => { child.kill('SIGKILL') })
     const asleep = once(child, 'message')
     const [code] = await once(child, 'exit')

@@ -4,7 +4,6 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import fastifyWsAuth from '../../lib/index'
@@ -400,7 +399,7 @@ t.test('no more than limits.pending are waited for', async (t) => {
 t.test('5,000 that wait for a first message cost little, and one more is refused', async (t) => {
   const COUNT = 5000
   const MAX_HEAP = 16 * 1024
-  const server = join(__dirname, '..', 'helpers/waiting-server.ts')
+  const server = require.resolve('../helpers/waiting-server')
   const child = spawn(process.execPath, ['--expose-gc', ...process.execArgv, server, String(COUNT)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   t.teardown(() => child.kill('SIGKILL'))
   const ask = async (): Promise<Report> => {

@@ -205,10 +205,10 @@ t.test('the server of an app that has the plugin cannot be borrowed by another a
 /** The package once more, as where two versions of it are installed. */
 function copyOfPackage (): Plugin {
   const load = createRequire(__filename)
-  const lib = dirname(load.resolve('../lib/index')) + sep
+  const lib = dirname(load.resolve('../../lib/index')) + sep
   const kept = Object.entries(load.cache).filter(([file]) => file.startsWith(lib))
   for (const [file] of kept) Reflect.deleteProperty(load.cache, file)
-  const copy = load('../lib/index') as Plugin
+  const copy = load('../../lib/index') as Plugin
   for (const [file] of Object.entries(load.cache).filter(([file]) => file.startsWith(lib))) Reflect.deleteProperty(load.cache, file)
   for (const [file, module] of kept) load.cache[file] = module
   return copy

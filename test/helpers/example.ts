@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 
-const ROOT = join(__dirname, '../..')
+const ROOT = process.cwd()
 const PACKAGE = join(ROOT, 'dist/index.js')
 const SERVER = join(ROOT, 'example/build/server.js')
 const START_TIMEOUT = 20_000

@@ -5,7 +5,6 @@ import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
@@ -62,7 +61,7 @@ export class ClientProcess {
   #settled = 0
 
   constructor (t: Test) {
-    this.#child = start(t, join(__dirname, 'fleet-clients.ts'), '')
+    this.#child = start(t, require.resolve('./fleet-clients'), '')
     this.#child.on('message', (message: Closed | boolean) => {
       if (typeof message === 'object') return this.closed.push(message)
       this.#settled++

@@ -7,14 +7,16 @@ import { subscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join, sep } from 'node:path'
+import { sep } from 'node:path'
 import Fastify from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { WebSocket } from 'ws'
 import fastifyWsAuth from '../../lib/index'
 import { sign, SECRET, until, within } from './app'
 
-const LIB = join(__dirname, '..', '..', 'lib') + sep
+/** Files of lib, as they are written and as they are compiled, in a stack. */
+const LIB = `${sep}lib${sep}`
+const OWN = 'throwing-app.'
 /** How long each step of a client may take, in milliseconds, whatever becomes of it. */
 const STEP_TIMEOUT = 8000
 const CLOSE_TIMEOUT = 8000
@@ -90,14 +92,18 @@ function at (run: Run, point: Point): Promise<never> | undefined {
 
 /** Whether our package is who calls: what others call is theirs to catch. */
 function isCalledByLib (isOurs: (frame: string) => boolean = () => true): boolean {
-  const frames = (new Error().stack ?? '').split('\n').filter((frame) => !frame.includes(__filename))
-  return frames.some((frame) => frame.includes(LIB) && isOurs(frame)) && !frames.some((frame) => /receiverOn|socketOn|senderOn/.test(frame))
+  const frames = (new Error().stack ?? '').split('\n').filter((frame) => !frame.includes(OWN))
+  return frames.some((frame) => isOfLib(frame) && isOurs(frame)) && !frames.some((frame) => /receiverOn|socketOn|senderOn/.test(frame))
+}
+
+function isOfLib (frame: string): boolean {
+  return frame.includes(LIB) && !frame.includes('node_modules')
 }
 
 function createLogger (run: Run): FastifyBaseLogger {
   const line = (point: Point) => (): void => {
-    const caller = (new Error().stack ?? '').split('\n').find((frame) => frame.includes('at ') && !frame.includes(__filename))
-    if (caller?.includes(LIB) === true) void at(run, point)?.catch(() => {})
+    const caller = (new Error().stack ?? '').split('\n').find((frame) => frame.includes('at ') && !frame.includes(OWN))
+    if (caller !== undefined && isOfLib(caller)) void at(run, point)?.catch(() => {})
   }
   const log = {
     level: 'trace',
@@ -132,7 +138,7 @@ function throwingBackplane (run: Run): fastifyWsAuth.Backplane {
 }
 
 function throwingSocketClass (run: Run): typeof WebSocket {
-  const isOurs = (frame: string): boolean => !frame.includes(`${LIB}socket.`)
+  const isOurs = (frame: string): boolean => !/[\\/](?:socket|guarded-socket|socket-guard|ws-internals)\.[jt]s/.test(frame)
   return class extends WebSocket {
     override send (...args: unknown[]): void {
       if (isCalledByLib(isOurs)) void at(run, 'socket.send')

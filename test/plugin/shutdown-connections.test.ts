@@ -3,7 +3,6 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -239,7 +238,7 @@ t.test('connections over injectWS are told', async (t) => {
 })
 
 t.test('the process ends by itself', async (t) => {
-  const child = spawn(process.execPath, [...process.execArgv, join(__dirname, '..', 'helpers/closing-server.ts')], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = spawn(process.execPath, [...process.execArgv, require.resolve('../helpers/closing-server')], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   t.teardown(() => child.kill('SIGKILL'))
   const [{ port }] = await within(20_000, 'the server', once(child, 'message')) as [{ port: number }]
   const clients = await openAll(t, port)

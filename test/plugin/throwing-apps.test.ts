@@ -3,7 +3,6 @@
  * renew, expire and are closed. Afterwards a good client gets in, nothing is held, and the app can be closed.
  */
 import { fork } from 'node:child_process'
-import { join } from 'node:path'
 import t from 'tap'
 import { within } from '../helpers/app'
 import { POINTS } from '../helpers/throwing-app'
@@ -43,7 +42,7 @@ interface Report {
 }
 
 async function report (): Promise<Report> {
-  const child = fork(join(__dirname, '..', 'helpers', 'throwing-app.ts'), ['run'])
+  const child = fork(require.resolve('../helpers/throwing-app'), ['run'])
   t.teardown(() => child.kill('SIGKILL'))
   return await within(TIMEOUT, 'the run', new Promise<Report>((resolve, reject) => {
     child.once('message', (message) => resolve(message as Report))

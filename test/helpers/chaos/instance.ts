@@ -5,7 +5,6 @@ import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Test } from 'tap'
 import { callId } from './server'
 import type { Answer, Server, ServerSettings } from './server'
@@ -29,7 +28,7 @@ export class ChaosInstance {
   readonly stories = new Map<string, Story[]>()
 
   constructor (t: Test, settings: ServerSettings) {
-    this.#child = fork(join(__dirname, 'server.ts'), [JSON.stringify(settings)], {
+    this.#child = fork(require.resolve('./server'), [JSON.stringify(settings)], {
       execArgv: [...process.execArgv.filter((arg) => arg.includes('@tapjs/typescript')), '--expose-gc'],
       env: { ...process.env, NODE_OPTIONS: '' }
     })

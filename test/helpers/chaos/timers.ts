@@ -41,7 +41,7 @@ export function timersOfOurs (): Record<string, number> {
   const found: Record<string, number> = {}
   for (const { stack = '' } of live.values()) {
     const setter = stack.split('\n').slice(1).find((line) => !line.includes('chaos/timers')) ?? ''
-    const [, file] = /[\\/](lib[\\/][\w-]+(?:[\\/][\w-]+)?)\.ts:/.exec(setter) ?? []
+    const [, file] = /[\\/](lib[\\/][\w-]+(?:[\\/][\w-]+)?)\.[jt]s:/.exec(setter) ?? []
     const name = /node_modules[\\/]ws[\\/]/.test(setter) ? 'ws' : file
     if (name !== undefined && (name === 'ws' || !setter.includes('node_modules'))) found[name] = (found[name] ?? 0) + 1
   }
