@@ -722,7 +722,7 @@ function standardsOf (path: string): Array<[name: string, rows: string[][]]> {
 function titlesOf (folder: string): Map<string, Set<string>> {
   return new Map(readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.test.ts')).map((name) => {
     const calls = readFileSync(join(folder, name), 'utf8').matchAll(/\.test\(\s*(?:'((?:\\.|[^'\\\n])*)'|"((?:\\.|[^"\\\n])*)")/g)
-    return [name.slice(0, -'.test.ts'.length), new Set([...calls].map(([, single, double]) => (single ?? double ?? '').replace(/\\(.)/g, '$1')))]
+    return [name.replace(/(?:\.long)?\.test\.ts$/, ''), new Set([...calls].map(([, single, double]) => (single ?? double ?? '').replace(/\\(.)/g, '$1')))]
   }))
 }
 
