@@ -11,7 +11,7 @@ import type { Identity } from './identity'
 import type { Credential, TokenSource } from '../credentials/credentials'
 import { WsAuthError } from '../base/errors'
 import { frozenCopy } from '../token/frozen-data'
-import type { Instance } from '../revocation/instance'
+import type { RevocationCheck } from '../revocation/revocation-check'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
 import { namesOf } from '../base/sent-names'
 import { thenRead } from '../base/thenable'
@@ -22,7 +22,7 @@ export interface AuthenticationServices {
   readonly options: CompleteOptions
   readonly verifier: Verifier
   readonly claimsSchema: ClaimsSchema
-  readonly instance: Instance
+  readonly revocation: RevocationCheck
 }
 
 /** Somebody who was authenticated. */
@@ -94,15 +94,15 @@ export function checkTicketUser ({ ticketClaims, claims }: Authentication): void
 }
 
 /** Not the last time that it is asked: the connection may be open only later. */
-export function checkRevoked (attempt: Authentication, { instance }: AuthenticationServices): void {
-  const refusal = refusalOf(attempt, instance)
+export function checkRevoked (attempt: Authentication, { revocation }: AuthenticationServices): void {
+  const refusal = refusalOf(attempt, revocation)
   if (refusal !== null) throw refusal
-  instance.warnOfLongLife(attempt)
+  revocation.warnOfLongLife(attempt)
 }
 
 /** Why somebody is not to be admitted any more, or `null`. */
-export function refusalOf ({ claims, ticketClaims }: Authenticated, instance: Instance): WsAuthError | null {
-  return instance.refusalOf(claims) ?? (ticketClaims === null ? null : instance.refusalOf(ticketClaims))
+export function refusalOf ({ claims, ticketClaims }: Authenticated, revocation: RevocationCheck): WsAuthError | null {
+  return revocation.refusalOf(claims) ?? (ticketClaims === null ? null : revocation.refusalOf(ticketClaims))
 }
 
 export function checkClaims ({ claims }: Authentication, { claimsSchema }: AuthenticationServices): void | PromiseLike<void> {

@@ -13,12 +13,11 @@ import type { ClaimRules, Claims } from '../token/claims'
 import type { CloseReason } from '../base/close-codes'
 import type { Connections } from './registry'
 import { Sweep } from './sweep'
-import type { Instance } from '../revocation/instance'
+import type { RevocationCheck } from '../revocation/revocation-check'
 import type { Limits } from './limits'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
 import type { GuardedSocket } from './socket'
 import { SocketConnection } from './open-connection'
-import { inSlices } from '../base/slices'
 import type { ConnectionKeeper, ConnectionRenewals } from './open-connection'
 
 /** What connections are opened with. */
@@ -30,7 +29,7 @@ export interface LifeParts {
   readonly limits: Limits
   readonly audit: Audit
   readonly renewals: ConnectionRenewals
-  readonly instance: Instance
+  readonly revocation: RevocationCheck
 }
 
 /** Opens the connections of an app. */
@@ -49,7 +48,7 @@ export class Life {
    * @param startedAt when its upgrade was asked for
    */
   open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number): SocketConnection {
-    const { connections, limits, audit, instance } = this.#parts
+    const { connections, limits, audit, revocation } = this.#parts
     const connection = new SocketConnection(socket, request, identity, this.#keeperOf(route))
     connections.add(connection)
     request.wsAuth = connection
@@ -57,7 +56,7 @@ export class Life {
     audit.accepted(request, connection, startedAt)
     connection.endIfDue()
     // Asked a second time, now that it would be found: a revocation comes before this line, or closes what stands above.
-    const refusal = refusalOf(identity, instance)
+    const refusal = refusalOf(identity, revocation)
     if (refusal?.code === 'WS_AUTH_TOKEN_REVOKED') connection.closeFor('token_revoked', 'unauthorized')
     else if (refusal !== null) connection.closeFor('auth_unavailable', 'unavailable')
     // A listener of the app for connections may have closed it, before anybody guarded it.
@@ -72,11 +71,6 @@ export class Life {
   close (): void {
     for (const connection of this.#parts.connections) connection.closeFor('shutdown', GOING_AWAY)
     this.#sweep.stop()
-  }
-
-  /** Closes them all, since nobody can vouch for them; some in each turn of the event loop. Who comes meanwhile was asked anew. */
-  closeUnavailable (): void {
-    inSlices([...this.#parts.connections].values(), (connection) => connection.closeFor('auth_unavailable', 'unavailable'), () => {})
   }
 
   #keeperOf (route: CompleteRouteOptions): ConnectionKeeper {

@@ -7,19 +7,23 @@ import { WsAuthError } from '../base/errors'
 import type { CompleteOptions } from '../options/complete-options'
 import type { SocketConnection } from './open-connection'
 
+/** Counts what waits: upgrades, first messages, dry runs and requests for tickets each add one and take it away again. */
+export class Pending {
+  count = 0
+}
+
 /** The limits of one app. */
 export class Limits {
   readonly #limits: CompleteOptions['limits']
   readonly #connections: Connections
-  readonly #countPending: () => number
+  readonly #pending: Pending
   /** Slots of handshakes that may become connections, by user. */
   readonly #taken = new Map<string, number>()
 
-  /** @param countPending how many handshakes, first messages and plain requests wait */
-  constructor (limits: CompleteOptions['limits'], connections: Connections, countPending: () => number) {
+  constructor (limits: CompleteOptions['limits'], connections: Connections, pending: Pending) {
     this.#limits = limits
     this.#connections = connections
-    this.#countPending = countPending
+    this.#pending = pending
   }
 
   /**
@@ -28,7 +32,7 @@ export class Limits {
    * @param more how many are to come beside those that are pending
    */
   refusalOfPending (more: number): WsAuthError | null {
-    return this.#countPending() + more > this.#limits.pending ? refusal('limits.pending') : null
+    return this.#pending.count + more > this.#limits.pending ? refusal('limits.pending') : null
   }
 
   /** `WS_AUTH_LIMIT` where a user may have no further connection, or `null`. */

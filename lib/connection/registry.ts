@@ -5,6 +5,8 @@
 import type { DisconnectKind } from '../backplane/contract'
 import { nameIn } from '../token/claims'
 import type { Claims } from '../token/claims'
+import type { CommandTarget } from '../revocation/instance'
+import { inSlices } from '../base/slices'
 import type { ConnectionList } from './connection'
 import type { SocketConnection } from './open-connection'
 
@@ -12,7 +14,7 @@ import type { SocketConnection } from './open-connection'
 const INDEXED = ['sub', 'jti', 'sid'] as const
 
 /** The registry of open connections. */
-export class Connections implements ConnectionList {
+export class Connections implements ConnectionList, CommandTarget {
   readonly #byId = new Map<string, SocketConnection>()
   readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
 
@@ -33,6 +35,11 @@ export class Connections implements ConnectionList {
     if (kind !== 'id') return this.#byClaim[kind].all(value)
     const connection = this.#byId.get(value)
     return connection === undefined ? [] : [connection]
+  }
+
+  /** Closes some connections in each turn of the event loop. One that is opened meanwhile is checked by itself, and stays. */
+  closeAll (): void {
+    inSlices([...this].values(), (connection) => connection.closeFor('auth_unavailable', 'unavailable'), () => {})
   }
 
   /** How many a user has. */

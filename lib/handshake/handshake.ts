@@ -127,11 +127,11 @@ function requireToken ({ credential, request, route, taken, awaitsMessage }: Han
  * From here on it is spent. It authenticates, or admits who authenticates by a token. Where nobody can say what was revoked it
  * would be spent for nothing, and a store that hangs would have all that ask in its queue.
  */
-function useTicket (handshake: Handshake, { tickets, verifier, instance, names }: HandshakeServices): void | PromiseLike<void> {
+function useTicket (handshake: Handshake, { tickets, verifier, revocation, names }: HandshakeServices): void | PromiseLike<void> {
   const { ticket, credential, request, purpose } = handshake
   const used = credential?.source === 'ticket' ? credential : ticket
   if (used === null || tickets === null) return
-  const outage = instance.refusalOf(null)
+  const outage = revocation.refusalOf(null)
   if (outage !== null) throw outage
   const [path = ''] = request.originalUrl.split(names.queryStart, 1)
   const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }

@@ -3,19 +3,18 @@
  */
 import { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
-import { WebSocket } from 'ws'
-import type { WebSocketServer } from 'ws'
+import type { WebSocket } from 'ws'
 import type { Audit } from '../audit/audit'
 import type { Authentication } from '../authentication/authentication'
 import type { TakenCredentials } from '../credentials/credentials'
 import { hideAssigned, hideParsed, takeHeaders } from '../credentials/credentials'
 import { WsAuthError } from '../base/errors'
 import type { WsAuthErrorCode } from '../base/errors'
-import type { Waiting } from '../in-band/first-message'
-import type { FirstMessages } from '../in-band/waiting-room'
+import type { WaitingRoom } from '../in-band/waiting-room'
 import { Handshake, NOTHING_SENT, runHandshake } from './handshake'
 import type { HandshakePurpose, HandshakeServices } from './handshake'
 import type { Life } from '../connection/lifecycle'
+import type { Pending } from '../connection/limits'
 import { isHttp2 } from '../base/http-headers'
 import { assertOpening, OTHER_VERSION } from './opening'
 import { mayCompress } from '../options/complete-options'
@@ -30,7 +29,6 @@ import type { SocketConnection } from '../connection/open-connection'
 import { isThenable } from '../base/thenable'
 import { DryRun, reasonOf, Upgrade, upgradeOf } from './upgrade'
 import type { UpgradeEnd } from './upgrade'
-import { hide, show } from '../in-band/visibility'
 
 /** What a hook is called with, and the upgrade where it is not a plain request. */
 interface Call {
@@ -46,10 +44,9 @@ export interface GateParts {
   readonly services: HandshakeServices
   readonly audit: Audit
   readonly life: Life
-  readonly firstMessages: FirstMessages
+  readonly waitingRoom: WaitingRoom
+  readonly pending: Pending
   readonly setUser: SetUser
-  /** The server of the sockets, once there is one. */
-  readonly server: () => WebSocketServer
 }
 
 /** RFC 6455, 7.4.1: the server has met what it did not expect. */
@@ -66,11 +63,6 @@ export class Gate {
 
   constructor (parts: GateParts) {
     this.#parts = parts
-  }
-
-  /** How many plain requests wait for an answer. */
-  get waiting (): number {
-    return this.#dryRuns.size
   }
 
   /** The `preValidation` hook of all routes. Any request that is no handshake pays one look at a property. */
@@ -172,7 +164,7 @@ export class Gate {
     const { message: source } = accepted.route.token
     if (accepted.awaitsMessage && source !== null) {
       const { route, ticketClaims } = accepted
-      return this.#await({ socket, request, route, source, ticketClaims, startedAt }, run)
+      return this.#parts.waitingRoom.wait({ socket, request, route, source, ticketClaims, startedAt }, (connection) => this.#handle(socket, connection, run))
     }
     const connection = this.#parts.life.open(socket, request, accepted, accepted.route, startedAt)
     return connection.isEnded ? undefined : this.#handle(socket, connection, run)
@@ -200,29 +192,6 @@ export class Gate {
       onFailure()
       throw error
     }
-  }
-
-  /** Nobody sees it until it has authenticated. */
-  #await (waiting: Omit<Waiting, 'onOpen'>, run: () => unknown): Promise<unknown> {
-    const { socket, request } = waiting
-    const { server: serverOf, firstMessages } = this.#parts
-    const server = serverOf()
-    hide(server, socket)
-    // As @fastify/websocket would have it of the handler: whatever that throws is its to handle.
-    return new Promise((resolve, reject) => {
-      const onOpen = (): unknown => {
-        try {
-          show(server, socket, request.raw)
-          const result = socket.readyState === WebSocket.OPEN ? this.#handle(socket, request.wsAuth as SocketConnection, run) : undefined
-          resolve(result)
-          return result
-        } catch (error) {
-          reject(error)
-          throw error
-        }
-      }
-      firstMessages.wait({ ...waiting, onOpen })
-    })
   }
 
   /** Refuses the dry runs that are waited for. */
@@ -297,11 +266,12 @@ export class Gate {
     response.once('close', onClose)
     const stopQueuing = response.socket === null ? this.#queued.add(request.raw.socket, onClose) : () => {}
     this.#dryRuns.add(end)
+    this.#parts.pending.count++
     return () => {
       clearTimeout(timer)
       stopQueuing()
       response.removeListener('close', onClose)
-      this.#dryRuns.delete(end)
+      if (this.#dryRuns.delete(end)) this.#parts.pending.count--
     }
   }
 

@@ -9,6 +9,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Authenticated } from '../authentication/authentication'
+import type { Pending } from '../connection/limits'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import { takeCredentials } from '../credentials/credentials'
 import type { KnownNames, TakenCredentials } from '../credentials/credentials'
@@ -100,6 +101,7 @@ export class Upgrade {
     this.#timer = setTimeout(endAtDeadline, timeout, this).unref()
     request[kUpgrade] = this
     open.pending.add(this)
+    open.count.count++
     if (!(socket instanceof Socket)) onFirstWrite(socket, () => this.#onAnswer())
   }
 
@@ -173,7 +175,7 @@ export class Upgrade {
 
   #release (): void {
     clearTimeout(this.#timer)
-    this.#open.pending.delete(this)
+    if (this.#open.pending.delete(this)) this.#open.count.count--
     this.#open.ending.delete(this)
     this.giveBack?.()
     this.giveBack = null
@@ -186,6 +188,8 @@ export class Upgrade {
 
 /** Upgrades that hold a socket. */
 interface OpenUpgrades {
+  /** The app's count of what waits. */
+  readonly count: Pending
   /** Those that wait for an answer. */
   readonly pending: Set<Upgrade>
   /** Those that have it, and whose socket is about to go. */
@@ -203,13 +207,8 @@ export class Upgrades {
   #take: (request: UpgradeRequest, socket: Duplex, head: Buffer) => void = () => {}
   #isClosing = false
 
-  constructor (onUnanswered: OnUnanswered) {
-    this.#open = { pending: new Set(), ending: new Set(), onUnanswered }
-  }
-
-  /** How many there are. */
-  get size (): number {
-    return this.#open.pending.size
+  constructor (count: Pending, onUnanswered: OnUnanswered) {
+    this.#open = { count, pending: new Set(), ending: new Set(), onUnanswered }
   }
 
   /**

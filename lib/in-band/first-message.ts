@@ -21,6 +21,7 @@ import type { Life } from '../connection/lifecycle'
 import type { Limits } from '../connection/limits'
 import type { CompleteRouteOptions, MessageSource } from '../options/complete-options'
 import type { SetUser } from '../authentication/request-user'
+import type { SocketConnection } from '../connection/open-connection'
 import { closeSafely, guard, isReadingMore, limitMessages, sendSafely, terminateSafely } from '../connection/socket'
 import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket'
 import { runSteps } from '../authentication/steps'
@@ -34,8 +35,8 @@ const MAX_KEPT = 1024
 /** How many bytes. Only what is inflated can be more than the chunk that it came in. */
 const MAX_KEPT_BYTES = 2 ** 20
 
-/** What first messages are waited for with. */
-export interface FirstMessageParts {
+/** What first messages work with. */
+export interface FirstMessageDependencies {
   readonly services: AuthenticationServices
   readonly limits: Limits
   readonly audit: Audit
@@ -43,7 +44,7 @@ export interface FirstMessageParts {
   readonly setUser: SetUser
 }
 
-/** A socket that waits for its first message, and what is to be done once it has authenticated. */
+/** A socket that waits for its first message. */
 export interface Waiting {
   readonly socket: GuardedSocket
   readonly request: FastifyRequest
@@ -53,16 +54,23 @@ export interface Waiting {
   readonly ticketClaims: Claims | null
   /** When its upgrade was asked for. */
   readonly startedAt: number
-  /** The connection is open: it may be seen, and its handler run. Answers with what the handler returned, and throws what it throws. */
-  readonly onOpen: () => unknown
+}
+
+/** What the waiting room does at the end of a wait. */
+export interface WaitingEvents {
+  /** The connection is open: the app may see it, and its handler is called. Returns what the handler returns, and throws what it throws. */
+  readonly onOpen: (connection: SocketConnection) => unknown
+  /** The wait is over: the message was accepted or refused, or the socket is closing. */
+  readonly onSettled: () => void
+  /** The socket has closed, or its connection is open. */
+  readonly onGone: () => void
 }
 
 /** Guards a socket until its first message has been accepted. */
 export class FirstMessage implements SocketGuard {
   readonly #waiting: Waiting
-  readonly #parts: FirstMessageParts
-  readonly #onSettled: () => void
-  readonly #onGone: () => void
+  readonly #parts: FirstMessageDependencies
+  readonly #events: WaitingEvents
   /** The longest message of the app, and of who has not authenticated; what is behind the first may be the app's. */
   readonly #maxPayload: number
   readonly #maxBytes: number
@@ -74,11 +82,10 @@ export class FirstMessage implements SocketGuard {
   #kept: Message[] = []
   #keptBytes = 0
 
-  constructor (waiting: Waiting, parts: FirstMessageParts, onSettled: () => void, onGone: () => void) {
+  constructor (waiting: Waiting, parts: FirstMessageDependencies, events: WaitingEvents) {
     this.#waiting = waiting
     this.#parts = parts
-    this.#onSettled = onSettled
-    this.#onGone = onGone
+    this.#events = events
     const { socket, source } = waiting
     this.#maxPayload = limitMessages(socket, source.maxBytes)
     this.#maxBytes = this.#maxPayload === 0 ? source.maxBytes : Math.min(source.maxBytes, this.#maxPayload)
@@ -110,7 +117,7 @@ export class FirstMessage implements SocketGuard {
 
   onClosed (): void {
     this.#abandon()
-    this.#onGone()
+    this.#events.onGone()
   }
 
   /** Closes it: the server is closing. */
@@ -171,7 +178,7 @@ export class FirstMessage implements SocketGuard {
   #stopWaiting (): void {
     this.#state = 'settled'
     clearTimeout(this.#timer)
-    this.#onSettled()
+    this.#events.onSettled()
   }
 
   /** Nor is anybody interested in what the verifier may say. */
@@ -204,8 +211,8 @@ export class FirstMessage implements SocketGuard {
 
   /** The handler is called within this turn: what the client sends next is not read before. */
   #accept (attempt: Authentication): void {
-    const { socket, request, route, startedAt, onOpen } = this.#waiting
-    this.#onGone()
+    const { socket, request, route, startedAt } = this.#waiting
+    this.#events.onGone()
     limitMessages(socket, this.#maxPayload)
     const connection = this.#parts.life.open(socket, request, attempt, route, startedAt)
     socket.resume()
@@ -213,7 +220,7 @@ export class FirstMessage implements SocketGuard {
     sendSafely(socket, authOk(attempt.expiresAt))
     const backlog = new Backlog(socket, connection, this.#kept)
     backlog.hold()
-    const { isAsync, hasFailed } = watch(onOpen)
+    const { isAsync, hasFailed } = watch(() => this.#events.onOpen(connection))
     const finish = (): void => {
       if (hasFailed()) backlog.drop()
       else backlog.handOn()

@@ -128,7 +128,7 @@ export class Renewals implements ConnectionRenewals {
     const { connection } = renewal
     if (connection.endIfDue() || refusal !== null) return refusal
     // It may have been revoked, or be older, since it was asked.
-    const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#services.instance.refusalOf(renewal.claims)
+    const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#services.revocation.refusalOf(renewal.claims)
     if (late !== null) return late
     const fault = this.#setUser(request, renewal.user)
     if (fault === null) connection.assume(renewal)

@@ -1,38 +1,93 @@
 /*
- * The sockets of an app that wait for their first message.
+ * The waiting room: sockets whose first message has not been accepted yet. They are hidden from the app: they are not among
+ * the clients of the server, and the server emits their `connection` event only once they have authenticated.
  */
+import type { IncomingMessage } from 'node:http'
+import { WebSocket } from 'ws'
+import type { WebSocketServer } from 'ws'
+import type { Pending } from '../connection/limits'
+import type { SocketConnection } from '../connection/open-connection'
+import { terminateSafely } from '../connection/socket'
 import { FirstMessage } from './first-message'
-import type { FirstMessageParts, Waiting } from './first-message'
+import type { FirstMessageDependencies, Waiting } from './first-message'
 
-/** Those that are waited for, and those that were refused and are not gone yet. */
-export class FirstMessages {
-  readonly #parts: FirstMessageParts
-  readonly #open = new Set<FirstMessage>()
-  #size = 0
+/** The sockets of an app that wait for their first message, and those that were refused and are not closed yet. */
+export class WaitingRoom {
+  readonly #dependencies: FirstMessageDependencies
+  readonly #pending: Pending
+  readonly #messages = new Set<FirstMessage>()
+  #server: WebSocketServer | null = null
 
-  constructor (parts: FirstMessageParts) {
-    this.#parts = parts
+  constructor (dependencies: FirstMessageDependencies, pending: Pending) {
+    this.#dependencies = dependencies
+    this.#pending = pending
   }
 
-  /** How many are waited for. */
-  get size (): number {
-    return this.#size
+  /**
+   * Holds back the `connection` events of sockets that will wait here: @fastify/websocket emits them before it calls a handler.
+   *
+   * @param isAwaited whether the socket of a request will wait for its first message
+   */
+  attach (server: WebSocketServer, isAwaited: (request: IncomingMessage) => boolean): void {
+    this.#server = server
+    const { emit } = server
+    server.emit = function (this: WebSocketServer, event: string | symbol, ...args: unknown[]) {
+      if (event !== 'connection') return Reflect.apply(emit, this, [event, ...args])
+      if (isAwaited(args[1] as IncomingMessage)) return false
+      try {
+        return emit.call(this, event, ...args)
+      } catch (error) {
+        // A listener of the app has thrown: no handler is called for the socket, so nothing else would end it.
+        terminateSafely(args[0] as WebSocket)
+        throw error
+      }
+    }
   }
 
-  /** Waits for the first message of a socket. */
-  wait (waiting: Waiting): void {
-    this.#size++
-    const message = new FirstMessage(waiting, this.#parts, () => { this.#size-- }, () => this.#open.delete(message))
-    this.#open.add(message)
+  /**
+   * Waits for the first message of a socket, and shows the socket to the app once its token was accepted.
+   *
+   * @param run calls the handler of the route
+   * @returns what the handler returned. Rejects with what the handler, or a listener for `connection`, has thrown
+   */
+  wait (waiting: Waiting, run: (connection: SocketConnection) => unknown): Promise<unknown> {
+    const { socket, request } = waiting
+    this.#server?.clients.delete(socket)
+    return new Promise((resolve, reject) => {
+      const onOpen = (connection: SocketConnection): unknown => {
+        try {
+          this.#show(socket, request.raw)
+          const result = socket.readyState === WebSocket.OPEN ? run(connection) : undefined
+          resolve(result)
+          return result
+        } catch (error) {
+          reject(error)
+          throw error
+        }
+      }
+      this.#pending.count++
+      const message = new FirstMessage(waiting, this.#dependencies, {
+        onOpen,
+        onSettled: () => { this.#pending.count-- },
+        onGone: () => this.#messages.delete(message)
+      })
+      this.#messages.add(message)
+    })
   }
 
-  /** Closes those that are waited for: the server is closing. */
+  /** Closes all waiting sockets: the server is closing. */
   close (): void {
-    for (const message of this.#open) message.shutDown()
+    for (const message of this.#messages) message.shutDown()
   }
 
-  /** Ends those that have not gone by themselves. */
+  /** Terminates the sockets that have not answered the close frame. */
   terminate (): void {
-    for (const message of this.#open) message.terminate()
+    for (const message of this.#messages) message.terminate()
+  }
+
+  /** Calls listeners of the app, which may throw. */
+  #show (socket: WebSocket, request: IncomingMessage): void {
+    this.#server?.clients.add(socket)
+    this.#server?.emit('connection', socket, request)
   }
 }

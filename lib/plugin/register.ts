@@ -15,16 +15,18 @@ import { Connections } from '../connection/registry'
 import { chooseProtocol } from '../credentials/credentials'
 import type { KnownNames } from '../credentials/credentials'
 import { withDeadline } from '../base/deadline'
-import { FirstMessages } from '../in-band/waiting-room'
+import { WaitingRoom } from '../in-band/waiting-room'
 import { isReadOnly, rootOf } from '../base/fastify-internals'
 import { copyData } from '../token/frozen-data'
 import { Gate } from '../handshake/pre-validation'
 import { startHeartbeat } from '../connection/heartbeat'
 import { Instance } from '../revocation/instance'
+import { RevocationCheck } from '../revocation/revocation-check'
+import { Revocations } from '../backplane/revocation-list'
 import { warnOfShortSecret, withSafeSecret } from '../token/jwt-secret'
 import { createJwtVerifier } from '../token/jwt-verifier'
 import { Life } from '../connection/lifecycle'
-import { Limits } from '../connection/limits'
+import { Limits, Pending } from '../connection/limits'
 import { addLogoutRoute } from '../endpoints/back-channel-logout'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { readPluginOptions } from '../options/read-plugin-options'
@@ -51,7 +53,6 @@ import { cachingVerifier } from '../token/caching-verifier'
 import { createCustomVerifier } from '../token/verifier'
 import type { Verifier } from '../token/verifier'
 import { awaitsMessage, DryRun, Upgrades } from '../handshake/upgrade'
-import { holdConnectionEvents } from '../in-band/visibility'
 
 /** How long the start of the app waits for the backplane, in milliseconds. After that, handshakes are refused until it is there. */
 const JOIN_TIMEOUT = 2000
@@ -84,37 +85,34 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const connections = new Connections()
   const stats = new Stats()
   const audit = new Audit(stats)
-  const upgrades = new Upgrades((request, why, startedAt) => audit.unanswered(request, app.log, why, startedAt))
+  const pending = new Pending()
+  const upgrades = new Upgrades(pending, (request, why, startedAt) => audit.unanswered(request, app.log, why, startedAt))
   let isReady = false
   const listeners = listen(app, options, names, { isReady: () => isReady, onEarly: (request, socket) => upgrades.turnAway(request, socket) })
-  const limits = new Limits(options.limits, connections, () => upgrades.size + firstMessages.size + gate.waiting)
+  const limits = new Limits(options.limits, connections, pending)
   const verifier = createVerifier(app, options, jwt)
-  const instance = new Instance({
-    backplane: options.backplane,
-    connections,
-    log: app.log,
-    revocationTtl: options.revocationTtl,
-    livesWithoutExpiry: options.verify === undefined,
-    onOutage: () => life.closeUnavailable()
-  })
+  const { backplane, revocationTtl } = options
+  const revocations = new Revocations()
+  const instance = new Instance({ backplane, connections, revocations, log: app.log, revocationTtl })
+  const revocation = new RevocationCheck({ revocations, link: instance.link, log: app.log, revocationTtl, livesWithoutExpiry: options.verify === undefined })
   attend(app, instance.link)
   const tickets = options.tickets.query === null ? null : new Tickets(instance.link, options.tickets.ttl, verifier.rules)
-  const services = { options, names, verifier, claimsSchema, limits, instance, tickets }
+  const services = { options, names, verifier, claimsSchema, limits, revocation, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(services, audit, setUser)
-  const life: Life = new Life({ options, rules: verifier.rules, connections, limits, audit, renewals, instance })
-  const firstMessages: FirstMessages = new FirstMessages({ services, limits, audit, life, setUser })
+  const life = new Life({ options, rules: verifier.rules, connections, limits, audit, renewals, revocation })
+  const waitingRoom = new WaitingRoom({ services, limits, audit, life, setUser }, pending)
   const websocket = websocketOptions(app, options, names, listeners)
   const refuser = new Refuser(websocket.options?.handleProtocols)
-  const gate: Gate = new Gate({ services, audit, life, firstMessages, setUser, refuser, server: () => app.websocketServer })
+  const gate = new Gate({ services, audit, life, waitingRoom, pending, setUser, refuser })
 
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
   app.decorate('wsAuth', {
     connections,
-    stats: () => stats.snapshot(connections.size, upgrades.size + firstMessages.size + gate.waiting),
+    stats: () => stats.snapshot(connections.size, pending.count),
     issueTicket: async (claims, binding = {}) => await issueTicket(tickets, options, claims, binding),
-    isRevoked: (claims) => instance.isRevoked(claims),
+    isRevoked: (claims) => revocation.isRevoked(claims),
     revoke: async (match, revokeOptions) => await instance.revoke(match, revokeOptions),
     disconnect: async (match, disconnectOptions) => await instance.disconnect(match, disconnectOptions)
   })
@@ -146,7 +144,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     // An app whose registration failed has none, and is closed all the same.
     if (!isListening) return done()
     const close = (): void => {
-      onGone = shutDown({ gate, firstMessages, life, server: app.websocketServer })
+      onGone = shutDown({ gate, waitingRoom, life, server: app.websocketServer })
       done()
     }
     listeners.close()
@@ -158,7 +156,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   app.addHook('onResponse', gate.onResponse)
   await app.register(fastifyWebsocket, websocket)
   isListening = true
-  holdConnectionEvents(app.websocketServer, awaitsMessage)
+  waitingRoom.attach(app.websocketServer, awaitsMessage)
   if (options.heartbeat !== null) app.addHook('preClose', stopping(startHeartbeat(connections, options.heartbeat.interval)))
   app.addHook('onRoute', (route: DeclaredRoute) => {
     const seen = seenRouteOf(route)

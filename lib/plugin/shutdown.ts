@@ -3,7 +3,7 @@
  * told, and who has not gone by then is not waited for.
  */
 import type { WebSocketServer } from 'ws'
-import type { FirstMessages } from '../in-band/waiting-room'
+import type { WaitingRoom } from '../in-band/waiting-room'
 import type { Gate } from '../handshake/pre-validation'
 import { GOING_AWAY } from '../base/close-codes'
 import type { Life } from '../connection/lifecycle'
@@ -14,7 +14,7 @@ const GOODBYE_TIMEOUT = 3000
 /** What has to come to its end. */
 export interface ShutdownParts {
   readonly gate: Gate
-  readonly firstMessages: FirstMessages
+  readonly waitingRoom: WaitingRoom
   readonly life: Life
   readonly server: WebSocketServer
 }
@@ -24,13 +24,13 @@ export interface ShutdownParts {
  *
  * @returns what is to be called when they have gone
  */
-export function shutDown ({ gate, firstMessages, life, server }: ShutdownParts): () => void {
+export function shutDown ({ gate, waitingRoom, life, server }: ShutdownParts): () => void {
   const timer = setTimeout(() => {
     for (const socket of server.clients) socket.terminate()
-    firstMessages.terminate()
+    waitingRoom.terminate()
   }, GOODBYE_TIMEOUT).unref()
   gate.close()
-  firstMessages.close()
+  waitingRoom.close()
   life.close()
   // Those of public routes.
   for (const socket of server.clients) socket.close(GOING_AWAY, 'shutdown')

@@ -13,10 +13,10 @@ import { WsAuthError } from '../base/errors'
 import type { CloseKind } from '../base/errors'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './command-arguments'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './command-arguments'
-import { readArgument } from '../base/checks'
 import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
-import { Revocations, wasIssuedBy } from '../backplane/revocation-list'
+import { wasIssuedBy } from '../backplane/revocation-list'
+import type { Revocations } from '../backplane/revocation-list'
 
 /** What became of a command. */
 export interface CommandResult {
@@ -34,23 +34,22 @@ export interface Closable {
   closeFor (reason: 'disconnected' | 'token_revoked', code: CloseKind | number, text?: string): void
 }
 
-/** The open connections, as commands find them. */
+/** The open connections of an app, as its instance closes them. */
 export interface CommandTarget {
   /** The connections whose claims, or whose id, have this value. */
   find (kind: DisconnectKind, value: string): Iterable<Closable>
+  /** Closes all connections with `auth_unavailable`: the backplane cannot say any more which of them were revoked. */
+  closeAll (): void
 }
 
-/** What an instance is made of. */
-export interface InstanceParts {
+/** What an instance works with. */
+export interface InstanceDependencies {
   readonly backplane: Backplane
   readonly connections: CommandTarget
+  readonly revocations: Revocations
   readonly log: FastifyBaseLogger
   /** How long a revocation is kept by default, in milliseconds. */
   readonly revocationTtl: number
-  /** Whether a token without an `exp` is good for ever: not where the app is asked of each. */
-  readonly livesWithoutExpiry: boolean
-  /** Nobody can vouch for the open connections any more. */
-  readonly onOutage: () => void
 }
 
 /** How long a backplane may take to tell the others, in milliseconds: somewhat longer than it should. */
@@ -61,42 +60,16 @@ export class Instance implements BackplaneMember {
   readonly id = `${hostname()}:${process.pid}:${createId().slice(0, 8)}`
   readonly log: QuietLog
   readonly link: BackplaneLink
-  readonly onOutage: () => void
   readonly #connections: CommandTarget
-  readonly #revocations = new Revocations()
+  readonly #revocations: Revocations
   readonly #revocationTtl: number
-  /** Which tokens are warned of: none any more once one was. */
-  #warnsOf: 'all' | 'with exp' | 'none'
 
-  constructor ({ backplane, connections, log, revocationTtl, livesWithoutExpiry, onOutage }: InstanceParts) {
+  constructor ({ backplane, connections, revocations, log, revocationTtl }: InstanceDependencies) {
     this.log = quietLog(log)
-    this.onOutage = onOutage
     this.#connections = connections
+    this.#revocations = revocations
     this.#revocationTtl = revocationTtl
-    this.#warnsOf = livesWithoutExpiry ? 'all' : 'with exp'
     this.link = backplane.join(this)
-  }
-
-  /** Why tokens of these claims are not to be admitted or kept, or `null`. Without claims it is about nobody in particular. */
-  refusalOf (claims: Claims | null): WsAuthError | null {
-    if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane cannot say what was revoked') })
-    return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
-  }
-
-  /** Whether tokens of these claims were revoked. @throws WsAuthError `WS_AUTH_UNAVAILABLE`. TypeError where they are no object */
-  isRevoked (claims: unknown): boolean {
-    const refusal = this.refusalOf(readArgument('claims', claims))
-    if (refusal?.code === 'WS_AUTH_UNAVAILABLE') throw refusal
-    return refusal !== null
-  }
-
-  /** Warns, once, of a token that outlives its revocation: it would be good again. */
-  warnOfLongLife ({ claims, expiresAt }: { readonly claims: Claims | null, readonly expiresAt: number | null }): void {
-    if (this.#warnsOf === 'none' || claims === null) return
-    if (expiresAt === null ? this.#warnsOf !== 'all' : expiresAt <= Date.now() + this.#revocationTtl) return
-    this.#warnsOf = 'none'
-    const what = expiresAt === null ? 'a token has no exp, and never expires' : 'a token lives longer than revocationTtl'
-    this.log.warn(`${what}: if it is revoked, it is good again after revocationTtl (${this.#revocationTtl} ms)`)
   }
 
   /**
@@ -140,14 +113,8 @@ export class Instance implements BackplaneMember {
     return this.#revocations
   }
 
-  /** A backplane that fails to say so, or says anything else than yes, cannot. */
-  get #isCurrent (): boolean {
-    try {
-      const isCurrent: unknown = this.link.isCurrent
-      return isCurrent === true
-    } catch {
-      return false
-    }
+  onOutage (): void {
+    this.#connections.closeAll()
   }
 
   async #command (command: Command): Promise<CommandResult> {

@@ -19,7 +19,7 @@ interface Asked {
   route?: object
   options?: object
   verify?: VerifyToken
-  /** What the instance says of these claims. */
+  /** What the check of revocations says of these claims. */
   refused?: (claims: Claims | null) => WsAuthError | null
   warnOfLongLife?: () => void
   claims?: Claims | null
@@ -38,7 +38,7 @@ function attemptOf ({ route = {}, options = {}, verify, refused = () => null, wa
     options: { maxTokenBytes: 10, roles: ({ roles }: Claims) => roles, scopes: ({ scopes }: Claims) => scopes, ...options },
     verifier: { verify, rules: RULES },
     claimsSchema: new ClaimsSchema(undefined),
-    instance: { refusalOf: refused, warnOfLongLife }
+    revocation: { refusalOf: refused, warnOfLongLife }
   } as unknown as AuthenticationServices
   return [attempt, services]
 }
@@ -136,8 +136,8 @@ t.test('a revocation of the token or of the ticket beside it refuses, and only w
   t.equal(warned, 1)
   t.equal(await ask('the ticket', { claims: { sub: 'ann' } }), 'passed')
 
-  const [attempt, { instance }] = attemptOf({ ...ann, refused: byName('ann') })
-  t.equal(refusalOf(attempt, instance), revoked)
+  const [attempt, { revocation }] = attemptOf({ ...ann, refused: byName('ann') })
+  t.equal(refusalOf(attempt, revocation), revoked)
   const asked: unknown[] = []
   refusalOf({ ...attempt, claims: null, ticketClaims: null } as Authentication, { refusalOf: (claims: unknown) => { asked.push(claims); return null } } as never)
   t.strictSame(asked, [null], 'of nobody only the outage is asked')

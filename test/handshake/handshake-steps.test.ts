@@ -50,7 +50,7 @@ function handshakeOf (asked: Asked): [Handshake, HandshakeServices] {
     options: { ...OPTIONS, roles: () => [], ...options },
     verifier: { rules: RULES, verify: asked.verify ?? ((token: string) => ({ claims: { sub: token }, user: token })) },
     claimsSchema: new ClaimsSchema(undefined),
-    instance: { refusalOf: asked.refusalOf ?? (() => null), warnOfLongLife: () => {} },
+    revocation: { refusalOf: asked.refusalOf ?? (() => null), warnOfLongLife: () => {} },
     limits: { refusalOfPending: asked.refusalOfPending ?? (() => null) },
     tickets: { read: asked.ticketOf ?? ((ticket: string) => ({ claims: { sub: ticket }, user: `user ${ticket}` })) },
     names: { queryStart: /[?#]/ },

@@ -1,0 +1,73 @@
+/*
+ * Answers whether the claims of a token were revoked: for handshakes, first messages, renewals and `wsAuth.isRevoked`.
+ */
+import type { FastifyBaseLogger } from 'fastify'
+import { readArgument } from '../base/checks'
+import { WsAuthError } from '../base/errors'
+import { quietLog } from '../base/quiet-log'
+import type { QuietLog } from '../base/quiet-log'
+import type { BackplaneLink } from '../backplane/contract'
+import type { Revocations } from '../backplane/revocation-list'
+import type { Claims } from '../token/claims'
+
+/** What the check works with. */
+export interface RevocationCheckDependencies {
+  readonly revocations: Revocations
+  /** Knows whether the list of revocations is complete. */
+  readonly link: Pick<BackplaneLink, 'isCurrent'>
+  readonly log: FastifyBaseLogger
+  /** How long a revocation is kept by default, in milliseconds. */
+  readonly revocationTtl: number
+  /** Whether a token without an `exp` is valid for ever. It is not if the `verify` option is asked about each token. */
+  readonly livesWithoutExpiry: boolean
+}
+
+/** Looks claims up in the list of revocations, if the list is complete. */
+export class RevocationCheck {
+  readonly #revocations: Revocations
+  readonly #link: Pick<BackplaneLink, 'isCurrent'>
+  readonly #log: QuietLog
+  readonly #revocationTtl: number
+  /** Which tokens cause a warning: none after the first warning. */
+  #warnsOf: 'all' | 'with exp' | 'none'
+
+  constructor ({ revocations, link, log, revocationTtl, livesWithoutExpiry }: RevocationCheckDependencies) {
+    this.#revocations = revocations
+    this.#link = link
+    this.#log = quietLog(log)
+    this.#revocationTtl = revocationTtl
+    this.#warnsOf = livesWithoutExpiry ? 'all' : 'with exp'
+  }
+
+  /** The refusal for tokens of these claims, or `null`. Without claims, only an outage of the backplane is a refusal. */
+  refusalOf (claims: Claims | null): WsAuthError | null {
+    if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane cannot say what was revoked') })
+    return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
+  }
+
+  /** Whether tokens of these claims were revoked. @throws WsAuthError `WS_AUTH_UNAVAILABLE`; TypeError if the claims are no object */
+  isRevoked (claims: unknown): boolean {
+    const refusal = this.refusalOf(readArgument('claims', claims))
+    if (refusal?.code === 'WS_AUTH_UNAVAILABLE') throw refusal
+    return refusal !== null
+  }
+
+  /** Warns, once, of a token that outlives its revocation: it would be accepted again. */
+  warnOfLongLife ({ claims, expiresAt }: { readonly claims: Claims | null, readonly expiresAt: number | null }): void {
+    if (this.#warnsOf === 'none' || claims === null) return
+    if (expiresAt === null ? this.#warnsOf !== 'all' : expiresAt <= Date.now() + this.#revocationTtl) return
+    this.#warnsOf = 'none'
+    const what = expiresAt === null ? 'a token has no exp, and never expires' : 'a token lives longer than revocationTtl'
+    this.#log.warn(`${what}: if it is revoked, it is good again after revocationTtl (${this.#revocationTtl} ms)`)
+  }
+
+  /** False also if the backplane of the app throws, or returns anything but `true`. */
+  get #isCurrent (): boolean {
+    try {
+      const isCurrent: unknown = this.#link.isCurrent
+      return isCurrent === true
+    } catch {
+      return false
+    }
+  }
+}
