@@ -27,9 +27,7 @@ type HttpSocket = Duplex & { readonly _httpMessage?: ServerResponse | null }
 export interface ServerEvents {
   /** Called with each plain request that has a `Sec-WebSocket-Key`, before Fastify has it: mostly a proxy has dropped its `Upgrade`. */
   readonly onPlainHandshake: (request: IncomingMessage) => void
-  /** Whether the app is ready. A server that is not its own may hear upgrades before. */
-  readonly isReady: () => boolean
-  /** Called with each upgrade until then, to answer it. */
+  /** Called with each upgrade that comes before the app is ready, to answer it. A server that is not the app's own may get upgrades before. */
   readonly onEarly: (request: IncomingMessage, socket: Duplex) => void
   /** How long a request with another `Upgrade` may take to send its body, or may wait for another listener, in milliseconds. */
   readonly timeout: number
@@ -44,6 +42,7 @@ export class ServerListeners {
   readonly #events: ServerEvents
   /** Ends an upgrade each that was left to other listeners, unless one of them has taken it. */
   readonly #left = new Set<() => void>()
+  #isReady = false
   #isClosing = false
   #restoreDecision = (): void => {}
 
@@ -64,6 +63,11 @@ export class ServerListeners {
     upgradeServer.prependListener('upgrade', this.#onUpgrade)
     requestServer.prependListener('request', this.#onRequest)
     this.#decideUpgrades()
+  }
+
+  /** From now on, upgrades get to the relay. */
+  setReady (): void {
+    this.#isReady = true
   }
 
   /** Ends what was left to other listeners and was not taken: the server would wait for it. */
@@ -90,7 +94,7 @@ export class ServerListeners {
     }
     // Another request of this socket is not answered yet: nothing that is written for this one could ever be told from its answer.
     if (responseOn(socket) !== null) socket.destroy()
-    else if (!this.#events.isReady()) this.#events.onEarly(request, socket)
+    else if (!this.#isReady) this.#events.onEarly(request, socket)
     else this.relay.emit('upgrade', request, socket, head)
   }
 

@@ -1,46 +1,52 @@
 /*
- * What registering the plugin adds to Fastify's types. The `wsAuth` option of routes stands in `index.ts`, where the
- * role names are that it narrows to.
+ * The decorators of the plugin, and their types. The type of the `wsAuth` option of routes stands in `index.ts`, beside the
+ * role names that it is narrowed by.
  */
+import type { FastifyInstance } from 'fastify'
 import type { Connection, ConnectionList } from '../connection/connection'
 import type { CommandResult } from '../revocation/instance'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from '../revocation/command-arguments'
 import type { StatsSnapshot } from '../audit/stats'
+import { claimsOfTicket } from '../authentication/tickets'
 import type { IssuedTicket, TicketBinding } from '../authentication/tickets'
+import { copyData } from '../token/frozen-data'
+import type { Parts } from './parts'
 
 /** The `app.wsAuth` decorator. */
 export interface WsAuth {
   /** The open connections of this instance. */
   readonly connections: ConnectionList
-  /** What happened since the start. */
+  /** Counts since the start. */
   stats (): StatsSnapshot
   /**
-   * A ticket for whoever these claims are about: good for one handshake, within `tickets.ttl`. Its user is what the `user` option or
-   * the `formatUser` of the `jwt` option make of them; a `formatUser` of an @fastify/jwt that the app registered is not known here.
+   * Issues a ticket for the user of these claims. It is valid for one handshake, within `tickets.ttl`. Its user is the result of
+   * the `user` option, or of `formatUser` of the `jwt` option; a `formatUser` of an @fastify/jwt that the app has registered is
+   * not known here.
    *
-   * @param claims as those of a token; without an `iat`, it is now
-   * @param options what it is bound to. Default: nothing
-   * @throws TypeError for wrong arguments. Also where `tickets` is off. WsAuthError `WS_AUTH_TOKEN_INVALID` or
-   *   `WS_AUTH_TOKEN_EXPIRED` for claims that no token may have, `WS_AUTH_UNAVAILABLE` where the backplane cannot be reached
+   * @param claims the claims, as those of a token. Default of `iat`: now
+   * @param options a path and an origin that the ticket is bound to. Default: none
+   * @throws TypeError for wrong arguments, and if `tickets` is off. WsAuthError `WS_AUTH_TOKEN_INVALID` or
+   *   `WS_AUTH_TOKEN_EXPIRED` for claims that no token may have, `WS_AUTH_UNAVAILABLE` if the backplane cannot be reached
    */
   issueTicket (claims: object, options?: TicketBinding): Promise<IssuedTicket>
   /**
-   * Whether a token of these claims was revoked, for plain requests, which the plugin does not guard. It costs no round trip.
+   * Tells whether a token with these claims was revoked. Meant for plain requests, which the plugin does not guard. It needs no
+   * network round trip.
    *
-   * @throws WsAuthError `WS_AUTH_UNAVAILABLE` where the backplane cannot say. TypeError where they are no object
+   * @throws WsAuthError `WS_AUTH_UNAVAILABLE` during an outage of the backplane. TypeError if the claims are no object
    */
   isRevoked (claims: object): boolean
   /**
-   * Refuses tokens from now on and closes their connections, on all instances: by `jti`, by `sid`, or by `sub` those that were
-   * issued at `beforeAt` (milliseconds since the epoch, default now) or before. It is kept for `revocationTtl`.
+   * Refuses tokens from now on and closes their connections, on all instances: by `jti`, by `sid`, or by `sub` all tokens that
+   * were issued at `beforeAt` (milliseconds since the epoch, default now) or before. A revocation is kept for `revocationTtl`.
    *
-   * @returns once every live instance has answered, or 5 s have passed
-   * @throws TypeError for wrong arguments. WsAuthError `WS_AUTH_UNAVAILABLE` where the other instances may not get it: on this
-   *   one it is in force all the same, and they may still get it later
+   * @returns the answers of all live instances, once they have answered or 5 s have passed
+   * @throws TypeError for wrong arguments. WsAuthError `WS_AUTH_UNAVAILABLE` if the other instances may not get the revocation:
+   *   it is in force on this instance, and the others may still get it later
    */
   revoke (match: RevokeMatch, options?: RevokeOptions): Promise<CommandResult>
   /**
-   * Closes connections on all instances: by `id`, `jti`, `sid` or `sub`. Their tokens stay good, and clients may come back.
+   * Closes connections on all instances: by `id`, `jti`, `sid` or `sub`. Their tokens stay valid, and clients may connect again.
    *
    * @returns as `revoke`
    * @throws as `revoke`
@@ -58,4 +64,27 @@ declare module 'fastify' {
     /** The connection, in the handler of a guarded websocket route; `null` anywhere else. */
     wsAuth: Connection | null
   }
+}
+
+/** Adds `request.user`, `request.wsAuth` and `app.wsAuth`. */
+export function addDecorators (app: FastifyInstance, parts: Parts): void {
+  const { connections, instance, pending, revocation, stats } = parts
+  if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
+  app.decorateRequest('wsAuth', null)
+  app.decorate('wsAuth', {
+    connections,
+    stats: () => stats.snapshot(connections.size, pending.count),
+    issueTicket: async (claims, binding = {}) => await issueTicket(parts, claims, binding),
+    isRevoked: (claims) => revocation.isRevoked(claims),
+    revoke: async (match, options) => await instance.revoke(match, options),
+    disconnect: async (match, options) => await instance.disconnect(match, options)
+  })
+}
+
+async function issueTicket ({ tickets, options }: Parts, given: unknown, binding: unknown): Promise<IssuedTicket> {
+  if (tickets === null) throw new TypeError('"tickets" option must be on for issueTicket')
+  const claims = claimsOfTicket(given)
+  const { formatUser } = options.jwt ?? {}
+  const user = formatUser === undefined ? claims : copyData(formatUser(copyData(claims) as never))
+  return await tickets.issue({ claims, user }, binding)
 }

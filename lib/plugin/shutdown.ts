@@ -1,38 +1,94 @@
 /*
- * `app.close()` is done with WebSockets within 5 s, whatever the other sides do: nothing new is accepted, everything open is
- * told, and who has not gone by then is not waited for.
+ * `app.close()` ends all WebSockets within 5 s, even if clients do not answer: nothing new is accepted, all open sockets get a
+ * close frame, and those that are not closed after 3 s are terminated.
  */
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { FastifyInstance } from 'fastify'
 import type { WebSocketServer } from 'ws'
-import type { WaitingRoom } from '../in-band/waiting-room'
-import type { Gate } from '../handshake/pre-validation'
 import { GOING_AWAY } from '../base/close-codes'
-import type { Life } from '../connection/lifecycle'
+import { withDeadline } from '../base/deadline'
+import { quietLog } from '../base/quiet-log'
+import { isThenable } from '../base/thenable'
+import type { Parts } from './parts'
 
-/** How long the other sides may take over the closing handshake, in milliseconds. */
+/** How long clients may take for the closing handshake, in milliseconds. */
 const GOODBYE_TIMEOUT = 3000
+/** How long the `websocket.preClose` of the app may take, in milliseconds. */
+const PRE_CLOSE_TIMEOUT = 2000
 
-/** What has to come to its end. */
-export interface ShutdownParts {
-  readonly gate: Gate
-  readonly waitingRoom: WaitingRoom
-  readonly life: Life
-  readonly server: WebSocketServer
+type PreClose = NonNullable<WebsocketPluginOptions['preClose']>
+
+/** The parts that are closed, in the order in which they are. */
+export type ShutdownDependencies = Pick<Parts, 'listeners' | 'upgrades' | 'preValidation' | 'waitingRoom' | 'lifecycle'>
+
+/** The end of an app. Both hooks do nothing if @fastify/websocket was never registered, because the registration failed. */
+export class Shutdown {
+  readonly #app: FastifyInstance
+  readonly #dependencies: ShutdownDependencies
+  readonly #preClose: PreClose | undefined
+  #server: WebSocketServer | null = null
+  #timer: NodeJS.Timeout | undefined
+
+  /** @param preClose the function of the app, which is called before the sockets are closed */
+  constructor (app: FastifyInstance, dependencies: ShutdownDependencies, preClose: PreClose | undefined) {
+    this.#app = app
+    this.#dependencies = dependencies
+    this.#preClose = preClose
+  }
+
+  /** @fastify/websocket is registered: from now on there are sockets to close. */
+  attach (server: WebSocketServer): void {
+    this.#server = server
+  }
+
+  /** The `preClose` hook. */
+  readonly begin = (done: () => void): void => {
+    const server = this.#server
+    if (server === null) return done()
+    const close = (): void => {
+      this.#closeSockets(server)
+      done()
+    }
+    this.#dependencies.listeners.close()
+    this.#dependencies.upgrades.close()
+    if (this.#preClose === undefined) close()
+    else void callPreClose(this.#app, this.#preClose).then(close)
+  }
+
+  /** The `onClose` hook: all sockets have closed. */
+  readonly finish = (_app: FastifyInstance, done: () => void): void => {
+    clearTimeout(this.#timer)
+    done()
+  }
+
+  /** Closes all sockets in one turn of the event loop: the process has no other work left. */
+  #closeSockets (server: WebSocketServer): void {
+    const { preValidation, waitingRoom, lifecycle } = this.#dependencies
+    const timer = setTimeout(() => {
+      for (const socket of server.clients) socket.terminate()
+      waitingRoom.terminate()
+    }, GOODBYE_TIMEOUT).unref()
+    preValidation.close()
+    waitingRoom.close()
+    lifecycle.close()
+    // The sockets of public routes are left.
+    for (const socket of server.clients) socket.close(GOING_AWAY, 'shutdown')
+    this.#timer = timer
+  }
 }
 
-/**
- * Ends them. All in one turn, however many there are: nothing else is left to do.
- *
- * @returns what is to be called when they have gone
- */
-export function shutDown ({ gate, waitingRoom, life, server }: ShutdownParts): () => void {
-  const timer = setTimeout(() => {
-    for (const socket of server.clients) socket.terminate()
-    waitingRoom.terminate()
-  }, GOODBYE_TIMEOUT).unref()
-  gate.close()
-  waitingRoom.close()
-  life.close()
-  // Those of public routes.
-  for (const socket of server.clients) socket.close(GOING_AWAY, 'shutdown')
-  return () => clearTimeout(timer)
+/** Calls the function of the app, which may send last messages. The app closes even if it fails or never ends. */
+async function callPreClose (app: FastifyInstance, preClose: PreClose): Promise<void> {
+  try {
+    const closed = new Promise<void>((resolve, reject) => {
+      const done = (error?: unknown): void => { if (error == null) resolve(); else reject(new Error('it failed', { cause: error })) }
+      // It calls back, or returns a promise.
+      const call = preClose as (this: FastifyInstance, done: (error?: unknown) => void) => unknown
+      const result = call.call(app, done)
+      if (isThenable(result)) result.then(() => resolve(), reject)
+    })
+    await withDeadline(closed, PRE_CLOSE_TIMEOUT, 'websocket.preClose')
+  } catch (error) {
+    quietLog(app.log).warn({ err: error }, 'websocket.preClose did not come to its end')
+  }
 }

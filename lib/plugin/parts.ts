@@ -1,0 +1,105 @@
+/*
+ * The composition root: makes all parts of an app. Each line needs only the lines above it.
+ */
+import type { Server } from 'node:http'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { FastifyInstance } from 'fastify'
+import { Audit } from '../audit/audit'
+import { Stats } from '../audit/stats'
+import type { ClaimsSchema } from '../authentication/claims-schema'
+import { userSetter } from '../authentication/request-user'
+import { Tickets } from '../authentication/tickets'
+import { Revocations } from '../backplane/revocation-list'
+import { Life } from '../connection/lifecycle'
+import { Limits, Pending } from '../connection/limits'
+import { Connections } from '../connection/registry'
+import type { KnownNames } from '../credentials/credentials'
+import type { Slashes } from '../credentials/route-path'
+import { Gate } from '../handshake/pre-validation'
+import { Refuser } from '../handshake/refusal'
+import { learnNames } from '../handshake/routes'
+import { ServerListeners } from '../handshake/server-listeners'
+import type { ServerEvents } from '../handshake/server-listeners'
+import { DryRun, Upgrades } from '../handshake/upgrade'
+import { Renewals } from '../in-band/renewal'
+import { WaitingRoom } from '../in-band/waiting-room'
+import type { CompleteOptions } from '../options/complete-options'
+import { Instance } from '../revocation/instance'
+import { RevocationCheck } from '../revocation/revocation-check'
+import type { Verifier } from '../token/verifier'
+import { attend } from './attendance'
+import { createVerifier } from './jwt'
+import type { FoundJwt } from './jwt'
+import { websocketOptions } from './websocket'
+
+/** The parts of an app that its hooks, decorators and endpoints use. */
+export interface Parts {
+  readonly options: CompleteOptions
+  readonly audit: Audit
+  readonly stats: Stats
+  readonly pending: Pending
+  readonly connections: Connections
+  readonly instance: Instance
+  readonly lifecycle: Life
+  readonly listeners: ServerListeners
+  readonly names: KnownNames
+  readonly preValidation: Gate
+  readonly revocation: RevocationCheck
+  /** `null` if tickets are off. */
+  readonly tickets: Tickets | null
+  readonly upgrades: Upgrades
+  readonly verifier: Verifier
+  readonly waitingRoom: WaitingRoom
+  /** The options of @fastify/websocket. */
+  readonly websocket: WebsocketPluginOptions
+}
+
+/** Makes the parts. Two of them start something, and add the hooks that stop it at once, because a later line may throw. */
+export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt: FoundJwt | null, claimsSchema: ClaimsSchema): Parts {
+  const { log } = app
+  const { backplane, revocationTtl } = options
+  const names = knownNames(app, options)
+  const stats = new Stats()
+  const audit = new Audit(stats)
+  const pending = new Pending()
+  const upgrades = new Upgrades(pending, (request, why, startedAt) => audit.unanswered(request, log, why, startedAt))
+  const listeners = listen(app, options, {
+    onPlainHandshake: (request) => DryRun.mark(request, names),
+    onEarly: (request, socket) => upgrades.turnAway(request, socket)
+  })
+  const connections = new Connections()
+  const limits = new Limits(options.limits, connections, pending)
+  const verifier = createVerifier(app, options, jwt)
+  const revocations = new Revocations()
+  const instance = new Instance({ backplane, connections, revocations, log, revocationTtl })
+  const { link } = instance
+  attend(app, link)
+  const revocation = new RevocationCheck({ revocations, link, log, revocationTtl, livesWithoutExpiry: options.verify === undefined })
+  const tickets = options.tickets.query === null ? null : new Tickets(link, options.tickets.ttl, verifier.rules)
+  const context = { options, names, verifier, claimsSchema, limits, revocation, tickets }
+  const setUser = userSetter(jwt?.userDecorator ?? null)
+  const renewals = new Renewals(context, audit, setUser)
+  const lifecycle = new Life({ options, rules: verifier.rules, connections, limits, audit, renewals, revocation })
+  const waitingRoom = new WaitingRoom({ services: context, limits, audit, life: lifecycle, setUser }, pending)
+  const websocket = websocketOptions(app, options, names, listeners.relay)
+  const refuser = new Refuser(websocket.options?.handleProtocols)
+  const preValidation = new Gate({ services: context, audit, life: lifecycle, waitingRoom, pending, setUser, refuser })
+  return { options, audit, stats, pending, connections, instance, lifecycle, listeners, names, preValidation, revocation, tickets, upgrades, verifier, waitingRoom, websocket }
+}
+
+/** Listens to the server of the app, or to the one of the `websocket` option, until the app has closed. */
+function listen (app: FastifyInstance, { websocket, handshakeTimeout }: CompleteOptions, events: Omit<ServerEvents, 'timeout'>): ServerListeners {
+  const server = (websocket.options?.server ?? app.server) as Server
+  const listeners = new ServerListeners(server, app.server, { ...events, timeout: handshakeTimeout })
+  app.addHook('onClose', (_app, done) => { listeners.release(); done() })
+  return listeners
+}
+
+/** The names and paths by which credentials are found, as the router of the app reads paths. */
+function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames {
+  const { routerOptions, ...config } = app.initialConfig
+  const { useSemicolonDelimiter: isDelimiter, maxParamLength, ignoreTrailingSlash, ignoreDuplicateSlashes } = { ...config, ...routerOptions } as Slashes & { useSemicolonDelimiter?: boolean, maxParamLength?: number }
+  const names: KnownNames = { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter === true ? /[?#;]/ : /[?#]/, slashes: { ignoreTrailingSlash, ignoreDuplicateSlashes }, maxParamLength }
+  learnNames(names, options)
+  return names
+}

@@ -1,0 +1,96 @@
+/*
+ * @fastify/websocket, and the options that it is registered with: those of the app, with the functions of this package around them.
+ */
+import type { EventEmitter } from 'node:events'
+import type { Server } from 'node:http'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { CLOSE_TIMEOUT } from '../base/close-codes'
+import { quietLog } from '../base/quiet-log'
+import { errorWithoutToken } from '../base/redaction'
+import { isThenable } from '../base/thenable'
+import { endOverError, guardedSocketClass } from '../connection/socket'
+import { chooseProtocol } from '../credentials/credentials'
+import type { KnownNames } from '../credentials/credentials'
+import type { CompleteOptions } from '../options/complete-options'
+
+/** An option of ws that its types do not know. */
+const BY_DEFAULT = { closeTimeout: CLOSE_TIMEOUT }
+
+type ErrorHandler = NonNullable<WebsocketPluginOptions['errorHandler']>
+type HandleProtocols = NonNullable<NonNullable<WebsocketPluginOptions['options']>['handleProtocols']>
+
+/** @throws Error if @fastify/websocket is registered in this scope or above. One of a scope below cannot be seen from here */
+export function assertNoWebsocket (app: FastifyInstance): void {
+  if (app.hasPlugin('@fastify/websocket')) {
+    throw new Error('@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"')
+  }
+}
+
+/** The options of @fastify/websocket. @param relay emits the upgrades that @fastify/websocket gets */
+export function websocketOptions (app: FastifyInstance, { websocket }: CompleteOptions, names: KnownNames, relay: EventEmitter): WebsocketPluginOptions {
+  return {
+    ...websocket,
+    errorHandler: errorHandler(websocket.errorHandler),
+    preClose: closeServer,
+    options: {
+      ...BY_DEFAULT,
+      ...websocket.options,
+      server: relay as Server,
+      WebSocket: guardedSocketClass(websocket.options?.WebSocket),
+      handleProtocols: protocolChooser(app, websocket.options?.handleProtocols, names)
+    }
+  }
+}
+
+/**
+ * Calls the error handler of the app, which may fail. Replaces the default of @fastify/websocket, which terminates the socket:
+ * the client would not learn that the handler has failed.
+ */
+function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
+  return function (this: FastifyInstance, error, socket, request, reply) {
+    const fail = (fault: unknown): void => {
+      quietLog(request.log).error({ err: errorWithoutToken(fault, '') }, 'websocket.errorHandler failed')
+      endOverError(socket)
+    }
+    if (own === undefined) {
+      logError(request.log, error)
+      endOverError(socket)
+      return
+    }
+    try {
+      const result: unknown = own.call(this, error, socket, request, reply)
+      if (isThenable(result)) result.then(undefined, fail)
+    } catch (fault) {
+      fail(fault)
+    }
+  }
+}
+
+/** Logs as @fastify/websocket does. A thrown value may be frozen, or throw when it is read: then a copy is logged. */
+function logError (log: FastifyBaseLogger, error: unknown): void {
+  try {
+    log.error(error)
+  } catch {
+    quietLog(log).error({ err: errorWithoutToken(error, '') }, 'a websocket handler failed')
+  }
+}
+
+/** Closes the server. Replaces the function of @fastify/websocket, which would close the sockets again. */
+function closeServer (this: FastifyInstance, done: () => void): void {
+  this.websocketServer.close()
+  done()
+}
+
+/** If `handleProtocols` of the app throws, the socket is destroyed: it is not known which subprotocol an answer could name. */
+function protocolChooser (app: FastifyInstance, own: HandleProtocols | undefined, names: KnownNames): HandleProtocols {
+  return (offered, request) => {
+    try {
+      return chooseProtocol(offered, names.subprotocol, own?.(offered, request))
+    } catch (error) {
+      quietLog(app.log).error({ err: error }, 'websocket.options.handleProtocols failed')
+      request.socket?.destroy()
+      throw error
+    }
+  }
+}
