@@ -22,7 +22,7 @@ const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', 
   '--disable-background-networking', '--disable-component-update', '--disable-sync']
 const START_TIMEOUT = 30_000
 /** How long anything that is waited for may take, in milliseconds. */
-const TIMEOUT = 20_000
+const TIMEOUT = 60_000
 /** Cookies of other sites are sent, as older browsers do it: what a server is safe from must not depend on the browser. */
 const PREFERENCES = { profile: { cookie_controls_mode: 0, block_third_party_cookies: false } }
 

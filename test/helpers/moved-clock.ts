@@ -11,7 +11,7 @@ const { bigint: realTime } = process.hrtime
 /** How often the clock stops on its way, in milliseconds: a timer that another sets is not passed by far. */
 const STEP = 25
 /** How long anything that is waited for may take, in milliseconds of the real clock. */
-const TIMEOUT = 10_000
+const TIMEOUT = 60_000
 
 // Timers of Node return themselves.
 Object.defineProperty(Timer.prototype, 'unref', { value (this: Timer): Timer { this.reffed = false; return this } })

@@ -16,7 +16,7 @@ export { turn }
 
 const { Date: RealDate } = globalThis
 /** How long anything that is waited for may take, by the real clock. */
-const TIMEOUT = 10_000
+const TIMEOUT = 60_000
 
 /** Has the test move the clock, until it ends. To be called after the app was started: Fastify's start waits for timers. */
 export function moveClock (t: Test): Clock {
