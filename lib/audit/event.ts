@@ -6,7 +6,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { CloseReason } from '../base/close-codes'
 import type { WsAuthError, WsAuthErrorCode } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
-import type { TokenSource } from '../credentials/credentials'
+import type { TokenSource } from '../credentials/found'
 
 /** The name of the `node:diagnostics_channel` of the events. It is a public name, documented in the README. */
 const CHANNEL = 'fastify-ws-auth'

@@ -2,7 +2,7 @@
  * The user of a request or a connection, as its token names it.
  */
 import type { FastifyRequest } from 'fastify'
-import type { TokenSource } from '../credentials/credentials'
+import type { TokenSource } from '../credentials/found'
 import type { Claims } from '../token/claims'
 
 /** What is known of whoever connects. All of it is `null` for an anonymous connection. */

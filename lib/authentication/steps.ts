@@ -2,7 +2,7 @@
  * A list of checks, made one after the other. Each either returns or throws a refusal; one that has to wait returns a
  * promise, and only then is there one.
  */
-import type { Credential } from '../credentials/credentials'
+import type { Credential } from '../credentials/found'
 import { WsAuthError, wsAuthErrors } from '../base/errors'
 import { errorWithoutToken, textWithoutToken } from '../base/redaction'
 

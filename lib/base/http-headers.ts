@@ -18,3 +18,16 @@ export function countHeader (rawHeaders: readonly string[] | undefined, name: st
 export function isHttp2 ({ httpVersionMajor }: IncomingMessage): boolean {
   return httpVersionMajor >= 2
 }
+
+/** Removes spaces and tabs around a text (RFC 9110, 5.6.3). `trim` removes more, and ws refuses such a header later. */
+export function trimSpaces (text: string): string {
+  let start = 0
+  let end = text.length
+  while (isSpace(text[start])) start++
+  while (end > start && isSpace(text[end - 1])) end--
+  return text.slice(start, end)
+}
+
+function isSpace (character: string | undefined): boolean {
+  return character === ' ' || character === '\t'
+}

@@ -3,7 +3,7 @@
  * log names them, so that a developer can mend them without the documents.
  */
 import type { FastifyRequest } from 'fastify'
-import type { TakenCredentials } from './credentials'
+import type { TakenCredentials } from './found'
 import { looksLikeJwt } from '../token/jwt-format'
 import type { TokenSources } from '../options/complete-options'
 import { namesOf, sentNames } from '../base/sent-names'

@@ -19,7 +19,7 @@ export interface RoutePath {
 }
 
 /** Where in a URL the token is. */
-interface FoundParam {
+export interface FoundParam {
   /** Of the parameter. */
   readonly name: string
   readonly start: number

@@ -4,7 +4,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Audit } from '../audit/audit'
 import type { Authentication } from '../authentication/authentication'
-import type { KnownNames } from '../credentials/credentials'
+import type { KnownNames } from '../credentials/known-names'
 import { WsAuthError } from '../base/errors'
 import type { CompleteOptions } from '../options/complete-options'
 import { challengeOf } from '../handshake/refusal'

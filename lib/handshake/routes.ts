@@ -3,7 +3,7 @@
  * @fastify/websocket and the route's handler.
  */
 import type { FastifyBaseLogger, FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
-import type { KnownNames } from '../credentials/credentials'
+import type { KnownNames } from '../credentials/known-names'
 import { readRouteOptions } from '../options/read-route-options'
 import type { CompleteRouteOptions, HandshakeOptions } from '../options/complete-options'
 import { parseRoutePath } from '../credentials/route-path'
@@ -93,22 +93,6 @@ function plainRequestHook (names: KnownNames): onRequestHookHandler {
     DryRun.mark(raw, names)
     done()
   }
-}
-
-/** Adds the names by which tokens and tickets are looked for to those that are taken out of every upgrade. */
-export function learnNames (names: KnownNames, { token, tickets }: HandshakeOptions): void {
-  names.sources.add(token)
-  if (token.query !== null) names.query.add(token.query)
-  if (tickets.query !== null) names.query.add(tickets.query)
-  if (token.subprotocol !== null) names.subprotocol.add(token.subprotocol)
-}
-
-/** Adds a route to those that a path may lead to. Also one without a token: it may be the better fit. */
-export function learnPath (names: KnownNames, { url, method }: DeclaredRoute, seen: SeenRoute): void {
-  if (![method].flat().includes('GET')) return
-  const path = parseRoutePath(url, seen.kind === 'websocket' ? seen.options.token.param : null, names.maxParamLength)
-  names.paths.push(path)
-  names.hasParam ||= path.token !== null
 }
 
 /** Has `open` called with each socket of a route, and with what calls its handler. */

@@ -13,11 +13,9 @@ import { Revocations } from '../backplane/revocation-list'
 import { Life } from '../connection/lifecycle'
 import { Limits, Pending } from '../connection/limits'
 import { Connections } from '../connection/registry'
-import type { KnownNames } from '../credentials/credentials'
-import type { Slashes } from '../credentials/route-path'
+import { KnownNames } from '../credentials/known-names'
 import { Gate } from '../handshake/pre-validation'
 import { Refuser } from '../handshake/refusal'
-import { learnNames } from '../handshake/routes'
 import { ServerListeners } from '../handshake/server-listeners'
 import type { ServerEvents } from '../handshake/server-listeners'
 import { DryRun, Upgrades } from '../handshake/upgrade'
@@ -98,8 +96,7 @@ function listen (app: FastifyInstance, { websocket, handshakeTimeout }: Complete
 /** The names and paths by which credentials are found, as the router of the app reads paths. */
 function knownNames (app: FastifyInstance, options: CompleteOptions): KnownNames {
   const { routerOptions, ...config } = app.initialConfig
-  const { useSemicolonDelimiter: isDelimiter, maxParamLength, ignoreTrailingSlash, ignoreDuplicateSlashes } = { ...config, ...routerOptions } as Slashes & { useSemicolonDelimiter?: boolean, maxParamLength?: number }
-  const names: KnownNames = { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: isDelimiter === true ? /[?#;]/ : /[?#]/, slashes: { ignoreTrailingSlash, ignoreDuplicateSlashes }, maxParamLength }
-  learnNames(names, options)
+  const names = new KnownNames({ ...config, ...routerOptions })
+  names.addSources(options)
   return names
 }

@@ -2,8 +2,8 @@
  * What the plugin does with each route that is declared, before and after @fastify/websocket has wrapped it.
  */
 import type { FastifyInstance } from 'fastify'
-import type { KnownNames } from '../credentials/credentials'
-import { addDryRun, assertNoMisplacedPolicy, learnNames, learnPath, markRoute, seenRouteOf, wrapWebsocketHandler } from '../handshake/routes'
+import type { KnownNames } from '../credentials/known-names'
+import { addDryRun, assertNoMisplacedPolicy, markRoute, seenRouteOf, wrapWebsocketHandler } from '../handshake/routes'
 import type { DeclaredRoute } from '../handshake/routes'
 import type { CompleteOptions } from '../options/complete-options'
 import { assertCookie } from './cookie'
@@ -28,10 +28,10 @@ export class RouteHooks {
   readonly onDeclared = (route: DeclaredRoute): void => {
     const known = markRoute(route, this.#options)
     this.#declared.push(route)
-    learnPath(this.#names, route, known)
+    this.#names.addRoute(route, known.kind === 'websocket' ? known.options.token.param : null)
     if (known.kind === 'http') return
     assertCookie(this.#app, known.options.token)
-    learnNames(this.#names, known.options)
+    this.#names.addSources(known.options)
     wrapWebsocketHandler(route, this.#open)
   }
 

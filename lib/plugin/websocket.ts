@@ -10,8 +10,8 @@ import { quietLog } from '../base/quiet-log'
 import { errorWithoutToken } from '../base/redaction'
 import { isThenable } from '../base/thenable'
 import { endOverError, guardedSocketClass } from '../connection/socket'
-import { chooseProtocol } from '../credentials/credentials'
-import type { KnownNames } from '../credentials/credentials'
+import { chooseProtocol } from '../credentials/subprotocol'
+import type { KnownNames } from '../credentials/known-names'
 import type { CompleteOptions } from '../options/complete-options'
 
 /** An option of ws that its types do not know. */

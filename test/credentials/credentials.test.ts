@@ -7,8 +7,9 @@ import fastifyJwt from '@fastify/jwt'
 import t from 'tap'
 import type { Test } from 'tap'
 import fastifyWsAuth from '../../lib/index'
-import { chooseProtocol, takeCredentials } from '../../lib/credentials/credentials'
-import type { KnownNames } from '../../lib/credentials/credentials'
+import { chooseProtocol } from '../../lib/credentials/subprotocol'
+import { takeCredentials } from '../../lib/credentials/take'
+import { KnownNames } from '../../lib/credentials/known-names'
 import { Gate } from '../../lib/handshake/pre-validation'
 import { assertOpening } from '../../lib/handshake/opening'
 import type { WsAuthOptions } from '../../lib/options/public-options'
@@ -28,7 +29,8 @@ async function build (t: Test, server: FastifyServerOptions, options: WsAuthOpti
 }
 
 t.test('a request without a URL has no token in it', async (t) => {
-  const names: KnownNames = { sources: new Set(), query: new Set(['token']), subprotocol: new Set(), paths: [], hasParam: true, queryStart: /[?#]/ }
+  const names = new KnownNames()
+  names.addRoute({ method: 'GET', url: '/:token' }, 'token')
   t.match(takeCredentials({ headers: {} } as never, names), { query: [], param: null, subprotocol: [] })
 })
 

@@ -9,8 +9,8 @@ import Fastify from 'fastify'
 import fc from 'fast-check'
 import type { Arbitrary } from 'fast-check'
 import t from 'tap'
-import { takeCredentials } from '../../lib/credentials/credentials'
-import type { KnownNames } from '../../lib/credentials/credentials'
+import { takeCredentials } from '../../lib/credentials/take'
+import { KnownNames } from '../../lib/credentials/known-names'
 import { findParam, parseRoutePath } from '../../lib/credentials/route-path'
 import { start } from '../helpers/app'
 import { anyCase, holds, holdsAsync, httpToken, jwtLike, optionalWhitespace, percentEncodings, unicode } from '../helpers/arbitraries'
@@ -19,8 +19,11 @@ import { plainText, RawClient, requestText } from '../helpers/raw-client'
 const QUERY_NAMES = ['token', 'access_token', 'tö ken']
 const MARKERS = ['bearer', 'jwt']
 
-function namesOf (more: Partial<KnownNames> = {}): KnownNames {
-  return { sources: new Set(), query: new Set(QUERY_NAMES), subprotocol: new Set(MARKERS), paths: [], hasParam: false, queryStart: /[?#]/, ...more }
+function namesOf (): KnownNames {
+  const names = new KnownNames()
+  for (const name of QUERY_NAMES) names.query.add(name)
+  for (const marker of MARKERS) names.subprotocol.add(marker)
+  return names
 }
 
 function requestOf (url: string, protocols?: string): IncomingMessage {

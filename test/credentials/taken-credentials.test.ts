@@ -4,19 +4,26 @@
 import t from 'tap'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
-import { chooseProtocol, hideAssigned, hideParsed, PARAM_PLACEHOLDER, readCredential, readTicket, takeCredentials, takeHeaders, takePlainHeaders } from '../../lib/credentials/credentials'
-import type { KnownNames, TakenCredentials } from '../../lib/credentials/credentials'
+import { readCredential, readTicket } from '../../lib/credentials/choose'
+import { hideAssigned, takeHeaders, takePlainHeaders } from '../../lib/credentials/headers'
+import { chooseProtocol } from '../../lib/credentials/subprotocol'
+import { takeCredentials } from '../../lib/credentials/take'
+import { hideParsed, PARAM_PLACEHOLDER } from '../../lib/credentials/url'
+import type { TakenCredentials } from '../../lib/credentials/found'
+import { KnownNames } from '../../lib/credentials/known-names'
+import type { RouterSettings } from '../../lib/credentials/known-names'
 import { WsAuthError } from '../../lib/base/errors'
 import type { TokenSources } from '../../lib/options/complete-options'
-import { parseRoutePath } from '../../lib/credentials/route-path'
 
 /** What looks like a JWT and is none. */
 const LOOKALIKE = `${Buffer.from('{"alg":"none"}').toString('base64url')}.e30.x`
 const BEARER = { name: 'authorization', bearer: true }
 const SOURCES: TokenSources = { header: BEARER, subprotocol: 'bearer', query: 'token', cookie: { name: 'token', signed: false }, param: 'token', message: null }
 
-function names (changed: Partial<KnownNames> = {}): KnownNames {
-  return { sources: new Set(), query: new Set(['token', 'ticket']), subprotocol: new Set(['bearer']), paths: [], hasParam: false, queryStart: /[?#]/, ...changed }
+function names (router: RouterSettings = {}): KnownNames {
+  const names = new KnownNames(router)
+  names.addSources({ token: SOURCES, tickets: { query: 'ticket', require: false } })
+  return names
 }
 
 /** A request as Node makes it of these. */
@@ -79,7 +86,7 @@ t.test('of a query the pairs with a known name are taken, whatever they are writ
 t.test('a query begins where the router says', async (t) => {
   const request = requestOf({ url: '/chat;token=x&a=1' })
   t.strictSame(takeCredentials(request, names()).query, [])
-  t.strictSame(takeCredentials(request, names({ queryStart: /[?#;]/ })).query, [{ name: 'token', token: 'x' }])
+  t.strictSame(takeCredentials(request, names({ useSemicolonDelimiter: true })).query, [{ name: 'token', token: 'x' }])
   t.equal(request.url, '/chat;a=1')
 })
 
@@ -105,7 +112,8 @@ t.test('the value of another parameter that looks like a JWT is replaced, and th
 })
 
 t.test('of a path the token is taken where a route has it, and a plus sign in it is one', async (t) => {
-  const withParam = names({ hasParam: true, paths: [parseRoutePath('/rooms/:token', 'token')] })
+  const withParam = names()
+  withParam.addRoute({ method: 'GET', url: '/rooms/:token' }, 'token')
   for (const [path, token] of [['x', 'x'], ['a%2Fb', 'a/b'], ['a+b', 'a+b'], ['a%2Bb', 'a+b'], ['%zz', '%zz']] as const) {
     const request = requestOf({ url: `/rooms/${path}?a=1` })
     t.strictSame(takeCredentials(request, withParam).param, { name: 'token', token }, path)
@@ -115,7 +123,7 @@ t.test('of a path the token is taken where a route has it, and a plus sign in it
   t.equal(takeCredentials(other, withParam).param, null)
   t.equal(other.url, '/other/x')
   const off = requestOf({ url: '/rooms/x' })
-  t.equal(takeCredentials(off, { ...withParam, hasParam: false }).param, null)
+  t.equal(takeCredentials(off, names()).param, null)
   t.equal(off.url, '/rooms/x')
 })
 

@@ -4,9 +4,9 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { KnownNames } from '../../lib/credentials/credentials'
+import { KnownNames } from '../../lib/credentials/known-names'
 import { readPluginOptions } from '../../lib/options/read-plugin-options'
-import { addDryRun, declareTicketRoute, kRoute, learnNames, learnPath, logDropped, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from '../../lib/handshake/routes'
+import { addDryRun, declareTicketRoute, kRoute, logDropped, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from '../../lib/handshake/routes'
 import type { DeclaredRoute } from '../../lib/handshake/routes'
 import { DryRun, upgradeOf } from '../../lib/handshake/upgrade'
 
@@ -16,10 +16,6 @@ const handler = (): string => 'what the handler returns'
 /** A route as an `onRoute` hook gets it. */
 function route (more: object): DeclaredRoute {
   return { method: 'GET', url: '/chat', handler, ...more } as unknown as DeclaredRoute
-}
-
-function names (): KnownNames {
-  return { sources: new Set(), query: new Set(), subprotocol: new Set(), paths: [], hasParam: false, queryStart: /[?#]/ }
 }
 
 /** What is remembered of a route, in short. */
@@ -103,7 +99,7 @@ t.test('a param of the route\'s own is a whole segment of its path', async (t) =
 
 t.test('the ticket route is known as such, is asked as a handshake is, and takes no token of a path or a message', async (t) => {
   const { token } = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret', message: true } })
-  const { config, onRequest } = declareTicketRoute({ ...PLUGIN, token, tickets: { query: 'ticket', require: true } } as never, names())
+  const { config, onRequest } = declareTicketRoute({ ...PLUGIN, token, tickets: { query: 'ticket', require: true } } as never, new KnownNames())
   const kept = seenRouteOf({ config })
   t.match(kept, { kind: 'ticket', options: { access: 'required', token: { param: null, message: null, query: 'token' }, tickets: { query: null, require: false } } })
   const declared = route({ method: 'POST', url: '/ws-ticket', config })
@@ -114,36 +110,6 @@ t.test('the ticket route is known as such, is asked as a handshake is, and takes
   onRequest.call({} as never, { raw } as never, {} as never, () => { isDone = true })
   t.ok(isDone)
   t.ok(upgradeOf(raw as never) instanceof DryRun)
-})
-
-t.test('the names of all routes are looked for, those that are off are not', async (t) => {
-  const known = names()
-  learnNames(known, PLUGIN)
-  t.strictSame([[...known.query], [...known.subprotocol], [...known.sources]], [['token'], ['bearer'], [PLUGIN.token]])
-  learnNames(known, { ...PLUGIN, token: { ...PLUGIN.token, query: 'q', subprotocol: 's' }, tickets: { ...PLUGIN.tickets, query: 'ticket' } } as never)
-  t.strictSame([[...known.query], [...known.subprotocol], known.sources.size], [['token', 'q', 'ticket'], ['bearer', 's'], 2])
-  const off = names()
-  learnNames(off, { ...PLUGIN, token: { ...PLUGIN.token, query: null, subprotocol: null }, tickets: { ...PLUGIN.tickets, query: null } } as never)
-  t.strictSame([[...off.query], [...off.subprotocol], off.sources.size], [[], [], 1])
-})
-
-t.test('the paths of all GET routes are known, and whether one of them has a token', async (t) => {
-  const known = names()
-  const learn = (more: object, wsAuth?: object): void => {
-    const declared = route({ ...more, ...(wsAuth === undefined ? {} : { websocket: true, wsAuth }) })
-    learnPath(known, declared, markRoute(declared, PLUGIN))
-  }
-  learn({ method: 'POST', url: '/rooms/:token' })
-  t.equal(known.paths.length, 0)
-  learn({ url: '/rooms/:token' })
-  learn({ method: ['POST', 'GET'], url: '/both' })
-  t.equal(known.paths.length, 2)
-  t.equal(known.hasParam, false, 'a plain route has no token')
-  learn({ url: '/rooms/:token' }, { token: { param: 'token' } })
-  t.equal(known.hasParam, true)
-  learn({ url: '/last' })
-  t.equal(known.paths.length, 4)
-  t.equal(known.hasParam, true)
 })
 
 t.test('what is called with a socket can run the handler, as it would have been called', async (t) => {
@@ -180,7 +146,7 @@ interface Sent { status?: number, body?: { statusCode: number, error: string, me
 /** What the handler of a dry run answers to such a request. */
 function answerOf (t: Test, raw: object, more: object = {}): Sent {
   const declared = route({ websocket: true })
-  addDryRun(declared, names())
+  addDryRun(declared, new KnownNames())
   const request = { raw: { url: '/chat', ...raw }, ws: false, ...more } as unknown as FastifyRequest
   const hooks = declared.onRequest as unknown as Array<(...args: unknown[]) => void>
   hooks.at(-1)?.(request, {}, () => {})
@@ -209,7 +175,7 @@ t.test('the hooks of the route come before that which makes a request a dry run'
   const mine = (): void => {}
   for (const [given, expected] of [[undefined, []], [mine, [mine]], [[mine, mine], [mine, mine]]] as const) {
     const declared = route({ websocket: true, onRequest: given })
-    addDryRun(declared, names())
+    addDryRun(declared, new KnownNames())
     const hooks = declared.onRequest as unknown[]
     t.strictSame(hooks.slice(0, -1), expected)
     const raw = { url: '/chat', headers: {} }
