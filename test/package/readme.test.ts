@@ -1,59 +1,85 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
+/*
+ * The documents: their tables are what the code has, their blocks of code are files or parse, their links lead somewhere.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t from 'tap'
-import { WebSocket } from 'ws'
+import { ModuleKind, ScriptTarget, transpileModule } from 'typescript'
 import { DEFAULT_CLOSE_CODES, wsAuthErrors } from '../../lib/base/errors'
+import { memoryBackplane } from '../../lib/backplane/memory'
 import { AUTH_RENEW, authOk, readAuthFrame } from '../../lib/connection/auth-frames'
 import { readPluginOptions } from '../../lib/options/read-plugin-options'
 import { readRouteOptions } from '../../lib/options/read-route-options'
 import { prepare, sign } from '../helpers/app'
+import { anchorsOf, blocksOf, DOCUMENTS, linksOf, readDocument, ROOT, section, sentencesOf, tableOf } from '../helpers/documents'
 
-const root = join(__dirname, '..', '..')
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const reference = readDocument('lib/README.md')
+const protocol = readDocument('lib/PROTOCOL.md')
+const options = section(reference, '## Plugin options')
 
-/** The rows of the first table behind a heading or a text; each cell without its backticks. */
-function table (behind: string): string[][] {
-  const from = readme.indexOf(behind)
-  const rows = readme.slice(from).match(/(?:^\|.*\n)+/m)?.[0].trim().split('\n').slice(2) ?? []
-  return rows.map((row) => row.slice(1, -1).split('|').map((cell) => cell.trim().replace(/^`([^`]*)`$/, '$1')))
+/** A literal of the documents, as JSON has it. `Infinity` is `null`. */
+function literal (text = ''): unknown {
+  return JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"').replace('Infinity', 'null'))
 }
 
-function block (behind: string, language: string): string {
-  const from = readme.indexOf('```' + language, readme.indexOf(behind))
-  return readme.slice(readme.indexOf('\n', from) + 1, readme.indexOf('```', from + 3))
-}
+t.test('the table of errors is wsAuthErrors', async (t) => {
+  const expected = Object.entries(wsAuthErrors).map(([code, { statusCode, close }]) => [code, String(statusCode), close?.reason ?? '-'])
+  t.strictSame(tableOf(section(reference, '## Errors')).map((row) => row.slice(0, 3)), expected)
+})
 
-t.test('the table of refusals is the table of errors', async (t) => {
-  const expected = Object.entries(wsAuthErrors).map(([code, { statusCode, close }]) =>
-    [code, String(statusCode), close === null ? '-' : `${close.code} \`${close.reason}\``])
-  t.strictSame(table('426 if the handshake would have been accepted').map((row) => row.slice(0, 3)), expected)
+t.test('the tables of close codes have each reason of a refusal once, with its code and status', async (t) => {
+  const rows = ['### Come back', '### Log in again', '### Stop'].flatMap((group) => tableOf(section(protocol, group)))
+  const listed = rows.filter(([, , status]) => status !== '-').map((row) => row.slice(0, 3))
+  const expected = Object.values(wsAuthErrors).flatMap(({ statusCode, close }) => close === null ? [] : [[String(close.code), close.reason, String(statusCode)]])
+  t.strictSame(listed.sort(), expected.sort())
+  const ends = ['none', 'connection_replaced', 'disconnected', 'internal_error', 'lifetime_exceeded', 'shutdown']
+  t.strictSame(rows.filter(([, , status]) => status === '-').map(([, reason]) => reason).sort(), ends.sort())
 })
 
 t.test('the table of options has every option and no other, with its default', async (t) => {
-  const rows = Object.fromEntries(table('## Options').map(([name = '', byDefault]) => [name, byDefault]))
-  const options = readPluginOptions({})
-  t.strictSame(Object.keys(rows).sort(), Object.keys(options).sort())
-  const literals = Object.entries(rows).filter(([name]) => ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout'].includes(name))
-  for (const [name, text] of literals) {
-    const value = options[name as keyof typeof options] ?? false
-    t.equal(text, typeof value === 'string' ? `'${value}'` : JSON.stringify(value), name)
-  }
-  const object = (text = ''): unknown => JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"').replace('Infinity', 'null'))
-  t.strictSame(object(rows.closeCodes), DEFAULT_CLOSE_CODES)
+  const rows = Object.fromEntries(tableOf(options).map(([name = '', byDefault]) => [name.replaceAll('`', ''), byDefault]))
+  const complete = readPluginOptions({})
+  t.strictSame(Object.keys(rows).sort(), Object.keys(complete).sort())
+  const literals = ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout'] as const
+  for (const name of literals) t.strictSame(literal(rows[name]), complete[name] ?? false, name)
+  t.strictSame(literal(rows.closeCodes), DEFAULT_CLOSE_CODES)
   t.equal(rows.tickets, 'false')
-  const [, tickets] = /any of `(\{[^`]*\})`/.exec(table('## Options').find(([name]) => name === 'tickets')?.[2] ?? '') ?? []
-  t.strictSame(object(tickets), readPluginOptions({ tickets: true }).tickets, 'tickets')
-  t.strictSame(object(rows.limits), JSON.parse(JSON.stringify(options.limits)), 'limits')
-  t.strictSame(readPluginOptions({ token: object(rows.token) as object }).token, { ...options.token, cookie: { name: 'token', signed: false } })
+  const [, tickets] = /any of `(\{[^`]*\})`/.exec(section(options, '### `tickets`')) ?? []
+  t.strictSame(literal(tickets), readPluginOptions({ tickets: true }).tickets, 'tickets')
+  t.strictSame(literal(rows.limits), JSON.parse(JSON.stringify(complete.limits)), 'limits')
+  t.strictSame(readPluginOptions({ token: literal(rows.token) as object }).token, { ...complete.token, cookie: { name: 'token', signed: false } })
+})
+
+t.test('each option has a section with its type, and an example that is accepted', async (t) => {
+  for (const name of Object.keys(readPluginOptions({}))) {
+    const text = section(options, `### \`${name}\``)
+    t.match(text, /\n\nType: \S/, `${name} has a type`)
+    const [example] = blocksOf(text)
+    // eslint-disable-next-line no-new-func -- what the document shows is what is read
+    const given = new Function('memoryBackplane', `return ({${example?.source}})`)(memoryBackplane)
+    t.strictSame(Object.keys(given), [name])
+    t.doesNotThrow(() => readPluginOptions(given), name)
+  }
+})
+
+t.test('the table of the keys of token has every key, with what true means', async (t) => {
+  const rows = tableOf(section(options, '### `token`'))
+  for (const [key = '', byTrue] of rows.filter(([key]) => key !== 'header')) {
+    const token = readPluginOptions({ token: { [key]: true } }).token[key as 'query' | 'cookie']
+    t.strictSame(literal(byTrue), key === 'cookie' ? (token as { name: string }).name : token, key)
+  }
+  t.strictSame(rows.map(([key]) => key).sort(), Object.keys(readPluginOptions({}).token).sort())
+})
+
+t.test('the table of a route\'s options has every option', async (t) => {
+  const names = tableOf(section(reference, '## Route options')).flatMap(([cell = '']) => cell.replaceAll('`', '').split(', '))
+  const { access, ...complete } = readRouteOptions({}, readPluginOptions({}))
+  t.strictSame(names.sort(), Object.keys(complete).sort())
 })
 
 t.test('the table of frames is what is sent and read', async (t) => {
-  const frames = table('### Renewal').map(([frame = '', direction]) => [frame, direction])
-  t.strictSame(frames.map(([, direction]) => direction), ['from the client', 'to the client', 'to the client', 'to the client'])
+  const frames = tableOf(section(protocol, '## Frames'))
+  t.strictSame(frames.map(([, direction]) => direction), ['to the server', 'to the client', 'to the client', 'to the client'])
   const [auth, ok, error, renew] = frames.map(([frame = '']) => frame) as [string, string, string, string]
   t.strictSame(readAuthFrame(Buffer.from(auth), 100), { token: '...' })
   t.equal(ok, authOk(1893456000000))
@@ -62,11 +88,12 @@ t.test('the table of frames is what is sent and read', async (t) => {
 })
 
 t.test('the metrics are such that Prometheus reads them', async (t) => {
+  const source = blocksOf(section(reference, '## Events, log lines and counts')).find(({ source }) => source.includes('/metrics'))?.source ?? ''
   const { app } = await prepare(t, {
     routes: (app) => {
       app.get('/chat', { websocket: true }, (socket) => { socket.close() })
-      // eslint-disable-next-line no-new-func -- what the README shows is what is run
-      new Function('app', block('For Prometheus', 'js'))(app)
+      // eslint-disable-next-line no-new-func -- what the document shows is what is run
+      new Function('app', source)(app)
     }
   })
   await app.injectWS('/chat', { headers: { authorization: `Bearer ${sign()}` } })
@@ -80,48 +107,52 @@ t.test('the metrics are such that Prometheus reads them', async (t) => {
   t.ok(body.includes('# TYPE ws_auth_refused_total counter\nws_auth_refused_total{'), 'each has its type before it')
 })
 
-t.test('the table of a route\'s options has every option', async (t) => {
-  const names = table('or an object with any of').flatMap(([cell = '']) => cell.replaceAll('`', '').split(', '))
-  const { access, ...options } = readRouteOptions({}, readPluginOptions({}))
-  t.strictSame(names.sort(), Object.keys(options).sort())
-})
-
 t.test('the table of dependencies is package.json\'s', async (t) => {
-  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  t.strictSame(table('## Dependencies').map(([name]) => name).sort(), Object.keys(dependencies).sort())
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  t.strictSame(tableOf(section(reference, '## Dependencies')).map(([name]) => name).sort(), Object.keys(dependencies).sort())
 })
 
-t.test('the smallest server is as small as it says, and runs', async (t) => {
-  const source = block('## The smallest server', 'js')
-  t.ok(source.trim().split('\n').length < 20, 'server')
-  t.ok(block('and in the browser', 'js').trim().split('\n').length < 10, 'client')
-  t.ok(existsSync(join(root, 'dist', 'index.js')), 'the package is built')
-
-  const folder = mkdtempSync(join(tmpdir(), 'readme-'))
-  t.teardown(() => rmSync(folder, { recursive: true }))
-  mkdirSync(join(folder, 'node_modules'))
-  symlinkSync(join(root, 'node_modules', 'fastify'), join(folder, 'node_modules', 'fastify'))
-  symlinkSync(root, join(folder, 'node_modules', 'fastify-ws-auth'))
-  writeFileSync(join(folder, 'server.mjs'), source)
-
-  const server = spawn(process.execPath, ['server.mjs'], { cwd: folder, env: { ...process.env, NODE_OPTIONS: '', PORT: '0', JWT_SECRET: 'a secret of thirty-two bytes at the least' }, stdio: ['ignore', 'pipe', 'inherit'] })
-  t.teardown(() => server.kill('SIGKILL'))
-  const lines: string[] = []
-  const origin = await new Promise<string>((resolve, reject) => {
-    server.once('exit', (code) => reject(new Error(`it exited with ${code}: ${lines.join('\n')}`)))
-    createInterface(server.stdout).on('line', (line) => {
-      lines.push(line)
-      const url = /Server listening at (http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1]
-      if (url !== undefined) resolve(url)
-    })
-  })
-  const { token } = await (await fetch(`${origin}/login`, { method: 'POST' })).json() as { token: string }
-  const client = new WebSocket(`${origin.replace('http', 'ws')}/chat`, ['bearer', token])
-  const [message] = await once(client, 'message')
-  t.equal(String(message), 'hello ann')
-  client.terminate()
-  const refused = await fetch(`${origin}/chat`)
-  t.equal(refused.status, 401)
-  t.equal(refused.headers.get('www-authenticate'), 'Bearer realm="websocket"')
-  t.notOk(lines.join('\n').includes(token), 'the token is not in its log')
+t.test('the map of lib has every folder', async (t) => {
+  const folders = readdirSync(join(ROOT, 'lib'), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  t.strictSame(tableOf(section(reference, '## The map of lib')).map(([name]) => name).sort(), folders.sort())
 })
+
+t.test('each block of code is a file under example, or parses', async (t) => {
+  for (const path of DOCUMENTS) {
+    for (const { language, source, file } of blocksOf(readDocument(path))) {
+      if (file !== null) t.equal(source, readFileSync(join(ROOT, file), 'utf8'), `${path}: quotes ${file}`)
+      else if (language === 'js' || language === 'ts') t.ok(parses(source) || parses(`({${source}})`), `${path}: ${source}`)
+    }
+  }
+})
+
+t.test('each link leads to a file and to a heading', async (t) => {
+  for (const path of DOCUMENTS) {
+    for (const link of linksOf(readDocument(path))) {
+      const target = link.path === '' ? path : join(dirname(path), link.path)
+      t.ok(existsSync(join(ROOT, target)), `${path}: ${target} exists`)
+      if (link.anchor !== null && existsSync(join(ROOT, target))) t.ok(anchorsOf(readDocument(target)).includes(link.anchor), `${path}: ${target} has #${link.anchor}`)
+    }
+  }
+})
+
+t.test('the README is read in one evening: at most 300 lines, 24 KB, 120 characters in a cell, 30 words in a sentence', async (t) => {
+  const readme = readDocument('README.md')
+  t.ok(readme.split('\n').length <= 300, 'lines')
+  t.ok(Buffer.byteLength(readme) <= 24 * 1024, 'bytes')
+  for (const cell of readme.split('\n').filter((line) => line.startsWith('|')).flatMap((row) => row.slice(1, -1).split('|'))) {
+    t.ok(cell.trim().length <= 120, cell)
+  }
+  for (const sentence of sentencesOf(readme)) t.ok(sentence.split(/\s+/).length <= 30, sentence)
+})
+
+t.test('the README has the quick start, and the two commands of set-up', async (t) => {
+  const readme = readDocument('README.md')
+  t.ok(blocksOf(readme).some(({ file }) => file === 'example/quick-start/server.js'))
+  for (const command of ['npm ci && npm start', 'npm ci && npm test']) t.ok(readme.includes(`\`${command}\``), command)
+})
+
+function parses (source: string): boolean {
+  const { diagnostics } = transpileModule(source, { reportDiagnostics: true, compilerOptions: { module: ModuleKind.ESNext, target: ScriptTarget.ESNext } })
+  return diagnostics?.length === 0
+}
