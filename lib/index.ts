@@ -18,7 +18,8 @@ import type { BackChannelLogoutOptions as LogoutOptions, TicketsOptions as AnyTi
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import { registerWsAuth } from './plugin/register'
 import type { StatsSnapshot } from './audit/stats'
-import type * as ticketing from './authentication/tickets'
+import type { TicketBinding as Binding } from './authentication/ticket-binding'
+import type { IssuedTicket as Ticket } from './authentication/tickets'
 import type { WsAuth as Decorator } from './plugin/decorators'
 
 type Plugin = FastifyPluginAsync<Options>
@@ -53,8 +54,8 @@ declare namespace fastifyWsAuth {
   export type DisconnectMatch = matches.DisconnectMatch
   export type DisconnectOptions = matches.DisconnectOptions
   export type CommandResult = Result
-  export type TicketBinding = ticketing.TicketBinding
-  export type IssuedTicket = ticketing.IssuedTicket
+  export type TicketBinding = Binding
+  export type IssuedTicket = Ticket
   export type Backplane = plane.Backplane
   export type BackplaneMember = plane.BackplaneMember
   export type BackplaneLink = plane.BackplaneLink

@@ -1,14 +1,39 @@
 /*
- * What a user may do, asked once who the user is known: one of the route's roles, all of its scopes. The last word of a
- * route, `authorize`, is asked by the handshake.
+ * What a user may do: the last check of an attempt. The user must have one of the route's roles and all of its scopes, and the route's
+ * `authorize` must return true.
  */
+import type { FastifyRequest } from 'fastify'
+import { WsAuthError } from '../base/errors'
+import { namesOf } from '../base/sent-names'
+import { thenRead } from '../base/thenable'
+import type { Authentication, AuthenticationContext } from './authentication'
 
-/** Whether the roles that somebody has are enough. */
-export function hasRole (roles: readonly string[], has: readonly string[]): boolean {
-  return roles.some((role) => has.includes(role))
+export function authorize ({ request, route, claims, user }: Authentication, { options }: AuthenticationContext): void | PromiseLike<void> {
+  // An anonymous connection: an optional route checks nothing else, and a token in a message is checked later.
+  if (claims === null) return
+  if (route.roles !== null) assertRole(route.roles, listOf('roles', options.roles(claims)))
+  if (route.scopes !== null) assertScopes(route.scopes, listOf('scopes', options.scopes(claims)))
+  if (route.authorize === undefined) return
+  return thenRead(route.authorize(user as FastifyRequest['user'], request), (isAuthorized) => {
+    if (isAuthorized !== true) throw forbidden('authorize: it did not return true')
+  })
 }
 
-/** The scopes of those asked for that somebody does not have. */
-export function missingScopes (scopes: readonly string[], has: readonly string[]): string[] {
-  return scopes.filter((scope) => !has.includes(scope))
+function assertRole (asked: readonly string[], has: readonly string[]): void {
+  if (asked.some((role) => has.includes(role))) return
+  throw forbidden(`roles: the route asks for one of ${namesOf(asked)}, and the user has none of them`)
+}
+
+function assertScopes (asked: readonly string[], has: readonly string[]): void {
+  const missing = asked.filter((scope) => !has.includes(scope))
+  if (missing.length > 0) throw forbidden(`scopes: the route asks for ${namesOf(asked)}, and the user has not ${namesOf(missing)}`)
+}
+
+function forbidden (cause: string): WsAuthError {
+  return new WsAuthError('WS_AUTH_FORBIDDEN', { cause })
+}
+
+function listOf (option: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value)) throw new TypeError(`"${option}" option must return an array`)
+  return value
 }

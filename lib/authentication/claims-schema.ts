@@ -1,6 +1,6 @@
 /*
- * The `claims` option: a schema that the claims of each token must match. It is compiled once, at start, by the validator of the
- * app that the plugin is registered in. The validator of a route's own scope may be another, which lets anything pass.
+ * The `claims` option: a schema that the claims of each token must match. The validator of the app that registers the plugin compiles
+ * it once, at start. The validator of a route's scope is not used: it may be another, and may accept any claims.
  */
 import type { FastifyInstance } from 'fastify'
 import type { Claims } from '../token/claims'
@@ -11,7 +11,7 @@ import { isThenable } from '../base/thenable'
 
 type Validate = (claims: unknown) => unknown
 
-/** The schema of an app. Without one, all claims match. */
+/** The schema of an app. Without a schema, all claims match. */
 export class ClaimsSchema {
   readonly #schema: object | undefined
   #validate: Validate | null = null
@@ -27,7 +27,7 @@ export class ClaimsSchema {
       const validate: unknown = validatorCompilerOf(app)?.({ schema: this.#schema, method: 'GET', url: '/', httpPart: 'claims' })
       if (typeof validate !== 'function') throw new TypeError('it compiled no function')
       this.#validate = validate as Validate
-      // A compiler for schemas of another kind may fail only now: better at start than at each handshake.
+      // A compiler for another kind of schema may fail only when it runs: better at start than at each handshake.
       if (SAMPLES.every((sample) => cannotRun(validate as Validate, sample))) throw new TypeError('it cannot be run')
     } catch (error) {
       throw new TypeError('"claims" option must be a schema that the validator of the app can compile and run', { cause: error })
@@ -35,9 +35,9 @@ export class ClaimsSchema {
   }
 
   /**
-   * Checks a copy of the claims: a validator that coerces, removes or fills in does so in its copy.
+   * Checks a copy of the claims, because a validator may coerce, remove or add values.
    *
-   * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` if they do not match. What the validator throws
+   * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` if they do not match. The errors of the validator
    */
   assert (claims: Claims): void | PromiseLike<void> {
     if (this.#schema === undefined) return
@@ -51,10 +51,10 @@ export class ClaimsSchema {
   }
 }
 
-/** Claims that a schema is tried with. One that is written by hand may fail at claims that are not there. */
+/** Claims to try a validator with. A validator written by hand may fail if claims are missing. */
 const SAMPLES: readonly Claims[] = [{}, { sub: '', iss: '', aud: [], exp: 0, iat: 0, jti: '', roles: [], scope: '' }]
 
-/** Whether a validator is broken, and not only of another opinion. */
+/** Whether a validator is broken. A validator that refuses the sample is not. */
 function cannotRun (validate: Validate, sample: Claims): boolean {
   try {
     const result = validate(copyData(sample))
@@ -65,20 +65,20 @@ function cannotRun (validate: Validate, sample: Claims): boolean {
   }
 }
 
-/** Validators answer false, or with what is wrong. */
+/** Validators return `false`, or the errors, */
 function assertValid (result: unknown): void {
   const isWrong = result === false || result instanceof Error ||
     (typeof result === 'object' && result !== null && 'error' in result && result.error != null)
   if (isWrong) throw mismatch()
 }
 
-/** Or they throw what is wrong: Ajv does with `$async`. */
+/** or throw them (Ajv with `$async`). */
 function rethrow (error: unknown): never {
   throw isMismatch(error) ? mismatch() : error
 }
 
 function isMismatch (error: unknown): boolean {
-  // An AggregateError has a list of errors too, which says nothing of the claims.
+  // An AggregateError has a list of errors too, but not about the claims.
   return typeof error === 'object' && error !== null && !(error instanceof AggregateError) && ('validation' in error || 'errors' in error)
 }
 

@@ -1,16 +1,33 @@
 /*
- * The user of a request or a connection, as its token names it.
+ * The user of a request or a connection, and how `request.user` is set.
  */
 import type { FastifyRequest } from 'fastify'
+import { WsAuthError } from '../base/errors'
 import type { TokenSource } from '../credentials/found'
 import type { Claims } from '../token/claims'
 
-/** What is known of whoever connects. All of it is `null` for an anonymous connection. */
+/** The user of a connection, as its token says. Each property is `null` for an anonymous connection. */
 export interface Identity {
   readonly user: FastifyRequest['user'] | null
   readonly claims: Claims | null
-  /** Where the token of the handshake, or the first message, was found. A renewal leaves it as it is. */
+  /** Where the token of the handshake, or of the first message, was found. A renewal does not change it. */
   readonly source: TokenSource | null
-  /** When the token expires, in milliseconds since the epoch; `null` where it never does. */
+  /** When the token expires, in milliseconds since the epoch; `null` for never. */
   readonly expiresAt: number | null
+}
+
+/** Sets the user of a request. Returns a refusal if that fails (a setter of the app throws), else `null`. */
+export type SetUser = (request: FastifyRequest, user: FastifyRequest['user'] | null) => WsAuthError | null
+
+/** @param decorator the request decorator that @fastify/jwt sets, if it has another name than `user`; `null` without @fastify/jwt */
+export function userSetter (decorator: string | null): SetUser {
+  return (request, user) => {
+    try {
+      request.user = user as FastifyRequest['user']
+      if (decorator !== null && decorator !== 'user') (request as unknown as Record<string, unknown>)[decorator] = user
+      return null
+    } catch (error) {
+      return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
+    }
+  }
 }

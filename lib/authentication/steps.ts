@@ -1,45 +1,42 @@
 /*
- * A list of checks, made one after the other. Each either returns or throws a refusal; one that has to wait returns a
- * promise, and only then is there one.
+ * Runs a list of checks, one after the other. A check returns, or throws a refusal; a check that waits returns a promise, and only then
+ * does the list.
  */
 import type { Credential } from '../credentials/found'
 import { WsAuthError, wsAuthErrors } from '../base/errors'
 import { errorWithoutToken, textWithoutToken } from '../base/redaction'
 
-/** What the checks are made of. */
+/** What a list of checks is about. */
 export interface Attempt {
   readonly credential: Credential | null
-  /** Whether nobody waits for it any more. */
+  /** Whether its result is no longer needed. */
   readonly isOver: boolean
 }
 
-/** How many properties a refusal has to which nobody has added one. */
+/** How many properties a new refusal has. The app may add more. */
 const OWN_KEYS = Object.keys(new WsAuthError('WS_AUTH_FORBIDDEN')).length
 
 /** One check of an attempt. */
-export type Step<A, S> = (attempt: A, services: S) => void | PromiseLike<void>
+export type Step<A, C> = (attempt: A, context: C) => void | PromiseLike<void>
 
-/**
- * Makes all checks and answers with the first refusal, or with `null`. There is a promise only if a step has to wait, and
- * no step is made any more once nobody waits for the answer.
- */
-export function runSteps<A extends Attempt, S> (attempt: A, services: S, steps: ReadonlyArray<Step<A, S>>, from = 0): WsAuthError | null | Promise<WsAuthError | null> {
+/** Runs all checks. Returns the first refusal, or `null`. Stops when the attempt is over. */
+export function runSteps<A extends Attempt, C> (attempt: A, context: C, steps: ReadonlyArray<Step<A, C>>, from = 0): WsAuthError | null | Promise<WsAuthError | null> {
   try {
     for (let i = from; i < steps.length && !attempt.isOver; i++) {
-      const waiting = steps[i]?.(attempt, services)
+      const waiting = steps[i]?.(attempt, context)
       if (waiting !== undefined) {
-        return Promise.resolve(waiting).then(() => runSteps(attempt, services, steps, i + 1), (error: unknown) => refusalOf(error, attempt))
+        return Promise.resolve(waiting).then(() => runSteps(attempt, context, steps, i + 1), (error: unknown) => withoutSecrets(error, attempt))
       }
     }
-    // Nobody reads it then, but what was not checked to the end must not look like it.
+    // The result is no longer needed, but an attempt that was not checked to the end must not look admitted.
     return attempt.isOver ? new WsAuthError('WS_AUTH_UNAVAILABLE') : null
   } catch (error) {
-    return refusalOf(error, attempt)
+    return withoutSecrets(error, attempt)
   }
 }
 
-/** What the app's own functions throw is not the client's to know, and what they throw it with is not the log's. */
-function refusalOf (error: unknown, { credential }: Attempt): WsAuthError {
+/** Makes a refusal of any error. The client learns nothing of an error of the app, and the log gets it without the token. */
+function withoutSecrets (error: unknown, { credential }: Attempt): WsAuthError {
   const token = credential?.token ?? ''
   try {
     return readRefusal(error, token)
@@ -48,7 +45,7 @@ function refusalOf (error: unknown, { credential }: Attempt): WsAuthError {
   }
 }
 
-/** Throws where the error cannot be read, or has a code that is none of ours. */
+/** Throws if the error cannot be read, or has a code that is not in our table. */
 function readRefusal (error: unknown, token: string): WsAuthError {
   if (!(error instanceof WsAuthError)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
   const cause = causeWithoutToken(error.cause, token)

@@ -1,6 +1,6 @@
 /*
- * Tickets: what a page can put into a URL that no log is worth reading for. Each is good for one handshake, for a short
- * time, and carries the claims of the token that it was given for. Kept as its hash: whoever reads the store has none.
+ * Tickets: single-use credentials that are safe in a URL, because a logged ticket is already spent. A ticket is good for a short time and
+ * has the claims of the token that it was issued for. The store has only its hash, so that a reader of the store has no ticket.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { ANSWER_TIMEOUT } from '../backplane/contract'
@@ -10,45 +10,38 @@ import type { ClaimRules, Claims } from '../token/claims'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { copyData, freezeData, frozenCopy } from '../token/frozen-data'
-import { assertNoMore, isObject, readArgument } from '../base/checks'
-import { isOrigin } from '../base/grammar'
+import { isObject, readArgument } from '../base/checks'
 import { thenRead } from '../base/thenable'
 import type { Verified } from '../token/verifier'
-
-/** What a ticket is bound to. */
-export interface TicketBinding {
-  /** The path of the handshake's URL, without its query, exactly. Default: any. */
-  readonly path?: string
-  /** The Origin of the handshake, exactly. Default: any, or none. */
-  readonly origin?: string
-}
+import { mismatchOf, readBinding } from './ticket-binding'
+import type { TicketBinding } from './ticket-binding'
 
 /** A ticket, for the query of one handshake. */
 export interface IssuedTicket {
   readonly ticket: string
-  /** How long it is good, in milliseconds. */
+  /** How many milliseconds the ticket is good. */
   readonly expiresIn: number
 }
 
-/** What a handshake is, to a ticket that is bound. */
+/** A handshake that uses a ticket. */
 export interface TicketUse {
   readonly path: string
   readonly origin: string | undefined
-  /** False for a dry run, which leaves it as it is. */
+  /** False for a dry run, which does not spend the ticket. */
   readonly isSpent: boolean
 }
 
-/** What is kept of a ticket. */
+/** The stored data of a ticket. */
 interface KeptTicket extends TicketBinding {
   readonly claims: Claims
-  /** Who `formatUser` made of the claims, `null` where that was nobody; left out where it is these. */
+  /** The user that `formatUser` made of the claims, `null` for none. Left out if the user is the claims. */
   readonly user?: unknown
 }
 
 const TICKET_BYTES = 32
-/** As seconds, in the year 5138. */
+/** In milliseconds this is 1973; in seconds it is the year 5138. */
 const MIN_MILLISECONDS = 1e11
-/** What a ticket looks like: nothing else is worth asking for. */
+/** The form of a ticket. The store is not asked for any other text. */
 const TICKET = /^[\w-]{43}$/
 
 /** The tickets of an app. */
@@ -58,8 +51,8 @@ export class Tickets {
   readonly #rules: ClaimRules
 
   /**
-   * @param ttl how long a ticket is good, in milliseconds
-   * @param rules those of the verifier: the times in the claims count as they do in a token
+   * @param ttl how many milliseconds a ticket is good
+   * @param rules the verifier's rules: the times in the claims count as they do in a token
    */
   constructor (link: BackplaneLink, ttl: number, rules: ClaimRules) {
     this.#link = link
@@ -68,10 +61,10 @@ export class Tickets {
   }
 
   /**
-   * A ticket for somebody of these claims.
+   * Issues a ticket for a user.
    *
    * @throws TypeError for a wrong binding, or claims that JSON cannot hold. WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED`
-   *   for claims that no token may have, `WS_AUTH_UNAVAILABLE` where it cannot be kept
+   *   for claims that no token may have, `WS_AUTH_UNAVAILABLE` if the backplane does not store it
    */
   async issue ({ claims, user }: Verified, binding: unknown): Promise<IssuedTicket> {
     const { path, origin } = readBinding(binding)
@@ -91,54 +84,41 @@ export class Tickets {
   }
 
   /**
-   * What a ticket admits. It is spent, also by a handshake that it is not for.
+   * Reads a ticket, and spends it even if it is bound to another handshake.
    *
-   * @throws WsAuthError `WS_AUTH_TICKET_INVALID`, or `WS_AUTH_TOKEN_EXPIRED` where the claims behind it have. What the store throws
+   * @throws WsAuthError `WS_AUTH_TICKET_INVALID`, or `WS_AUTH_TOKEN_EXPIRED` if its claims have expired. The errors of the backplane
    */
   read (ticket: string, use: TicketUse): Eventually<Verified> {
     if (!TICKET.test(ticket)) throw invalid('it does not look like one')
     const name = nameOf(ticket)
     return thenRead(use.isSpent ? this.#link.take(name) : this.#link.get(name), (kept) => {
       if (kept === null) throw invalid('it is unknown, spent or expired')
-      const { claims, user, path, origin } = parse(kept)
-      if (path !== undefined && path !== use.path) throw invalid('it is bound to another path')
-      if (origin !== undefined && origin !== use.origin) throw invalid('it is bound to another origin')
+      const { claims, user, ...binding } = parse(kept)
+      const mismatch = mismatchOf(binding, use)
+      if (mismatch !== null) throw invalid(mismatch)
       assertClaims(claims, this.#rules, Date.now())
       return { claims, user: user === undefined ? claims : freezeData(user) }
     })
   }
 }
 
-/** The claims that `issueTicket` was given, as a token would have them. @throws TypeError where they are no object, or their `exp` is in milliseconds */
+/** Reads the claims given to `issueTicket`. @throws TypeError if they are not an object, or if their `exp` is in milliseconds */
 export function claimsOfTicket (claims: unknown): Claims {
   const given: Claims = readArgument('claims', claims)
   const { exp, iat = null } = given
   if (Number.isFinite(exp) && Number(exp) >= MIN_MILLISECONDS) throw new TypeError('"claims.exp" must be in seconds since the epoch, not in milliseconds')
-  // Issued now: without it, a revocation of the user in the past would be one of the ticket.
+  // Without an `iat`, an earlier revocation of the user would revoke the ticket too.
   return frozenCopy({ ...given, iat: iat ?? Math.floor(Date.now() / 1000) })
 }
 
-/** What a ticket is to be bound to. @throws TypeError where that makes no sense */
-export function readBinding (binding: unknown): TicketBinding {
-  const { path, origin, ...rest } = readArgument('options', binding)
-  assertNoMore('options', rest)
-  if (path !== undefined && !isPath(path)) throw new TypeError('"options.path" must be the path of a URL, without a query')
-  if (origin !== undefined && !isOrigin(origin)) throw new TypeError('"options.origin" must be an origin, such as \'https://example.com\'')
-  return { path, origin } as TicketBinding
-}
-
-function isPath (path: unknown): boolean {
-  return typeof path === 'string' && /^\/[^?#]*$/.test(path)
-}
-
-/** The name that a ticket is kept by. Of 256 random bits a plain hash is enough. */
+/** The name of a ticket in the store. A plain hash is enough for 256 random bits. */
 function nameOf (ticket: string): string {
   return `ticket:${createHash('sha256').update(ticket).digest('base64url')}`
 }
 
 /**
- * Claims of `verify` and of the app can be anything, and nested deeper than JSON is written: about 4,000 levels, of what is
- * frozen 2,000. A token of 8 KiB has up to 3,000, so a copy is written.
+ * Writes a copy, because JSON.stringify fails for frozen data with more than about 2,000 levels, and for other data with more than 4,000.
+ * A token of 8 KiB has up to 3,000 levels; claims of `verify` and of the app may have more.
  */
 function textOf (kept: KeptTicket): string {
   try {
@@ -148,7 +128,7 @@ function textOf (kept: KeptTicket): string {
   }
 }
 
-/** Whoever can write into the store can put anything there. */
+/** The store may be written by others, so its data is checked. */
 function parse (text: string): KeptTicket {
   try {
     const kept = JSON.parse(text) as KeptTicket

@@ -3,7 +3,7 @@
  * claims and never about the text of a token, which has twins (a signature can be changed and stay valid).
  */
 import type { RevocationKind, RevokeCommand } from './contract'
-import { nameIn } from '../token/claims'
+import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import { inSlices } from '../base/slices'
 
@@ -71,12 +71,12 @@ export class Revocations {
   }
 
   #isListed (kind: Exclude<RevocationKind, 'sub'>, claims: Claims): boolean {
-    const value = nameIn(claims, kind)
+    const value = claimText(claims, kind)
     return value !== null && (this.#revokedBy(kind).get(value) ?? 0) > Date.now()
   }
 
   #isUserRevoked (claims: Claims): boolean {
-    const value = nameIn(claims, 'sub')
+    const value = claimText(claims, 'sub')
     const revocation = value === null ? undefined : this.#sub.get(value)
     return revocation !== undefined && revocation.untilAt > Date.now() && wasIssuedBy(claims, revocation.issuedBy)
   }

@@ -5,7 +5,7 @@
 import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { Audit } from '../audit/audit'
-import { refusalOf } from '../authentication/authentication'
+import { refusalOfRevoked } from '../authentication/checks'
 import type { Authenticated } from '../authentication/authentication'
 import { GOING_AWAY } from '../base/close-codes'
 import { endByAge } from '../token/claims'
@@ -56,7 +56,7 @@ export class Life {
     audit.accepted(request, connection, startedAt)
     connection.endIfDue()
     // Asked a second time, now that it would be found: a revocation comes before this line, or closes what stands above.
-    const refusal = refusalOf(identity, revocation)
+    const refusal = refusalOfRevoked(identity, revocation)
     if (refusal?.code === 'WS_AUTH_TOKEN_REVOKED') connection.closeFor('token_revoked', 'unauthorized')
     else if (refusal !== null) connection.closeFor('auth_unavailable', 'unavailable')
     // A listener of the app for connections may have closed it, before anybody guarded it.

@@ -3,7 +3,7 @@
  * a user with three connections costs three, not all.
  */
 import type { DisconnectKind } from '../backplane/contract'
-import { nameIn } from '../token/claims'
+import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import type { CommandTarget } from '../revocation/instance'
 import { inSlices } from '../base/slices'
@@ -75,8 +75,8 @@ export class Connections implements ConnectionList, CommandTarget {
   /** What has not changed keeps its place: who was first stays first. */
   #index (connection: SocketConnection, before: Claims | null, after: Claims | null): void {
     for (const claim of INDEXED) {
-      const from = before === null ? null : nameIn(before, claim)
-      const to = after === null ? null : nameIn(after, claim)
+      const from = before === null ? null : claimText(before, claim)
+      const to = after === null ? null : claimText(after, claim)
       if (from === to) continue
       if (from !== null) this.#byClaim[claim].remove(from, connection)
       if (to !== null) this.#byClaim[claim].add(to, connection)

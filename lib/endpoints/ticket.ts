@@ -9,8 +9,9 @@ import { WsAuthError } from '../base/errors'
 import type { CompleteOptions } from '../options/complete-options'
 import { challengeOf } from '../handshake/refusal'
 import { declareTicketRoute } from '../handshake/routes'
-import { readBinding } from '../authentication/tickets'
-import type { TicketBinding, Tickets } from '../authentication/tickets'
+import { readBinding } from '../authentication/ticket-binding'
+import type { TicketBinding } from '../authentication/ticket-binding'
+import type { Tickets } from '../authentication/tickets'
 
 /** The longest body, in bytes: it has room for a path and an origin. */
 const BODY_LIMIT = 16_384

@@ -2,8 +2,10 @@
  * The list of checks between an upgrade request and an authenticated connection, in the order in which they are made.
  */
 import type { FastifyRequest } from 'fastify'
-import { assume, Authentication, authorize, checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from '../authentication/authentication'
-import type { AuthenticationServices } from '../authentication/authentication'
+import { Authentication } from '../authentication/authentication'
+import { authorize } from '../authentication/authorization'
+import { checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from '../authentication/checks'
+import type { AuthenticationContext } from '../authentication/authentication'
 import { readCredential, readTicket } from '../credentials/choose'
 import { takeHeaders, takePlainHeaders } from '../credentials/headers'
 import type { Credential, TakenCredentials, TakenHeaders } from '../credentials/found'
@@ -29,7 +31,7 @@ export const NOTHING_SENT = 'there is none, and no token'
 const MAX_LOGGED = 200
 
 /** What all handshakes of an app share. */
-export interface HandshakeServices extends AuthenticationServices {
+export interface HandshakeServices extends AuthenticationContext {
   readonly limits: Limits
   /** `null` where there are none. */
   readonly tickets: Tickets | null
@@ -139,6 +141,6 @@ function useTicket (handshake: Handshake, { tickets, verifier, revocation, names
   const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }
   return thenRead(tickets.read(used.token, use), (verified) => {
     if (used === ticket) handshake.ticketClaims = verified.claims
-    else assume(handshake, verified, verifier)
+    else handshake.become(verified, verifier.rules)
   })
 }

@@ -8,8 +8,10 @@ import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Audit } from '../audit/audit'
-import { Authentication, authorize, checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from '../authentication/authentication'
-import type { AuthenticationServices } from '../authentication/authentication'
+import { Authentication } from '../authentication/authentication'
+import { authorize } from '../authentication/authorization'
+import { checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from '../authentication/checks'
+import type { AuthenticationContext } from '../authentication/authentication'
 import { Backlog } from './backlog'
 import type { Message } from './backlog'
 import type { Claims } from '../token/claims'
@@ -20,7 +22,7 @@ import type { CloseFrame } from '../base/close-codes'
 import type { Life } from '../connection/lifecycle'
 import type { Limits } from '../connection/limits'
 import type { CompleteRouteOptions, MessageSource } from '../options/complete-options'
-import type { SetUser } from '../authentication/request-user'
+import type { SetUser } from '../authentication/identity'
 import type { SocketConnection } from '../connection/open-connection'
 import { closeSafely, guard, isReadingMore, limitMessages, sendSafely, terminateSafely } from '../connection/socket'
 import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket'
@@ -28,7 +30,7 @@ import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
 
-const STEPS: ReadonlyArray<Step<Authentication, AuthenticationServices>> = [verifyToken, checkTicketUser, checkClaims, checkRevoked, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [verifyToken, checkTicketUser, checkClaims, checkRevoked, readUser, authorize]
 
 /** How many messages are kept behind the first, while its token is verified. Nothing more is read from the socket then. */
 const MAX_KEPT = 1024
@@ -37,7 +39,7 @@ const MAX_KEPT_BYTES = 2 ** 20
 
 /** What first messages work with. */
 export interface FirstMessageDependencies {
-  readonly services: AuthenticationServices
+  readonly services: AuthenticationContext
   readonly limits: Limits
   readonly audit: Audit
   readonly life: Life

@@ -5,14 +5,16 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit'
-import { Authentication, authorize, checkClaims, checkRevoked, readUser, verifyToken } from '../authentication/authentication'
-import type { AuthenticationServices } from '../authentication/authentication'
+import { Authentication } from '../authentication/authentication'
+import { authorize } from '../authentication/authorization'
+import { checkClaims, checkRevoked, readUser, verifyToken } from '../authentication/checks'
+import type { AuthenticationContext } from '../authentication/authentication'
 import type { Claims } from '../token/claims'
 import { WsAuthError } from '../base/errors'
 import { authError, authOk } from '../connection/auth-frames'
 import type { AuthFrame } from '../connection/auth-frames'
 import type { CompleteRouteOptions } from '../options/complete-options'
-import type { SetUser } from '../authentication/request-user'
+import type { SetUser } from '../authentication/identity'
 import { sendSafely } from '../connection/socket'
 import type { GuardedSocket } from '../connection/socket'
 import type { ConnectionRenewals, SocketConnection } from '../connection/open-connection'
@@ -44,11 +46,11 @@ class Renewal extends Authentication {
   }
 }
 
-const STEPS: ReadonlyArray<Step<Renewal, AuthenticationServices>> = [verifyToken, checkClaims, checkSame, checkRevoked, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [verifyToken, checkClaims, checkSame, checkRevoked, readUser, authorize]
 
 /** The renewals of an app. */
 export class Renewals implements ConnectionRenewals {
-  readonly #services: AuthenticationServices
+  readonly #services: AuthenticationContext
   readonly #audit: Audit
   readonly #setUser: SetUser
   /** Those that have to wait. */
@@ -58,7 +60,7 @@ export class Renewals implements ConnectionRenewals {
   /** How many answers have not left yet, of connections that have any. */
   readonly #unsent = new Map<SocketConnection, number>()
 
-  constructor (services: AuthenticationServices, audit: Audit, setUser: SetUser) {
+  constructor (services: AuthenticationContext, audit: Audit, setUser: SetUser) {
     this.#services = services
     this.#audit = audit
     this.#setUser = setUser

@@ -10,7 +10,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Backplane } from '../backplane/contract'
 import type { CloseKind } from '../base/errors'
 import type { Claims } from '../token/claims'
-import type { VerifyOption } from '../token/verifier'
+import type { VerifyOption } from '../token/custom-verifier'
 
 /** Where the plugin looks for a token. For each place: a name, `true` for the default name, or `false` for off. */
 export interface TokenOptions {

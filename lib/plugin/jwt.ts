@@ -8,7 +8,7 @@ import type { CompleteOptions } from '../options/complete-options'
 import { cachingVerifier } from '../token/caching-verifier'
 import { warnOfShortSecret, withSafeSecret } from '../token/jwt-secret'
 import { createJwtVerifier } from '../token/jwt-verifier'
-import { createCustomVerifier } from '../token/verifier'
+import { createCustomVerifier } from '../token/custom-verifier'
 import type { Verifier } from '../token/verifier'
 
 /** An @fastify/jwt that is registered. */

@@ -1,7 +1,6 @@
 /*
- * Remembers tokens that were verified, for the minute after a restart or an outage in which everybody comes back: an
- * RS256, ES256 or EdDSA check costs 26 to 112 us, a hit costs 3. Keyed by the exact token, so what differs by one
- * character is verified for itself. Refusals are not kept, the times in the claims are checked at every hit.
+ * Remembers verified tokens, for the minute after a restart or an outage in which all clients reconnect: an RS256, ES256 or EdDSA check
+ * costs 26 to 112 us, a hit costs 3. The key is the exact token. Refusals are not kept, and each hit checks the times in the claims.
  */
 import { LRUCache } from 'lru-cache'
 import { assertClaims } from './claims'
@@ -10,13 +9,13 @@ import { isThenable } from '../base/thenable'
 import type { Verified, Verifier } from './verifier'
 
 /**
- * A verifier that remembers what another let through.
+ * Makes a verifier that remembers the answers of another.
  *
- * @param max how many tokens
- * @param ttl for how long each, in milliseconds
+ * @param max how many tokens it remembers
+ * @param ttl for how many milliseconds each
  */
 export function cachingVerifier ({ verify, rules }: Verifier, { max, ttl }: { max: number, ttl: number }): Verifier {
-  // Its own way of not asking for the time is a timer for each millisecond in which it was asked.
+  // With another resolution, lru-cache starts a timer whenever it reads the time.
   const cache = new LRUCache<string, Verified>({ max, ttl, ttlResolution: 0 })
   const remember = (token: string, verified: Verified): Verified => {
     cache.set(token, verified)
@@ -24,13 +23,13 @@ export function cachingVerifier ({ verify, rules }: Verifier, { max, ttl }: { ma
   }
   return {
     rules,
-    verify: (token, request, asker) => {
+    verify: (token, request, context) => {
       const hit = cache.get(token)
       if (hit !== undefined) {
         assertClaims(hit.claims, rules, Date.now())
         return ownCopy(hit)
       }
-      const verified = verify(token, request, asker)
+      const verified = verify(token, request, context)
       return isThenable(verified)
         ? verified.then((later) => remember(token, later))
         : remember(token, verified)
@@ -38,7 +37,7 @@ export function cachingVerifier ({ verify, rules }: Verifier, { max, ttl }: { ma
   }
 }
 
-/** What one connection gets is never what another has, nor what the cache holds. */
+/** Each connection gets its own copy, and the cache keeps another. */
 function ownCopy ({ claims, user }: Verified): Verified {
   const copy = frozenCopy(claims)
   return { claims: copy, user: user === claims ? copy : frozenCopy(user) }

@@ -1,43 +1,42 @@
 /*
- * The claims of a token (RFC 7519 section 4): what the verifier lets pass and this package does not, and the one place
- * where a JWT's seconds become milliseconds.
+ * The claims of a token (RFC 7519, 4): the checks that the verifier does not make, and the only place where seconds become milliseconds.
  */
 import { WsAuthError } from '../base/errors'
 
-/** The claims of a verified token: deep-frozen, and a connection's own copy. */
+/** The claims of a verified token. They are deep-frozen, and each connection has its own copy. */
 export interface Claims {
-  /** Who the token is about (RFC 7519, 4.1.2). */
+  /** The user (RFC 7519, 4.1.2). */
   readonly sub?: string
-  /** Who issued it (4.1.1). */
+  /** The issuer (4.1.1). */
   readonly iss?: string
-  /** Whom it is for (4.1.3). */
+  /** The audience (4.1.3). */
   readonly aud?: string | readonly string[]
-  /** Seconds since the epoch after which it is not valid (4.1.4). */
+  /** When the token expires, in seconds since the epoch (4.1.4). */
   readonly exp?: number
-  /** Seconds since the epoch before which it is not valid (4.1.5). */
+  /** When the token becomes valid, in seconds since the epoch (4.1.5). */
   readonly nbf?: number
-  /** Seconds since the epoch when it was issued (4.1.6). */
+  /** When the token was issued, in seconds since the epoch (4.1.6). */
   readonly iat?: number
-  /** Its own identifier (4.1.7). */
+  /** The identifier of the token (4.1.7). */
   readonly jti?: string
   readonly [claim: string]: unknown
 }
 
-/** What claims must hold beyond their signature. */
+/** The rules for the claims of a token whose signature is right. */
 export interface ClaimRules {
-  /** Claims that must be there, because a setting of the verifier speaks of them. */
+  /** Claims that a token must have, because a setting of the verifier is about them. */
   readonly required: readonly string[]
-  /** How far the issuer's clock may be off for `exp` and `nbf`, in milliseconds. */
+  /** How many milliseconds the issuer's clock may differ, for `exp` and `nbf`. */
   readonly clockTolerance: number
-  /** False where the verifier was told to ignore `exp`. */
+  /** False if the verifier ignores `exp`. */
   readonly checkExpiry: boolean
-  /** False where the verifier was told to ignore `nbf`. */
+  /** False if the verifier ignores `nbf`. */
   readonly checkNotBefore: boolean
-  /** How old a token may be by its `iat`, in milliseconds; `null` for any age. The tolerance of clocks does not count for it. */
+  /** The highest age by `iat`, in milliseconds; `null` for any age. `clockTolerance` is not added. */
   readonly maxAge: number | null
 }
 
-/** The least that an issuer's clock may be ahead of ours before `iat` counts as a lie, in milliseconds. */
+/** How many milliseconds an issuer's clock may always be ahead for `iat`, whatever `clockTolerance` is. */
 const MIN_ISSUED_AT_TOLERANCE = 60_000
 
 const NUMERIC_DATES = ['exp', 'nbf', 'iat'] as const
@@ -46,9 +45,9 @@ const NUMERIC_DATES = ['exp', 'nbf', 'iat'] as const
 const NAMES = ['jti', 'sid'] as const
 
 /**
- * Refuses claims that a signature does not make right.
+ * Refuses claims that break the rules.
  *
- * @param now the clock, in milliseconds since the epoch
+ * @param now in milliseconds since the epoch
  * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED`
  */
 export function assertClaims (claims: Claims, rules: ClaimRules, now: number): void {
@@ -77,42 +76,42 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   }
 }
 
-/** Whether a `jti` or `sid` can be told from all others: a number past 2^53 has lost digits when JSON has been read. */
+/** Whether a `jti` or `sid` is unique as it was read: JSON.parse loses digits of a number past 2^53. */
 function isName (value: unknown): boolean {
   return value == null || typeof value === 'string' || (Number.isSafeInteger(value) && !Object.is(value, -0))
 }
 
 /**
- * The name that a claim gives to a token, its login or its user; `null` where there is none. RFC 7519 says that a `jti` is a
- * string; where an issuer counts its tokens it is the number in decimal.
+ * The text of a claim that names a token, a login or a user; `null` if there is none. RFC 7519 says that a `jti` is a string, but some
+ * issuers count their tokens: then it is the number in decimal.
  */
-export function nameIn (claims: Claims, claim: 'jti' | 'sid' | 'sub'): string | null {
-  const name = claims[claim]
-  return typeof name === 'string' || typeof name === 'number' ? String(name) : null
+export function claimText (claims: Claims, claim: 'jti' | 'sid' | 'sub'): string | null {
+  const value = claims[claim]
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : null
 }
 
 /** OpenID Connect Back-Channel Logout 1.0, 2.4. */
 const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout'
 
-/** What a token says of somebody who has logged out, `undefined` where it says nothing of the kind. */
+/** The logout event in the claims of a token; `undefined` if there is none. */
 export function logoutEventOf ({ events }: Claims): unknown {
   if (typeof events !== 'object' || events === null || !Object.hasOwn(events, LOGOUT_EVENT)) return undefined
   return (events as Record<string, unknown>)[LOGOUT_EVENT]
 }
 
-/** Whether the token is about a logout, well-formed or not. It is no credential, whoever has signed it. */
+/** Whether the token is a logout token, well-formed or not. A logout token is no credential. */
 export function isLogoutToken (claims: Claims): boolean {
   return logoutEventOf(claims) !== undefined
 }
 
-/** When the token of these claims expires, in milliseconds since the epoch; `null` where it never does. */
+/** When the token of these claims expires, in milliseconds since the epoch; `null` for never. */
 export function expiryOf (claims: Claims, rules: ClaimRules): number | null {
   const byExp = claims.exp === undefined || !rules.checkExpiry ? Infinity : claims.exp * 1000
   const expiresAt = Math.min(byExp, endByAge(claims, rules))
   return expiresAt === Infinity ? null : Math.min(expiresAt, Number.MAX_SAFE_INTEGER)
 }
 
-/** Until when a token is accepted by its age, in milliseconds since the epoch; `Infinity` for one of any age. */
+/** When a token reaches `maxAge`, in milliseconds since the epoch; `Infinity` for never. */
 export function endByAge ({ iat }: Claims, { maxAge }: ClaimRules): number {
   return iat === undefined || maxAge === null ? Infinity : iat * 1000 + maxAge
 }

@@ -1,22 +1,22 @@
 /*
- * What a JWT must look like before its signature is asked about, and how its claims are read after. The verifier below
- * us is lenient in places where RFC 7515 and RFC 7519 are not, and some headers never let it answer.
+ * Checks the form of a JWT before its signature is verified, and reads its claims after. The library is more lenient than RFC 7515 and
+ * RFC 7519, and with some headers it never answers.
  */
 import { isUtf8 } from 'node:buffer'
 import type { Claims } from './claims'
 import { WsAuthError } from '../base/errors'
 
-/** RFC 7515, 7.1: three base64url segments; only a header and a payload can be read. */
+/** RFC 7515, 7.1: three base64url segments. The last may be empty. */
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]*$/
 
-/** The same, with its header, and with what may stand before it. */
+/** The same, perhaps with `Bearer` in front; captures the header. */
 const LOOKALIKE = /^(?:bearer[ \t]+)?([\w-]+)\.[\w-]+\.[\w-]*$/i
 
-/** Tokens of one issuer share their header: the one that passed last needs no second look. */
+/** The last header that passed. Tokens of one issuer have the same header, so most need no check. */
 let lastHeader = ''
 
 /**
- * Refuses a token whose form or header no verifier should be asked about.
+ * Refuses a token with a wrong form or header.
  *
  * @throws WsAuthError `WS_AUTH_TOKEN_INVALID`
  */
@@ -29,16 +29,16 @@ export function assertFormat (token: string): void {
 }
 
 /**
- * The claims of a token that was verified, parsed anew: nobody else has this object.
+ * Parses the claims of a verified token. The caller gets its own object.
  *
- * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` where they are not a JSON object in valid UTF-8 (RFC 7519, 7.2)
+ * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` if they are not a JSON object in valid UTF-8 (RFC 7519, 7.2)
  */
 export function readClaims (token: string): Claims {
   return readSegment(payloadOf(token), 'payload')
 }
 
 /**
- * Refuses a token whose claims are not valid UTF-8 (RFC 7519, 7.2): the verifier reads them all the same.
+ * Refuses a token whose claims are not valid UTF-8 (RFC 7519, 7.2), because the library reads them anyway.
  *
  * @throws WsAuthError `WS_AUTH_TOKEN_INVALID`
  */
@@ -48,7 +48,7 @@ export function assertUtf8 (token: string): void {
 
 /** Whether a text looks like a JWT, or like the value of an Authorization header with one. */
 export function looksLikeJwt (text: string): boolean {
-  // Most values end here.
+  // Fast path: most texts have no dot.
   if (!text.includes('.')) return false
   const [, header] = LOOKALIKE.exec(text) ?? []
   if (header === undefined) return false
@@ -67,12 +67,12 @@ function payloadOf (token: string): string {
 
 function assertHeader (header: Record<string, unknown>): void {
   const { crit, kid } = header
-  // RFC 7515, 4.1.11. The verifier takes an empty string for "no crit".
+  // RFC 7515, 4.1.11. The library reads an empty string as "no crit".
   if (crit !== undefined && !(Array.isArray(crit) && crit.length > 0)) throw refusal('crit is not a non-empty array')
   if (kid === undefined) return
   // RFC 7515, 4.1.4.
   if (typeof kid !== 'string') throw refusal('kid is not a string')
-  // `keys[kid]` on a plain object would find a function, which @fastify/jwt takes for a key fetcher that never answers.
+  // `keys[kid]` of a plain object would be a function: @fastify/jwt would call it as a key fetcher, and it would never answer.
   if (kid in Object.prototype) throw refusal('kid is the name of a property of every object')
 }
 

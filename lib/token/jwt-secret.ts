@@ -1,6 +1,6 @@
 /*
- * The options that this plugin registers @fastify/jwt with, made safe: what its secret function may answer, and what its
- * `trusted` lets us see. The app's own functions are called with the app's own request.
+ * The options with which this plugin registers @fastify/jwt. The app's functions in them (secret, `trusted`, `formatUser`) are wrapped, so
+ * that a wrong answer is a refusal and the verified claims are recorded. They are called with the app's own request.
  */
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { FastifyJWTOptions } from '@fastify/jwt'
@@ -14,10 +14,9 @@ type SecretFunction = (request: FastifyRequest, token: unknown, callback: KeyCal
 type Trusted = NonNullable<FastifyJWTOptions['trusted']>
 
 /**
- * The options with a secret function made safe: a key that does not exist is the token's fault (401), where @fastify/jwt
- * would take `undefined` for a bug (500) and a function for a key fetcher (it never answers). `trusted` is wrapped to record what
- * was verified, because @fastify/jwt answers only with what `formatUser` makes of it. `formatUser` is wrapped not to throw, because
- * @fastify/jwt does not catch it once a key was fetched.
+ * Wraps the functions in the options. The secret function refuses the token (401) if there is no key: @fastify/jwt would answer 500 for
+ * `undefined`, and would never answer for a function. `trusted` records the claims, because @fastify/jwt returns only the result of
+ * `formatUser`. `formatUser` does not throw, because @fastify/jwt does not catch its errors after it fetched a key.
  */
 export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
   const { secret } = own
@@ -31,13 +30,13 @@ export function withSafeSecret (own: FastifyJWTOptions): FastifyJWTOptions {
   }
 }
 
-/** The claims in what the verifier answered: all of it, or with `complete` a part. The verifier asks whether `complete` is truthy. */
+/** The claims in an answer of the library: the whole answer, or its `payload` if `complete` is truthy. */
 export function payloadOf (answer: unknown, { verify }: Pick<FastifyJWTOptions, 'verify'>): Claims {
   return (verify?.complete ? (answer as { payload?: unknown } | null)?.payload : answer) as Claims
 }
 
 function recorders ({ trusted, formatUser, verify }: FastifyJWTOptions): Pick<FastifyJWTOptions, 'trusted' | 'formatUser'> {
-  /** What was verified for a handshake of ours, if `formatUser` is called for it next, within this turn: it is told of no request, and a verifier cache has one answer for all. */
+  /** The last answer for a handshake, if `formatUser` gets it next, within this turn. `formatUser` gets no request, and a cache has one answer for all. */
   let next: unknown = null
   const recording = recordingTrusted({ trusted, verify }, (answer) => { next = answer })
   if (formatUser === undefined) return { trusted: recording }
@@ -64,7 +63,7 @@ function recordingTrusted ({ trusted, verify }: Pick<FastifyJWTOptions, 'trusted
       onNext(ours)
       return isTrusted
     }
-    // @fastify/jwt calls `formatUser` in the callback that it gives here: another one may have come since the answer was given.
+    // @fastify/jwt calls `formatUser` in this callback, and another answer may have come in between.
     const then: PromiseLike<boolean>['then'] = (onDone, onFailed) => Promise.resolve(isTrusted as PromiseLike<boolean>).then((later) => {
       onNext(ours)
       return (onDone as (isTrusted: boolean) => never)(later)
@@ -98,11 +97,11 @@ function usableKey (key: unknown): string | Buffer {
   if (key == null || typeof key === 'function') throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such key' })
   if (typeof key === 'string') return key
   if (!Buffer.isBuffer(key)) throw new TypeError('the secret function of @fastify/jwt must give a string (PEM) or a Buffer')
-  // A verifier is kept for a key that is a string, and built again each time for one that is not.
+  // @fastify/jwt keeps the verifier of a string key, and builds a new one each time for a Buffer.
   return key.includes('-----BEGIN ') ? key.toString() : key
 }
 
-/** Whether the key is there from the start. A function is asked for it with the request, by @fastify/jwt alone. */
+/** Whether the key is fixed. Only @fastify/jwt can call a secret function, and only with a request. */
 export function isStatic ({ secret }: FastifyJWTOptions): boolean {
   return typeof (hasPublic(secret) ? secret.public : secret) !== 'function'
 }
@@ -111,12 +110,12 @@ function hasPublic (secret: FastifyJWTOptions['secret']): secret is Extract<Fast
   return typeof secret === 'object' && 'public' in secret
 }
 
-/** RFC 7518, 3.2: an HMAC key is at least as long as its hash. A short one can be guessed from any token. */
+/** RFC 7518, 3.2: an HMAC key must be as long as its hash. A shorter key can be guessed from any token. */
 export function warnOfShortSecret ({ secret, verify, sign }: FastifyJWTOptions, log: FastifyBaseLogger): void {
   const key = hasPublic(secret) ? secret.public : secret
   if ((typeof key !== 'string' && !Buffer.isBuffer(key)) || key.includes('-----BEGIN ')) return
   const algorithms = verify?.algorithms ?? [sign?.algorithm ?? 'HS256']
   const needed = Math.max(...algorithms.map((algorithm) => /^HS(\d+)$/.exec(algorithm)?.[1]).map((bits) => Number(bits ?? 0) / 8))
   const bytes = Buffer.byteLength(key)
-  if (bytes < needed) log.warn(`the secret of @fastify/jwt has ${bytes} bytes: less than the ${needed} of its hash, it can be guessed from a token`)
+  if (bytes < needed) log.warn(`the secret of @fastify/jwt has ${bytes} bytes: less than the ${needed} of its hash, so it can be guessed from a token`)
 }

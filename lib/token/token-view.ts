@@ -1,9 +1,9 @@
 /*
- * A request as @fastify/jwt sees it while it verifies one token: that token is the only credential in it.
+ * A view of a request for @fastify/jwt, in which one token is the only credential.
  *
- * @fastify/jwt looks for its token in `request.headers`. There an app, or a schema for headers, may have laid another token over
- * what the client sent (`request.headers = ...` is a documented setter). So nothing is written into the request and hoped to be
- * found: @fastify/jwt gets a view of it, and no hook, schema or other verification under way can change what it finds.
+ * @fastify/jwt reads its token from `request.headers`. An app, or a schema for headers, may have set another token there
+ * (`request.headers = ...` is a documented setter). So the token is not written into the request: no hook, schema or other verification
+ * can change the token in the view.
  */
 import type { FastifyRequest } from 'fastify'
 import type { Claims } from './claims'
@@ -11,7 +11,7 @@ import { frozenCopy } from './frozen-data'
 
 const kView = Symbol('fastify-ws-auth.view')
 
-/** What `formatUser` threw, in place of the user that it did not make. */
+/** The error that `formatUser` threw, in place of a user. */
 export class FormatFailure {
   readonly error: unknown
 
@@ -20,13 +20,13 @@ export class FormatFailure {
   }
 }
 
-/** One view of one request. Everything but the headers and the user is the request's own, and is written through to it. */
+/** A view of one request. All properties except the headers and the user are those of the request, also when they are set. */
 export class TokenView implements ProxyHandler<FastifyRequest> {
   readonly request: FastifyRequest
-  /** What the verifier answered, before `trusted` and `formatUser` saw it; `null` until it is recorded. */
+  /** The verified claims, before `trusted` and `formatUser` got them; `null` until they are recorded. */
   verified: Claims | null = null
   readonly #token: string
-  /** The request decorator that @fastify/jwt sets: it is not set before the user is known to be admitted. */
+  /** The request decorator that @fastify/jwt sets. The view ignores it, because the user is not admitted yet. */
   readonly #userDecorator: string
   #headers: FastifyRequest['headers'] | undefined
 
@@ -45,13 +45,13 @@ export class TokenView implements ProxyHandler<FastifyRequest> {
     return name === this.#userDecorator || Reflect.set(request, name, value)
   }
 
-  /** Keeps a copy of the claims that the verifier answered: the functions of the app may change what they are given. */
+  /** Keeps a copy of the verified claims, because the functions of the app may change them. */
   record (claims: unknown): void {
     this.verified = frozenCopy(claims as Claims)
   }
 }
 
-/** The view behind a request that @fastify/jwt calls a function of the app with; `undefined` for a request of the app's own. */
+/** The view with which @fastify/jwt calls a function of the app; `undefined` if the app itself caused the call. */
 export function viewOf (request: FastifyRequest): TokenView | undefined {
   return (request as { [kView]?: TokenView })[kView]
 }

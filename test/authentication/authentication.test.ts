@@ -3,8 +3,10 @@
  */
 import t from 'tap'
 import type { FastifyRequest } from 'fastify'
-import { assume, Authentication, authorize, checkClaims, checkRevoked, checkTicketUser, readUser, refusalOf, verifyToken } from '../../lib/authentication/authentication'
-import type { AuthenticationServices } from '../../lib/authentication/authentication'
+import { Authentication } from '../../lib/authentication/authentication'
+import { authorize } from '../../lib/authentication/authorization'
+import { checkClaims, checkRevoked, checkTicketUser, readUser, refusalOfRevoked, verifyToken } from '../../lib/authentication/checks'
+import type { AuthenticationContext } from '../../lib/authentication/authentication'
 import type { Claims } from '../../lib/token/claims'
 import { ClaimsSchema } from '../../lib/authentication/claims-schema'
 import { WsAuthError } from '../../lib/base/errors'
@@ -30,7 +32,7 @@ interface Asked {
 }
 
 /** An attempt that has got so far, and what it is made with. */
-function attemptOf ({ route = {}, options = {}, verify, refused = () => null, warnOfLongLife = () => {}, claims = null, user = null, ticketClaims = null, token, source = 'header' }: Asked): [Authentication, AuthenticationServices] {
+function attemptOf ({ route = {}, options = {}, verify, refused = () => null, warnOfLongLife = () => {}, claims = null, user = null, ticketClaims = null, token, source = 'header' }: Asked): [Authentication, AuthenticationContext] {
   const request = { id: 'the request' } as unknown as FastifyRequest
   const attempt = new Authentication(request, { ...ROUTE, ...route }, token === undefined ? null : { token, source: source as never })
   Object.assign(attempt, { claims, user, ticketClaims })
@@ -39,7 +41,7 @@ function attemptOf ({ route = {}, options = {}, verify, refused = () => null, wa
     verifier: { verify, rules: RULES },
     claimsSchema: new ClaimsSchema(undefined),
     revocation: { refusalOf: refused, warnOfLongLife }
-  } as unknown as AuthenticationServices
+  } as unknown as AuthenticationContext
   return [attempt, services]
 }
 
@@ -109,7 +111,7 @@ t.test('a token of more than maxTokenBytes is refused before anybody is asked ab
 
 t.test('what is assumed has the expiry that the rules of the verifier give it', async (t) => {
   const [attempt] = attemptOf({})
-  assume(attempt, { claims: { exp: 7 }, user: 'u' }, { verify: () => { throw new Error() }, rules: { ...RULES, checkExpiry: false } })
+  attempt.become({ claims: { exp: 7 }, user: 'u' }, { ...RULES, checkExpiry: false })
   t.strictSame([attempt.claims, attempt.user, attempt.expiresAt], [{ exp: 7 }, 'u', null])
 })
 
@@ -137,9 +139,9 @@ t.test('a revocation of the token or of the ticket beside it refuses, and only w
   t.equal(await ask('the ticket', { claims: { sub: 'ann' } }), 'passed')
 
   const [attempt, { revocation }] = attemptOf({ ...ann, refused: byName('ann') })
-  t.equal(refusalOf(attempt, revocation), revoked)
+  t.equal(refusalOfRevoked(attempt, revocation), revoked)
   const asked: unknown[] = []
-  refusalOf({ ...attempt, claims: null, ticketClaims: null } as Authentication, { refusalOf: (claims: unknown) => { asked.push(claims); return null } } as never)
+  refusalOfRevoked({ ...attempt, claims: null, ticketClaims: null } as Authentication, { refusalOf: (claims: unknown) => { asked.push(claims); return null } } as never)
   t.strictSame(asked, [null], 'of nobody only the outage is asked')
 })
 

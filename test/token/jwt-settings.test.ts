@@ -107,7 +107,7 @@ function warnings (options: unknown): string[] {
 }
 
 t.test('a secret that is shorter than the longest hash it is used with is told of, a key of another kind is not', async (t) => {
-  const text = (bytes: number, needed: number): string[] => [`the secret of @fastify/jwt has ${bytes} bytes: less than the ${needed} of its hash, it can be guessed from a token`]
+  const text = (bytes: number, needed: number): string[] => [`the secret of @fastify/jwt has ${bytes} bytes: less than the ${needed} of its hash, so it can be guessed from a token`]
   t.strictSame(warnings({ secret: 'x'.repeat(31) }), text(31, 32))
   t.strictSame(warnings({ secret: 'x'.repeat(32) }), [])
   t.strictSame(warnings({ secret: 'é'.repeat(16) }), [], 'bytes are counted')

@@ -4,7 +4,8 @@
 import t from 'tap'
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from '../../lib/base/errors'
-import { asking, createCustomVerifier } from '../../lib/token/verifier'
+import { createCustomVerifier } from '../../lib/token/custom-verifier'
+import { settle } from '../../lib/token/verifier'
 import type { Verified } from '../../lib/token/verifier'
 
 const TOKEN = 'a-token-of-some-length'
@@ -67,8 +68,8 @@ t.test('what answers at once is read at once', async (t) => {
   t.notOk(createCustomVerifier(() => ({})).verify(TOKEN, REQUEST, { signal }) instanceof Promise)
   t.ok(createCustomVerifier(async () => ({})).verify(TOKEN, REQUEST, { signal }) instanceof Promise)
   const read = (): Verified => ({ claims: {}, user: 'read' })
-  t.strictSame(asking(TOKEN, () => 'x', read), { claims: {}, user: 'read' })
-  t.throws(() => asking(TOKEN, () => { throw errorOf({ statusCode: 403 }) }, read), { code: 'WS_AUTH_UNAVAILABLE' }, 'only verify speaks in the words of HTTP of users')
+  t.strictSame(settle(TOKEN, () => 'x', read), { claims: {}, user: 'read' })
+  t.throws(() => settle(TOKEN, () => { throw errorOf({ statusCode: 403 }) }, read), { code: 'WS_AUTH_UNAVAILABLE' }, 'only verify speaks in the words of HTTP of users')
 })
 
 t.test('verify is not asked about a token with a character that is not visible ASCII', async (t) => {

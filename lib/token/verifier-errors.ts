@@ -1,0 +1,42 @@
+/*
+ * What verifiers throw, as refusals: an error about the token is a refusal of the client (401), any other error is an outage (503).
+ */
+import { WsAuthError } from '../base/errors'
+import { errorWithoutToken, textWithoutToken } from '../base/redaction'
+
+const EXPIRED_CODES = new Set(['FAST_JWT_EXPIRED', 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED', 'ERR_JWT_EXPIRED'])
+/** The codes of fast-jwt, @fastify/jwt, jose and get-jwks for errors about a token. Their other codes are about keys that cannot be fetched. */
+const TOKEN_CODES = /^(?:FAST_JWT_|FST_JWT_|ERR_JW[ST]_|ERR_JOSE_(?:ALG_NOT_ALLOWED|NOT_SUPPORTED)$|ERR_JWKS_(?:NO|MULTIPLE)_MATCHING_KEYS?$|(?:JWK_NOT_FOUND|DOMAIN_NOT_ALLOWED)$)/
+/** The errors of jsonwebtoken have names and no codes. */
+const TOKEN_NAMES = new Set(['JsonWebTokenError', 'NotBeforeError', 'TokenExpiredError'])
+
+/** Makes a refusal of any error of a verifier. */
+export function toRefusal (error: unknown, token: string): WsAuthError {
+  if (error instanceof WsAuthError) return error
+  if (error instanceof RangeError) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'RangeError' })
+  const { code, name, message, statusCode } = readError(error)
+  if (EXPIRED_CODES.has(code) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'its exp has passed, or it is older than maxAge' })
+  if (TOKEN_CODES.test(code) || TOKEN_NAMES.has(name)) {
+    return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name} ${code}: ${message}`, token) })
+  }
+  // A function of the app may refuse a token by its HTTP status.
+  if (statusCode === 401) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name}: ${message}`, token) })
+  return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
+}
+
+/** Makes a refusal of an error with the status 403: the token is good, and its user may not connect. Returns `null` for other errors. */
+export function toForbidden (error: unknown, token: string): WsAuthError | null {
+  const { name, message, statusCode } = readError(error)
+  if (error instanceof WsAuthError || statusCode !== 403) return null
+  return new WsAuthError('WS_AUTH_FORBIDDEN', { cause: textWithoutToken(`${name}: ${message}`, token) })
+}
+
+/** Code may throw any value, even one that throws when it is read. */
+function readError (error: unknown): { code: string, name: string, message: string, statusCode: unknown } {
+  try {
+    const { code, name, message, statusCode } = (error ?? {}) as Record<string, unknown>
+    return { code: String(code), name: String(name), message: String(message), statusCode }
+  } catch {
+    return { code: '', name: '', message: '', statusCode: undefined }
+  }
+}
