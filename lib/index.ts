@@ -2,11 +2,13 @@
  * The public face: the plugin, its errors, its types.
  */
 import fastifyPlugin from 'fastify-plugin'
-import type { FastifyPluginAsync, RawServerBase, RawServerDefault } from 'fastify'
+import { WebSocket as WebSocketClass } from 'ws'
+import type { FastifyPluginAsync, FastifyRequest, RawServerBase, RawServerDefault } from 'fastify'
 import type { WsAuthEvent as Event } from './audit/event'
 import type * as plane from './backplane/contract'
 import type { Claims as TokenClaims } from './token/claims'
 import type { CloseReason as Reason } from './base/close-codes'
+import { connectionOf as findConnection } from './connection/connection-of'
 import type { Connection as OpenConnection, ConnectionList as List } from './connection/connection'
 import type { TokenSource as Source } from './credentials/found'
 import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './base/errors'
@@ -26,15 +28,23 @@ type Plugin = FastifyPluginAsync<Options>
 
 declare namespace fastifyWsAuth {
   /**
-   * To be augmented: narrows the role names of the routes.
+   * To be augmented: the type of `request.user`, and the role names of the routes.
    *
    * ```ts
-   * declare module 'fastify-ws-auth' { interface WsAuthTypes { role: 'admin' | 'member' } }
+   * declare module 'fastify-ws-auth' {
+   *   interface WsAuthTypes { user: { sub: string }, role: 'admin' | 'member' }
+   * }
    * ```
    */
   export interface WsAuthTypes {}
   /** The role names: those of {@link WsAuthTypes}, or any. */
   export type WsAuthRole = WsAuthTypes extends { role: infer R extends string } ? R : string
+  /** The user: that of {@link WsAuthTypes}, or that of the `FastifyJWT` of @fastify/jwt. */
+  export type WsAuthUser = FastifyRequest['user']
+  /** What {@link WsAuthTypes} says of the user, as @fastify/jwt reads it. */
+  export type WsAuthJwt = WsAuthTypes extends { user: infer User } ? { user: User } : {}
+  /** A socket of a websocket route: that of `ws`. */
+  export type WebSocket = WebSocketClass
   export type WsAuthOptions = Options
   export type TicketsOptions = AnyTicketsOptions
   export type BackChannelLogoutOptions = LogoutOptions
@@ -66,6 +76,11 @@ declare namespace fastifyWsAuth {
   export type InstanceAnswer = plane.InstanceAnswer
 }
 
+declare module '@fastify/jwt' {
+  // An interface that extends a type which depends on another interface: both are to be augmented by the app.
+  interface FastifyJWT extends fastifyWsAuth.WsAuthJwt {}
+}
+
 declare module 'fastify' {
   // eslint-disable-next-line @typescript-eslint/no-unused-vars
   interface RouteShorthandOptions<RawServer extends RawServerBase = RawServerDefault> {
@@ -82,7 +97,9 @@ const fastifyWsAuth: Plugin & {
   WsAuthError: typeof WsAuthErrorClass
   wsAuthErrors: typeof wsAuthErrors
   memoryBackplane: typeof createMemoryBackplane
-} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors, memoryBackplane: createMemoryBackplane }) as never
+  WebSocket: typeof WebSocketClass
+  connectionOf: typeof findConnection
+} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors, memoryBackplane: createMemoryBackplane, WebSocket: WebSocketClass, connectionOf: findConnection }) as never
 
 fastifyWsAuth.default = fastifyWsAuth
 fastifyWsAuth.fastifyWsAuth = fastifyWsAuth
@@ -93,5 +110,7 @@ module.exports.fastifyWsAuth = fastifyWsAuth
 module.exports.WsAuthError = WsAuthErrorClass
 module.exports.wsAuthErrors = wsAuthErrors
 module.exports.memoryBackplane = createMemoryBackplane
+module.exports.WebSocket = WebSocketClass
+module.exports.connectionOf = findConnection
 
 export = fastifyWsAuth

@@ -11,6 +11,7 @@ import { GOING_AWAY } from '../base/close-codes'
 import { endByAge } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
 import type { CloseReason } from '../base/close-codes'
+import { remember } from './connection-of'
 import type { Connections } from './registry'
 import { Sweep } from './sweep'
 import type { RevocationCheck } from '../revocation/revocation-check'
@@ -52,6 +53,7 @@ export class Life {
     const connection = new SocketConnection(socket, request, identity, this.#keeperOf(route))
     connections.add(connection)
     request.wsAuth = connection
+    remember(connection, socket, request.raw)
     connection.start()
     audit.accepted(request, connection, startedAt)
     connection.endIfDue()

@@ -48,6 +48,9 @@ export type RejectWith = 'http' | 'close' | 'auto'
 /** What happens when a user is past `limits.perUser`: the new connection is refused, or the user's oldest one is closed. */
 export type OnLimit = 'reject' | 'close-oldest'
 
+/** An answer, now or later. */
+type Answer<T> = T | PromiseLike<T>
+
 /** The options of the plugin. A wrong or unknown option is a `TypeError` at registration. */
 export interface WsAuthOptions {
   /** The options of @fastify/jwt. Leave them out if the app registers @fastify/jwt before this plugin, or if you give `verify`. */
@@ -84,14 +87,14 @@ export interface WsAuthOptions {
    * Makes `request.user` from the claims. `null` or `undefined` refuses with 401; a thrown error refuses with 503. Default: the
    * claims, or the result of the `formatUser` of @fastify/jwt.
    */
-  user?: (claims: Claims, request: FastifyRequest) => unknown
-  /** Reads the roles from the claims. Default: `claims.roles`, else `claims.role`. */
-  roles?: (claims: Claims) => readonly string[]
+  user?: (claims: Claims, request: FastifyRequest) => Answer<FastifyRequest['user'] | null | undefined>
+  /** Reads the roles, a list of strings, from the claims. Default: `claims.roles`, else `claims.role`. */
+  roles?: (claims: Claims) => unknown
   /**
-   * Reads the scopes from the claims. Default: `claims.scope` (separated by spaces; RFC 8693, 4.2), else `claims.scp`, else
+   * Reads the scopes, a list of strings, from the claims. Default: `claims.scope` (separated by spaces; RFC 8693, 4.2), else `claims.scp`, else
    * `claims.permissions`.
    */
-  scopes?: (claims: Claims) => readonly string[]
+  scopes?: (claims: Claims) => unknown
   /**
    * Which origins may connect; all others are refused with 403. `'same-host'` compares the Origin with the request's host if a cookie
    * authenticates the request. A list of exact origins, or a function that must return `true`, applies to every handshake with an

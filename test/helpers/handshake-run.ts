@@ -117,7 +117,7 @@ function pluginOptions (rule: AppRule, backplane: fastifyWsAuth.Backplane): fast
     closeCodes: rule.closeCodes,
     tickets: tickets === null ? false : { ...tickets, path: false, ttl: 600_000 },
     ...rule.hasSchema ? { claims: { type: 'object', required: ['tenant'], properties: { tenant: { const: 'acme' } } } } : {},
-    ...user === 'claims' || user === 'formatted' ? {} : { user: (claims) => userOf(rule, claims as Record<string, unknown>) },
+    ...user === 'claims' || user === 'formatted' ? {} : { user: (claims) => userOf(rule, claims as Record<string, unknown>) as object | null },
     limits: perUser === null ? {} : { perUser: 1, onLimit: perUser },
     maxTokenBytes: rule.maxTokenBytes,
     tokenCache: rule.tokenCache ? { max: 100, ttl: 60_000 } : false,

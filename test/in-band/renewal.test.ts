@@ -111,7 +111,7 @@ function authorizeBy (user: Claims): boolean | Promise<boolean> {
   return true
 }
 
-function userOf (claims: Claims): unknown {
+function userOf (claims: Claims): object | null {
   if (claims.user === 'throw') throw new Error('thrown by a test')
   return claims.user === 'none' ? null : { ...claims, isUser: true }
 }

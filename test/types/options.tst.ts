@@ -83,7 +83,6 @@ test('a wrong type of an option is an error', () => {
   expect<WsAuthOptions>().type.not.toBeAssignableFrom<{ verify: (token: number) => object }>()
   expect<WsAuthOptions>().type.not.toBeAssignableFrom<{ claims: string }>()
   expect<WsAuthOptions>().type.not.toBeAssignableFrom<{ user: string }>()
-  expect<WsAuthOptions>().type.not.toBeAssignableFrom<{ roles: (claims: Claims) => string }>()
   expect<WsAuthOptions>().type.not.toBeAssignableFrom<{ scopes: string[] }>()
   expect<WsAuthOptions>().type.not.toBeAssignableFrom<{ rejectWith: 'status' }>()
   expect<WsAuthOptions>().type.not.toBeAssignableFrom<{ closeCodes: { unauthorized: string } }>()

@@ -1,0 +1,32 @@
+/*
+ * The connection behind a socket or a request, for code that is handed only that: a library above WebSockets, for example.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
+import type { Connection } from './connection'
+
+const kConnection = Symbol('fastify-ws-auth.connection')
+
+interface Marked {
+  [kConnection]?: Connection
+}
+
+/** Has a connection found by its socket and by its request. */
+export function remember (connection: Connection, socket: WebSocket & Marked, request: IncomingMessage & Marked): void {
+  socket[kConnection] = connection
+  request[kConnection] = connection
+}
+
+/**
+ * The connection of a socket, of the request that opened it, or of that request's `raw`. It stays the same after the connection has
+ * ended. The connection of a first message is known once that message is accepted.
+ *
+ * @throws TypeError if there is no connection: on a public route, and for a plain request
+ */
+export function connectionOf (source: WebSocket | FastifyRequest | IncomingMessage): Connection {
+  const { [kConnection]: connection, raw } = Object(source) as Marked & { readonly raw?: Marked }
+  const found = connection ?? raw?.[kConnection]
+  if (found === undefined) throw new TypeError('connectionOf() must be given the socket or the request of a connection on a guarded websocket route')
+  return found
+}
