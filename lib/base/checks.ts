@@ -1,5 +1,5 @@
 /*
- * The checks that options, and the arguments of functions, are made of. Each names what is wrong and says what it must be.
+ * Validators for options and arguments. Each error names the value and says what the value must be.
  */
 
 /** The longest delay of a timer of Node, in milliseconds. */
@@ -20,7 +20,7 @@ export function readArgument (name: string, value: unknown): Record<string, unkn
   return value
 }
 
-/** @throws TypeError where an argument has more than was read of it */
+/** @throws TypeError if an argument has other properties than those that were read */
 export function assertNoMore (name: string, rest: Record<string, unknown>): void {
   const [key] = Object.keys(rest)
   if (key !== undefined) throw new TypeError(`"${name}.${key}" must be left out: there is no such option`)
@@ -64,7 +64,7 @@ export function readInteger (option: string, value: unknown, min: number, max: n
   return value
 }
 
-/** Reads a delay for a timer, in milliseconds: Node runs a timer with a longer delay at once. */
+/** Reads the delay of a timer, in milliseconds. Node would run a timer with a longer delay at once. */
 export function readDelay (option: string, value: unknown, byDefault?: number): number {
   return readInteger(option, value, 1, MAX_DELAY, byDefault)
 }

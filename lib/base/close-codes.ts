@@ -1,44 +1,44 @@
 /*
- * Close frames (RFC 6455, 5.5.1 and 7.4): which codes may be sent, which stand for a refusal, and why a connection ended.
+ * Close frames (RFC 6455, 5.5.1 and 7.4): the codes that may be sent, the codes of refusals, and the reasons of an end.
  */
 import { wsAuthErrors } from './errors'
 import type { CloseKind, WsAuthErrorCode } from './errors'
 
-/** RFC 6455, 5.5: what a close frame has room for beside its code, in bytes. */
+/** RFC 6455, 5.5: the longest reason in a close frame, in bytes. */
 export const MAX_REASON_BYTES = 123
 
-/** How long the other side of a closing connection may take, in milliseconds: what `closeTimeout` of ws may not exceed. */
+/** How many milliseconds a client may take to answer a close frame. The `closeTimeout` of ws must not be longer. */
 export const CLOSE_TIMEOUT = 5000
 
-/** RFC 6455, 7.4.1: the server goes down. */
+/** RFC 6455, 7.4.1: the server shuts down. */
 export const GOING_AWAY = 1001
 
 /**
- * Why a connection ended: by a decision of this package, because its handler threw, by the app, by a close frame of the other side, because of what
- * it sent instead of frames, or without a word.
+ * Why a connection ended. `'internal_error'`: its handler threw. `'app'`: the app closed it. `'client'`: the client sent a close frame.
+ * `'error'`: the client sent invalid frames. `'lost'`: the connection broke without a close frame. The others are decisions of this package.
  */
 export type CloseReason = 'token_expired' | 'token_revoked' | 'lifetime_exceeded' | 'disconnected' | 'connection_replaced' |
   'auth_unavailable' | 'shutdown' | 'heartbeat' | 'internal_error' | 'app' | 'client' | 'error' | 'lost'
 
-/** What closes a connection (RFC 6455, 5.5.1). */
+/** The content of a close frame (RFC 6455, 5.5.1). */
 export interface CloseFrame {
   readonly code: number
   readonly reason: string
 }
 
-/** The close code and reason that stand for a refusal; `null` where only a status can. */
+/** The close frame of a refusal; `null` if only an HTTP status can answer. */
 export function closeFrameOf (code: WsAuthErrorCode, closeCodes: Readonly<Record<CloseKind, number>>): CloseFrame | null {
   const { close } = wsAuthErrors[code]
   return close === null ? null : { code: closeCodes[close.kind], reason: close.reason }
 }
 
-/** RFC 6455, 7.4: neither a code that stands for the lack of one, nor one that nobody may use. */
+/** Whether a code may be sent (RFC 6455, 7.4). 1004, 1005 and 1006 are reserved. */
 export function isSendableCode (code: unknown): code is number {
   if (typeof code !== 'number' || !Number.isInteger(code)) return false
   return (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999)
 }
 
-/** Whether it is a text that a close frame has room for. */
+/** Whether a value is a text that fits into a close frame. */
 export function isReason (reason: unknown): reason is string {
   return typeof reason === 'string' && Buffer.byteLength(reason) <= MAX_REASON_BYTES
 }

@@ -1,23 +1,23 @@
 /*
- * What others do for us is waited for, and not for ever.
+ * Bounds how long we wait for code that is not ours.
  */
 
-/** Something took too long. */
+/** The wait was too long. */
 export class DeadlineError extends Error {
   override readonly name = 'DeadlineError'
 }
 
 /**
- * What a promise resolves to.
+ * Waits for a promise, but not longer than `timeout`.
  *
  * @param timeout in milliseconds
- * @param what names it in the message
- * @throws DeadlineError where it has not settled by then. What the promise does later is of no account
+ * @param what names the work in the message
+ * @throws DeadlineError if the promise has not settled by then. Its later result is ignored
  */
 export async function withDeadline<T> (promise: PromiseLike<T>, timeout: number, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
-    // Where the loop was blocked, what came meanwhile is read before an immediate runs, but after a timer.
+    // If the event loop was blocked, a pending answer is read after the timer and before the immediate.
     timer = setTimeout(() => setImmediate(() => reject(new DeadlineError(`${what} took longer than ${timeout} ms`))), timeout).unref()
   })
   try {

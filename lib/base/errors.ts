@@ -1,12 +1,12 @@
 /*
- * Every way in which a handshake can be refused is one row of the table below.
- * A client learns the row and nothing else; the reason behind it goes to the log.
+ * base/ has what all other folders need: errors, close codes, grammars, validators. It imports no other folder. Start here: each refusal
+ * is a row of the table below. The client gets the row and nothing else; the reason goes to the log.
  */
 
 /** The names of the close codes that the `closeCodes` option can change. */
 export type CloseKind = 'unauthorized' | 'forbidden' | 'timeout' | 'limit' | 'unavailable'
 
-/** The close codes that stand for the kinds of refusal: IANA-registered ones where there are any. */
+/** The close code of each kind of refusal. 3000, 3003 and 3008 are registered with IANA; 4429 and 4503 are private codes. */
 export const DEFAULT_CLOSE_CODES: Readonly<Record<CloseKind, number>> = Object.freeze({
   unauthorized: 3000,
   forbidden: 3003,
@@ -22,8 +22,8 @@ export interface WsAuthErrorRow {
   /** The message of the error and of the response's body. */
   readonly message: string
   /**
-   * What closes the connection where the handshake is accepted first (`rejectWith: 'close'`);
-   * `null` where only an HTTP status can answer. `code` is the default of `closeCodes[kind]`.
+   * The close frame, if the handshake is accepted and then closed (`rejectWith: 'close'`); `null` if only an HTTP status can answer.
+   * `code` is the default of `closeCodes[kind]`.
    */
   readonly close: { readonly kind: CloseKind, readonly code: number, readonly reason: string } | null
 }
@@ -33,7 +33,7 @@ function row (statusCode: number, message: string, kind: CloseKind | null = null
   return Object.freeze({ statusCode, message, close })
 }
 
-/** Every code of a {@link WsAuthError}: its HTTP status, its message, and how it closes an accepted connection. */
+/** Each code of a {@link WsAuthError}, with its HTTP status, its message, and its close frame. */
 export const wsAuthErrors = Object.freeze({
   WS_AUTH_TOKEN_MISSING: row(401, 'No token was found in the handshake', 'unauthorized', 'token_missing'),
   WS_AUTH_TOKEN_INVALID: row(401, 'The token is invalid', 'unauthorized', 'token_invalid'),
@@ -51,10 +51,10 @@ export const wsAuthErrors = Object.freeze({
   WS_AUTH_ROUTE_UNPROTECTED: row(500, 'This route is not protected by fastify-ws-auth')
 })
 
-/** Intrinsics may be frozen (`node --frozen-intrinsics`): then each error has its stack. */
+/** False with `node --frozen-intrinsics`. Then each error has a stack. */
 const canLimitStacks = Object.getOwnPropertyDescriptor(Error, 'stackTraceLimit')?.writable === true
 
-/** Limits how many lines the stacks of errors have. @returns the limit before */
+/** Sets how many lines the stack of a new error has. @returns the limit before */
 export function setStackTraceLimit (lines: number): number {
   const before = Error.stackTraceLimit
   if (canLimitStacks) Error.stackTraceLimit = lines
@@ -65,8 +65,7 @@ export function setStackTraceLimit (lines: number): number {
 export type WsAuthErrorCode = keyof typeof wsAuthErrors
 
 /**
- * Why a handshake was refused. It reaches Fastify's error handler with `statusCode` set; a custom `verify`
- * may throw one to choose its refusal.
+ * The refusal of a handshake. Fastify's error handler gets it with `statusCode`. The `verify` option may throw one to choose the refusal.
  *
  * @throws TypeError for a code that is not in the table
  */
@@ -81,7 +80,7 @@ export class WsAuthError extends Error {
     if (!Object.hasOwn(wsAuthErrors, code)) {
       throw new TypeError(`"code" must be one of ${Object.keys(wsAuthErrors).join(', ')}`)
     }
-    // A refusal is an answer to a client, not a fault at a line of ours: a stack would cost it 4 us and say nothing.
+    // A refusal is an answer to the client and not a fault in the code, so it has no stack. A stack would cost 4 us.
     const before = setStackTraceLimit(0)
     super(wsAuthErrors[code].message, options)
     setStackTraceLimit(before)
@@ -89,7 +88,7 @@ export class WsAuthError extends Error {
     this.statusCode = wsAuthErrors[code].statusCode
   }
 
-  /** The close code (before `closeCodes`) and the reason of this refusal, or `null` where only a status can answer. */
+  /** The close code (before the `closeCodes` option) and the reason of this refusal; `null` if only a status can answer. */
   get close (): { code: number, reason: string } | null {
     const { close } = wsAuthErrors[this.code]
     return close && { code: close.code, reason: close.reason }

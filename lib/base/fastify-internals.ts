@@ -1,6 +1,6 @@
 /*
- * What Fastify keeps to itself and this plugin has to know. The only file that does. Its symbols are found by their names, which
- * have been the same since Fastify 3; what is not found is `undefined`, and whoever asks says so at start.
+ * The internals of Fastify that this plugin needs; no other file reads them. Symbols are found by their names, which have not changed
+ * since Fastify 3. A missing value is `undefined`, and the caller reports it at start.
  */
 import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
 
@@ -17,7 +17,7 @@ function read<T> (instance: object, name: string): T | undefined {
   return undefined
 }
 
-/** The instance that all scopes of an app come from. */
+/** The root instance of an app. */
 export function rootOf (app: FastifyInstance): FastifyInstance {
   let root: object = app
   // A scope inherits from its parent.
@@ -26,8 +26,8 @@ export function rootOf (app: FastifyInstance): FastifyInstance {
 }
 
 /**
- * What compiles the schemas of a scope. Fastify has made its own by the time at which a route with a schema is ready; if there
- * is none, it makes it now.
+ * The validator compiler of a scope. Fastify makes its default compiler when a route with a schema is ready; if there is no such route,
+ * this function makes Fastify do so.
  */
 export function validatorCompilerOf (app: FastifyInstance): FastifySchemaCompiler<unknown> | undefined {
   if (app.validatorCompiler !== undefined) return app.validatorCompiler as FastifySchemaCompiler<unknown>
@@ -36,7 +36,7 @@ export function validatorCompilerOf (app: FastifyInstance): FastifySchemaCompile
   return controller?.validatorCompiler
 }
 
-/** Whether a request decorator has a getter and no setter: nothing can be assigned to it. */
+/** Whether a request decorator cannot be assigned, because it has a getter and no setter. */
 export function isReadOnly (app: FastifyInstance, decorator: string): boolean {
   let prototype = read<{ prototype: object }>(app, 'fastify.Request')?.prototype as object | null | undefined
   for (; prototype != null; prototype = Object.getPrototypeOf(prototype) as object | null) {

@@ -1,15 +1,15 @@
 /*
- * What RFCs let a name be.
+ * The grammars of names in RFCs.
  */
 
-/** RFC 9110, 5.6.2: what a header's name and a subprotocol are made of. */
+/** RFC 9110, 5.6.2: the name of a header, or a subprotocol. */
 export const HTTP_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-/** RFC 6749, 3.3: what a scope is made of; it is quoted in a challenge. */
+/** RFC 6749, 3.3: a scope. It is quoted in a challenge. */
 export const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/
-/** An origin of a scheme that the WHATWG URL parser gives no origin to, such as `capacitor://localhost`. */
+/** Any origin, also one for which the WHATWG URL parser returns no origin, such as `capacitor://localhost`. */
 const OTHER_ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#,A-Z]+$/
 
-/** Whether it is an origin as a browser writes it. */
+/** Whether a value is an origin as browsers write it. */
 export function isOrigin (value: unknown): boolean {
   if (typeof value !== 'string' || !OTHER_ORIGIN.test(value)) return false
   return !/^https?:/.test(value) || (URL.canParse(value) && new URL(value).origin === value)

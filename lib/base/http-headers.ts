@@ -1,9 +1,9 @@
 /*
- * Headers of a request, as Node.js has them.
+ * The headers of a request, as Node.js keeps them.
  */
 import type { IncomingMessage } from 'node:http'
 
-/** How often a header was sent; Node keeps only the first of some. */
+/** How many times the client sent a header. Node keeps only the first of some headers. */
 export function countHeader (rawHeaders: readonly string[] | undefined, name: string): number {
   let count = 0
   if (rawHeaders === undefined) return count
@@ -14,7 +14,7 @@ export function countHeader (rawHeaders: readonly string[] | undefined, name: st
   return count
 }
 
-/** Whether a request came by HTTP/2, which has no headers about a connection (RFC 9113, 8.2.2): Node throws at them. */
+/** Whether a request came by HTTP/2. Node throws if a reply to it has headers about the connection (RFC 9113, 8.2.2). */
 export function isHttp2 ({ httpVersionMajor }: IncomingMessage): boolean {
   return httpVersionMajor >= 2
 }

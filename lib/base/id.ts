@@ -1,11 +1,13 @@
-/* Names of connections that are unique among all instances, and that nobody can guess. */
+/*
+ * Identifiers of connections, instances and log entries: unique among all instances, and impossible to guess.
+ */
 import { randomFillSync } from 'node:crypto'
 
 const ID_BYTES = 16
 const random = Buffer.allocUnsafeSlow(ID_BYTES * 128)
 let used = random.length
 
-/** 128 random bits in base64url. `randomUUID` costs 0.5 us more, and 450 bytes: its string is kept in the 15 pieces that it was made of. */
+/** 128 random bits in base64url. `randomUUID` costs 0.5 us more, and its result is a rope string that retains about 450 bytes. */
 export function createId (): string {
   if (used === random.length) {
     randomFillSync(random)

@@ -1,6 +1,6 @@
 /*
- * The logger of the app is a function of the app, and may throw. What has to be done stays done where it does: a user is logged
- * out on all instances, or the other side of an outage is told, whether or not anybody can be told of it.
+ * The logger of the app is code of the app, and may throw. Important work goes on then: a user is logged out on all instances even if
+ * the log line fails.
  */
 import type { FastifyBaseLogger } from 'fastify'
 
@@ -9,13 +9,13 @@ type Level = 'debug' | 'info' | 'warn' | 'error'
 /** A logger that does not throw. */
 export type QuietLog = Pick<FastifyBaseLogger, Level>
 
-/** The same logger, but for what it throws. */
+/** Wraps a logger so that it does not throw. */
 export function quietLog (log: FastifyBaseLogger): QuietLog {
   const quiet = (level: Level) => (...line: Parameters<QuietLog['info']>): void => {
     try {
       log[level](...line)
     } catch {
-      // There is nobody else to tell.
+      // There is no other place for the error.
     }
   }
   return { debug: quiet('debug'), info: quiet('info'), warn: quiet('warn'), error: quiet('error') }

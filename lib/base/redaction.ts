@@ -1,15 +1,15 @@
 /*
- * What goes wrong behind a handshake is worth a log line; the token that it went wrong with is not. Errors of HTTP
- * clients carry the request that they failed with (its headers, its body), and some put it into their message.
+ * Takes the token out of errors before they are logged. Errors of HTTP clients have the failed request as a property (its headers, its
+ * body), and some errors quote it in their message.
  */
 
-/** Shorter than this nothing is a credential, and taking it out would only garble the text. */
+/** In characters. A shorter text is no credential, and replacing it would garble the message. */
 const MIN_SECRET_LENGTH = 8
 const MAX_CAUSES = 5
 
 /**
- * An error with the name, code, message, stack and causes of another and nothing else of it, the token taken out.
- * Safe to log and to hand to an error handler.
+ * Copies the name, code, message, stack and causes of an error, without the token and without any other property. The copy is safe to log
+ * and to give to an error handler.
  */
 export function errorWithoutToken (error: unknown, token: string): Error {
   try {
@@ -29,22 +29,22 @@ function copyError (error: unknown, token: string, depth: number): Error {
   return safe
 }
 
-/** The text with every occurrence of the token replaced, also as it is written in a URL, a form, JSON and base64. */
+/** Replaces the token in a text by `[token]`, also in its encodings for URLs, forms, JSON and base64. */
 export function textWithoutToken (text: string, token: string): string {
-  // No writing of it is shorter than itself. Most refusals end here, and are spared 8 us.
+  // No encoding is shorter than the token. Most texts end here, which saves 8 us.
   if (token.length < MIN_SECRET_LENGTH || text.length < token.length) return text
-  return writings(token).reduce((rest, writing) => rest.replaceAll(writing, '[token]'), text)
+  return encodingsOf(token).reduce((rest, encoding) => rest.replaceAll(encoding, '[token]'), text)
 }
 
-function writings (token: string): string[] {
+function encodingsOf (token: string): string[] {
   const bytes = Buffer.from(token)
-  // With its padding or, as some write it, without.
+  // Matches with and without padding.
   const unpadded = bytes.toString('base64').replace(/=+$/, '')
   const form = new URLSearchParams([['', token]]).toString().slice(1)
   return [token, percentEncoded(token), form, JSON.stringify(token).slice(1, -1), unpadded, bytes.toString('base64url')]
 }
 
-/** A token may be no well-formed text, which has no percent-encoding. */
+/** A text with lone surrogates has no percent-encoding, so they are replaced first. */
 function percentEncoded (token: string): string {
   return encodeURIComponent(token.toWellFormed())
 }

@@ -1,21 +1,20 @@
 /*
- * The words in which a log says why something was refused: what was looked for, and what was near. Names alone, and never
- * a value: what a client sends in the wrong place may be its token.
+ * Lists of names for log lines about refusals. They have names and never values, because a value in the wrong place may be a token.
  */
 
-/** The longest name that is shown, in characters. The shortest secrets that are worth the name are longer. */
+/** The longest name of a client that is shown, in characters. Secrets are longer. */
 const MAX_NAME = 20
-/** How many names of one kind are shown. */
+/** How many names a list shows. */
 const MAX_NAMES = 8
-/** Names of headers, cookies, parameters and subprotocols. */
+/** The characters of usual names of headers, cookies, parameters and subprotocols. */
 const PLAIN_NAME = /^[\w.+-]+$/
 
-/** Names that the app chose, as a list. */
+/** Lists names that the app chose. */
 export function namesOf (names: readonly string[]): string {
   return listOf(names.map((name) => name.length <= 100 ? name : `${name.slice(0, 100)}...`))
 }
 
-/** Names that the client chose, as a list: what does not look like a name is not shown. */
+/** Lists names that the client chose. A text that does not look like a name is shown by its length. */
 export function sentNames (names: readonly string[]): string {
   return listOf(names.map((name) => PLAIN_NAME.test(name) && name.length <= MAX_NAME ? name : `(${name.length} characters)`))
 }

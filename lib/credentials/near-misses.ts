@@ -1,6 +1,6 @@
 /*
- * What a handshake without a token had instead: the commonest mistakes are one letter away from a token that would be found. The
- * log names them, so that a developer can mend them without the documents.
+ * Explains in the log why no token was found. The most frequent mistakes are close to a right handshake, so a developer can correct them
+ * by the log line alone.
  */
 import type { FastifyRequest } from 'fastify'
 import type { TakenCredentials } from './found'
@@ -8,10 +8,10 @@ import { looksLikeJwt } from '../token/jwt-format'
 import type { TokenSources } from '../options/complete-options'
 import { namesOf, sentNames } from '../base/sent-names'
 
-/** Schemes of the Authorization header that are no secret. */
+/** Known schemes of the Authorization header. Any other word there may be a secret. */
 const KNOWN_SCHEME = /^(basic|bearer|digest|dpop|hmac|hoba|jwt|mutual|negotiate|ntlm|token)(?![\w-])/i
 
-/** Where a token was looked for, and what was there. */
+/** Says where the plugin looked for a token, and what the request had there. */
 export function reasonOfMissing ({ raw: { headers } }: FastifyRequest, sources: TokenSources, { lookalikes }: TakenCredentials): string {
   const near = [
     aboutAuthorization(headers.authorization, sources.header),
@@ -22,7 +22,7 @@ export function reasonOfMissing ({ raw: { headers } }: FastifyRequest, sources: 
   return [`there is none in ${namesOf(placesOf(sources))}`, ...near].join('; ')
 }
 
-/** A message is not one of them: where it is on, a token is not missing yet. */
+/** Without the first message: if it is on, the token is not missing yet. */
 function placesOf ({ header, subprotocol, query, cookie, param }: TokenSources): string[] {
   return [
     header === null ? '' : header.bearer ? 'header Authorization: Bearer' : `header ${header.name}`,
@@ -40,7 +40,7 @@ function aboutAuthorization (value: string | undefined, header: TokenSources['he
   return `the Authorization header has ${scheme === undefined ? 'no scheme that is known' : `the scheme ${scheme}`}, and not: Bearer <token>`
 }
 
-/** What follows a name that is almost the marker is most likely the token. */
+/** The entry after a name that is almost the marker is most likely the token, so it is not shown. */
 function aboutSubprotocols (value: string | undefined, marker: string | null): string | null {
   if (value === undefined) return null
   const offered = value.split(',').map((entry) => entry.trim())

@@ -1,32 +1,32 @@
 /*
- * Finds the token in a path like `/rooms/7/<token>` before the router does: a JWT is longer than the router lets a
- * parameter be, and the path goes into the log. Which route a path leads to is decided as the router decides it: segment
- * by segment, a text before a pattern before a parameter before anything that follows.
+ * Finds the token in a path such as `/rooms/7/<token>` before the router does, because a JWT is longer than the router's
+ * `maxParamLength`, and because the path goes into the log. A path is matched as the router does it: segment by segment, with a text
+ * before a pattern, a pattern before a parameter, and a parameter before a wildcard.
  */
 
-/** What a segment must be: a text in lower case, a pattern around parameters, or anything (`null`). */
+/** A segment of a route: a text in lower case, a pattern around parameters, or any text (`null`). */
 type Segment = string | RegExp | null
 
 /** The path of a route. */
 export interface RoutePath {
   readonly segments: readonly Segment[]
-  /** Whether anything may follow. */
+  /** Whether it ends with a wildcard. */
   readonly isOpen: boolean
-  /** Whether the last may be left out. */
+  /** Whether the last segment is optional. */
   readonly isOptional: boolean
-  /** Where the token is; `null` where it is in no parameter. */
+  /** The parameter that has the token, and the index of its segment; `null` if no parameter has it. */
   readonly token: { readonly name: string, readonly index: number } | null
 }
 
-/** Where in a URL the token is. */
+/** The token in a URL. */
 export interface FoundParam {
-  /** Of the parameter. */
+  /** The name of the parameter. */
   readonly name: string
   readonly start: number
   readonly end: number
 }
 
-/** What the router was told of slashes. */
+/** The router's settings for slashes. */
 export interface Slashes {
   readonly ignoreTrailingSlash: boolean
   readonly ignoreDuplicateSlashes: boolean
@@ -37,8 +37,8 @@ const STRICT: Slashes = { ignoreTrailingSlash: false, ignoreDuplicateSlashes: fa
 /**
  * Reads the path of a route.
  *
- * @param name the parameter that holds the token; `null` for none
- * @param maxParamLength how long the router lets a parameter be
+ * @param name the parameter that has the token; `null` for none
+ * @param maxParamLength the longest parameter that the router accepts
  */
 export function parseRoutePath (url: string, name: string | null, maxParamLength = 100): RoutePath {
   const isOptional = /\/:[^/()]*\?\/?$/.test(url)
@@ -53,7 +53,7 @@ export function parseRoutePath (url: string, name: string | null, maxParamLength
   }
 }
 
-/** As `file`, `:id`, `:id(^\\d+$)` and `:name.:type` are written in a route; what cannot be read is taken for anything. */
+/** Reads `file`, `:id`, `:id(^\\d+$)` or `:name.:type`. A segment that cannot be read matches any text. */
 function parseSegment (segment: string, maxParamLength: number): Segment {
   if (!segment.includes(':')) return segment.toLowerCase()
   if (/^:\w+$/.test(segment)) return null
@@ -65,7 +65,7 @@ function parseSegment (segment: string, maxParamLength: number): Segment {
     isFirst = own !== undefined
     return own === undefined ? any : `(?:${own.replace(/^\^|\$$/g, '')})`
   })
-  // Nothing longer leads there, and a pattern that is harmless for 100 characters would take seconds for 16,000.
+  // The router accepts no longer segment, and a pattern that is fast for 100 characters may take seconds for 16,000.
   const longest = segment.split(':').length * maxParamLength + segment.length
   try {
     return new RegExp(`^(?=[^]{0,${longest}}$)${pattern}$`, 'i')
@@ -74,18 +74,18 @@ function parseSegment (segment: string, maxParamLength: number): Segment {
   }
 }
 
-/** Where in a URL the token is, if the route that it leads to has it there. */
+/** Finds the token in a URL, if the route of the URL has its token in the path. */
 export function findParam (url: string, paths: readonly RoutePath[], queryStart: RegExp, slashes = STRICT): FoundParam | null {
   const length = url.search(queryStart)
   const segments = [...(length === -1 ? url : url.slice(0, length)).matchAll(/(?<=\/)[^/]*/g)]
   // The absolute form (RFC 9112, 3.2.2) begins with a scheme and a host.
   if (!url.startsWith('/')) segments.splice(0, 2)
-  // The router lets a parameter be empty, and where it was told to, ignores slashes that are too many.
+  // The router accepts an empty parameter. It ignores extra slashes only if its settings say so.
   const read = segments.filter(([segment], i) => segment !== '' || !(i === segments.length - 1 ? slashes.ignoreTrailingSlash : slashes.ignoreDuplicateSlashes))
   const path = findPath(read, paths)
   if (path !== undefined && (path.token !== null || !path.isOpen)) return tokenIn(read, path)
-  // A route may have been declared with a slash at its end, or twice, without one and with one (`prefixTrailingSlash`); only
-  // what is left over would go to one that is open. Better the token is taken out.
+  // A route may be declared with a slash at its end, or in both forms (`prefixTrailingSlash`). Only other paths go to a wildcard, so the
+  // token is taken out here.
   const filled = segments.filter(([segment]) => segment !== '')
   return tokenIn(filled, findPath(filled, paths))
 }
@@ -110,14 +110,14 @@ function fits (texts: readonly string[], { segments, isOpen, isOptional }: Route
   })
 }
 
-/** Of two routes that a path fits: the one with a text where the other has a parameter or is open. */
+/** Orders two matching routes: a text comes before a parameter, and a parameter before a wildcard. */
 function byPrecedence (one: RoutePath, other: RoutePath): number {
   const length = Math.max(one.segments.length, other.segments.length)
   for (let i = 0; i < length; i++) {
     const difference = rank(other.segments[i]) - rank(one.segments[i])
     if (difference !== 0) return difference
   }
-  // Alike but for their constraints (host, version), which are not asked here: better the token is taken out for both.
+  // The routes differ only in their constraints (host, version), which are unknown here: then the token is taken out.
   return Number(other.token !== null) - Number(one.token !== null)
 }
 
@@ -127,7 +127,7 @@ function rank (segment: Segment | undefined): number {
   return segment instanceof RegExp ? 2 : 3
 }
 
-/** Compared without case and encoding: what is taken out of a path that leads nowhere is missed by nobody. */
+/** Paths are compared without case and encoding. A token that is taken out of a path without a route does no harm. */
 function decode (segment: string): string {
   try {
     return decodeURIComponent(segment).toLowerCase()
