@@ -21,12 +21,12 @@ export function authorize ({ request, route, claims, user }: Authentication, { o
 
 function assertRole (asked: readonly string[], has: readonly string[]): void {
   if (asked.some((role) => has.includes(role))) return
-  throw forbidden(`roles: the route asks for one of ${namesOf(asked)}, and the user has none of them`)
+  throw forbidden(`roles: the route needs one of ${namesOf(asked)}, and the user has none of them`)
 }
 
 function assertScopes (asked: readonly string[], has: readonly string[]): void {
   const missing = asked.filter((scope) => !has.includes(scope))
-  if (missing.length > 0) throw forbidden(`scopes: the route asks for ${namesOf(asked)}, and the user has not ${namesOf(missing)}`)
+  if (missing.length > 0) throw forbidden(`scopes: the route needs ${namesOf(asked)}, and the user lacks ${namesOf(missing)}`)
 }
 
 function forbidden (cause: string): WsAuthError {

@@ -89,7 +89,7 @@ export class Tickets {
    * @throws WsAuthError `WS_AUTH_TICKET_INVALID`, or `WS_AUTH_TOKEN_EXPIRED` if its claims have expired. The errors of the backplane
    */
   read (ticket: string, use: TicketUse): Eventually<Verified> {
-    if (!TICKET.test(ticket)) throw invalid('it does not look like one')
+    if (!TICKET.test(ticket)) throw invalid('it does not have the form of a ticket')
     const name = nameOf(ticket)
     return thenRead(use.isSpent ? this.#link.take(name) : this.#link.get(name), (kept) => {
       if (kept === null) throw invalid('it is unknown, spent or expired')
@@ -135,7 +135,7 @@ function parse (text: string): KeptTicket {
     if (!isObject(kept.claims)) throw new TypeError('no claims')
     return { ...kept, claims: frozenCopy(kept.claims) }
   } catch {
-    throw invalid('what was kept of it cannot be read')
+    throw invalid('its stored data cannot be read')
   }
 }
 

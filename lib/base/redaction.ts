@@ -15,12 +15,12 @@ export function errorWithoutToken (error: unknown, token: string): Error {
   try {
     return copyError(error, token, 0)
   } catch {
-    return new Error('an error was thrown that cannot be read')
+    return new Error('an unreadable error was thrown')
   }
 }
 
 function copyError (error: unknown, token: string, depth: number): Error {
-  if (!(error instanceof Error)) return new Error(`not an error was thrown, but of type ${typeof error}`)
+  if (!(error instanceof Error)) return new Error(`a value of type ${typeof error} was thrown`)
   const safe = new Error(textWithoutToken(String(error.message), token))
   safe.name = textWithoutToken(String(error.name), token)
   safe.stack = textWithoutToken(String(error.stack), token)

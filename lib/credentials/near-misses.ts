@@ -16,10 +16,10 @@ export function reasonOfMissing ({ raw: { headers } }: FastifyRequest, sources: 
   const near = [
     aboutAuthorization(headers.authorization, sources.header),
     aboutSubprotocols(headers['sec-websocket-protocol'], sources.subprotocol),
-    lookalikes.length === 0 ? null : `the query has what looks like a JWT in ${sentNames(lookalikes)}`,
+    lookalikes.length === 0 ? null : `a value in the query looks like a JWT: ${sentNames(lookalikes)}`,
     aboutCookies(headers.cookie, sources.cookie)
   ].filter((reason) => reason !== null)
-  return [`there is none in ${namesOf(placesOf(sources))}`, ...near].join('; ')
+  return [`no token in ${namesOf(placesOf(sources))}`, ...near].join('; ')
 }
 
 /** Without the first message: if it is on, the token is not missing yet. */
@@ -35,9 +35,9 @@ function placesOf ({ header, subprotocol, query, cookie, param }: TokenSources):
 
 function aboutAuthorization (value: string | undefined, header: TokenSources['header']): string | null {
   if (value === undefined) return null
-  if (header?.bearer !== true) return 'the Authorization header is there and is not asked for (token.header)'
+  if (header?.bearer !== true) return 'the request has an Authorization header, which token.header does not read'
   const [, scheme] = KNOWN_SCHEME.exec(value) ?? []
-  return `the Authorization header has ${scheme === undefined ? 'no scheme that is known' : `the scheme ${scheme}`}, and not: Bearer <token>`
+  return `the Authorization header has ${scheme === undefined ? 'an unknown scheme' : `the scheme ${scheme}`} in place of: Bearer <token>`
 }
 
 /** The entry after a name that is almost the marker is most likely the token, so it is not shown. */
@@ -48,7 +48,7 @@ function aboutSubprotocols (value: string | undefined, marker: string | null): s
     const isAfterMarker = marker !== null && offered[i - 1]?.toLowerCase() === marker.toLowerCase()
     return isAfterMarker || looksLikeJwt(entry) ? '(a token)' : sentNames([entry])
   })
-  return `the client offers the subprotocols ${namesOf(shown)}${marker === null ? '' : `, and not: ${marker}, <token>`}`
+  return `the client offers the subprotocols ${namesOf(shown)}${marker === null ? '' : ` in place of: ${marker}, <token>`}`
 }
 
 function aboutCookies (value: string | undefined, cookie: TokenSources['cookie']): string | null {

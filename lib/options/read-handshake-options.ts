@@ -16,7 +16,7 @@ import { readTokenSources } from './read-token-sources'
  */
 export function readHandshakeOptions (given: Record<string, unknown>, prefix: string, base: HandshakeOptions): HandshakeOptions {
   const token = optional(given.token, (value) => readTokenSources(`${prefix}token`, value, base.token)) ?? base.token
-  if (token.query !== null && token.query === base.tickets.query) invalid(`${prefix}token.query`, 'another name than tickets.query')
+  if (token.query !== null && token.query === base.tickets.query) invalid(`${prefix}token.query`, 'another name than that of tickets.query')
   return {
     token,
     origin: optional(given.origin, (value) => readOrigin(`${prefix}origin`, value)) ?? base.origin,
@@ -59,6 +59,6 @@ function readTicketUse (option: string, value: unknown, base: TicketUseOptions):
   if (value === undefined) return base
   const tickets = readObject(option, value, '{ require }')
   checkKeys(tickets, `${option}.`, ['require'])
-  if (base.query === null) invalid(option, 'left out, unless the plugin\'s "tickets" is on')
+  if (base.query === null) invalid(option, 'left out, because the plugin\'s "tickets" option is off')
   return { ...base, require: optional(tickets.require, (required) => readBoolean(`${option}.require`, required)) ?? base.require }
 }

@@ -33,7 +33,7 @@ export function readPluginOptions (given: unknown): CompleteOptions {
   const options = readObject('options', given ?? {})
   checkKeys(options, '', KEYS)
   if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
-    invalid('jwtNamespace', 'left out beside "jwt": it names an @fastify/jwt that the app registered')
+    invalid('jwtNamespace', 'left out if "jwt" is given: it names an @fastify/jwt that the app registered')
   }
   const tickets = readTickets(options.tickets)
   return {

@@ -59,7 +59,7 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   }
   if (claims.sub !== undefined && typeof claims.sub !== 'string') throw refusal('its sub is not a string')
   for (const name of NAMES) {
-    if (!isName(claims[name])) throw refusal(`its ${name} is neither a string nor a safe integer: nobody could revoke it`)
+    if (!isName(claims[name])) throw refusal(`its ${name} is neither a string nor a safe integer, so it cannot be revoked`)
   }
 
   const { exp, nbf, iat } = claims

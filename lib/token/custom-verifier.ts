@@ -28,7 +28,7 @@ export function createCustomVerifier (verifyOption: VerifyOption): Verifier {
 
 function readClaims (answer: unknown): Verified {
   if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) {
-    throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'verify returned no object' })
+    throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'verify did not return an object' })
   }
   // Copies the claims even from an instance of a class: all users of the token would share that instance.
   const claims = frozenCopy({ ...answer } as Claims)

@@ -79,7 +79,7 @@ t.test('each decision is one event, one line and one count', async (t) => {
   t.strictSame(lines.map(({ msg }) => msg), [
     'websocket handshake accepted', 'websocket connection renewed', 'websocket renewal refused', 'websocket renewal refused', 'websocket renewal refused', 'websocket connection closed'
   ])
-  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another sub', 'roles: the route asks for one of member, and the user has none of them', 'the auth frame has no token', undefined])
+  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another sub', 'roles: the route needs one of member, and the user has none of them', 'the auth frame has no token', undefined])
   t.strictSame(app.wsAuth.stats(), {
     connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_INVALID: 2, WS_AUTH_FORBIDDEN: 1 }, closed: { client: 1 }
   })

@@ -186,18 +186,18 @@ t.test('of the roles of a route one is enough, of its scopes all are needed, and
   const forbidden = 'WS_AUTH_FORBIDDEN'
   t.equal(await ask({}), 'passed')
   t.equal(await ask({ roles: ['c', 'b'] }), 'passed')
-  t.equal(await ask({ roles: ['c', 'd'] }), `${forbidden}: roles: the route asks for one of c, d, and the user has none of them`)
+  t.equal(await ask({ roles: ['c', 'd'] }), `${forbidden}: roles: the route needs one of c, d, and the user has none of them`)
   t.equal(await ask({ scopes: ['x', 'y'] }), 'passed')
-  t.equal(await ask({ scopes: ['x', 'z', 'y', 'w'] }), `${forbidden}: scopes: the route asks for x, z, y, w, and the user has not z, w`)
-  t.equal(await ask({ roles: ['a'], scopes: ['z'] }), `${forbidden}: scopes: the route asks for z, and the user has not z`)
-  t.equal(await ask({ roles: ['c'], scopes: ['x'] }), `${forbidden}: roles: the route asks for one of c, and the user has none of them`)
+  t.equal(await ask({ scopes: ['x', 'z', 'y', 'w'] }), `${forbidden}: scopes: the route needs x, z, y, w, and the user lacks z, w`)
+  t.equal(await ask({ roles: ['a'], scopes: ['z'] }), `${forbidden}: scopes: the route needs z, and the user lacks z`)
+  t.equal(await ask({ roles: ['c'], scopes: ['x'] }), `${forbidden}: roles: the route needs one of c, and the user has none of them`)
   for (const answer of [false, undefined, null, 1, 'true', {}]) {
     t.equal(await ask({ authorize: () => answer }), `${forbidden}: authorize: it did not return true`)
     t.equal(await ask({ authorize: async () => answer }), `${forbidden}: authorize: it did not return true`)
   }
   t.equal(await ask({ authorize: () => true }), 'passed')
   t.equal(await ask({ authorize: async () => true }), 'passed')
-  t.equal(await ask({ roles: ['c'], authorize: () => true }), `${forbidden}: roles: the route asks for one of c, and the user has none of them`)
+  t.equal(await ask({ roles: ['c'], authorize: () => true }), `${forbidden}: roles: the route needs one of c, and the user has none of them`)
   const asked: unknown[][] = []
   t.equal(await ask({ authorize: (...args: unknown[]) => { asked.push(args); return true } }), 'passed')
   t.strictSame(asked, [['ann', { id: 'the request' }]])

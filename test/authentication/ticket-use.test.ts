@@ -83,7 +83,7 @@ t.test('what does not look like a ticket is not asked for', async (t) => {
   const never = (): never => { throw new Error('must not be asked') }
   const store = open({ get: never, take: never })
   for (const ticket of ['', 'x', 'x'.repeat(42), 'x'.repeat(44), `${'x'.repeat(42)}=`, `${'x'.repeat(43)}\n`, ` ${'x'.repeat(43)}`, `${'x'.repeat(43)} `]) {
-    t.equal(await outcomeOf(store, ticket), 'WS_AUTH_TICKET_INVALID: it does not look like one')
+    t.equal(await outcomeOf(store, ticket), 'WS_AUTH_TICKET_INVALID: it does not have the form of a ticket')
   }
 })
 
@@ -130,7 +130,7 @@ t.test('a store that fails is not the fault of who asks, one that answers later 
 
 t.test('what somebody else has written into the store is read if it is a ticket, and refused by name if not', async (t) => {
   for (const text of ['', 'x', '{', 'null', '7', '"x"', '[]', '{}', '{"claims":null}', '{"claims":"x"}', '{"claims":[]}', '{"user":{"sub":"ann"}}']) {
-    t.equal(await outcomeOf(open({ take: () => text }), 'x'.repeat(43)), 'WS_AUTH_TICKET_INVALID: what was kept of it cannot be read', text)
+    t.equal(await outcomeOf(open({ take: () => text }), 'x'.repeat(43)), 'WS_AUTH_TICKET_INVALID: its stored data cannot be read', text)
   }
   t.equal(await outcomeOf(open({ take: () => '{"claims":{"sub":"ann"},"path":"/other"}' }), 'x'.repeat(43)), 'WS_AUTH_TICKET_INVALID: it is bound to another path')
 })

@@ -24,9 +24,9 @@ t.test('causes that never end do', async (t) => {
 })
 
 t.test('what is no error has no words of its own', async (t) => {
-  t.equal(errorWithoutToken(token, token).message, 'not an error was thrown, but of type string')
-  t.equal(errorWithoutToken(undefined, token).message, 'not an error was thrown, but of type undefined')
-  t.equal(errorWithoutToken(Object.defineProperty(new Error('a'), 'message', { get () { throw new Error(token) } }), token).message, 'an error was thrown that cannot be read')
+  t.equal(errorWithoutToken(token, token).message, 'a value of type string was thrown')
+  t.equal(errorWithoutToken(undefined, token).message, 'a value of type undefined was thrown')
+  t.equal(errorWithoutToken(Object.defineProperty(new Error('a'), 'message', { get () { throw new Error(token) } }), token).message, 'an unreadable error was thrown')
   t.equal(errorWithoutToken(Object.assign(new Error('a'), { code: 7 }), token).message, 'a')
 })
 

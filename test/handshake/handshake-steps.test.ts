@@ -108,7 +108,7 @@ t.test('what needs no waiting is answered at once', async (t) => {
 })
 
 t.test('who brings no token is refused, is anonymous on an optional route, and may bring it later where that is offered', async (t) => {
-  t.match(await outcomeOf({}), /^WS_AUTH_TOKEN_MISSING: there is none in header Authorization: Bearer, subprotocol bearer, query token, cookie token$/)
+  t.match(await outcomeOf({}), /^WS_AUTH_TOKEN_MISSING: no token in header Authorization: Bearer, subprotocol bearer, query token, cookie token$/)
   t.equal(await outcomeOf({ wsAuth: 'optional' }), 'null null as null')
   const message = { token: { message: true } }
   t.equal(await outcomeOf({ wsAuth: message }), 'null null as null')

@@ -12,7 +12,7 @@ const noop = (): void => {}
 const wrong: Array<[options: unknown, message: string]> = [
   [{ tokens: {} }, '"tokens" option must be left out: there is no such option'],
   [{ jwt: 'secret' }, '"jwt" option must be an object'],
-  [{ jwt: { secret }, jwtNamespace: 'a' }, '"jwtNamespace" option must be left out beside "jwt": it names an @fastify/jwt that the app registered'],
+  [{ jwt: { secret }, jwtNamespace: 'a' }, '"jwtNamespace" option must be left out if "jwt" is given: it names an @fastify/jwt that the app registered'],
   [{ jwtNamespace: '' }, '"jwtNamespace" option must be a non-empty string'],
   [{ cookie: [] }, '"cookie" option must be an object'],
   [{ websocket: 1 }, '"websocket" option must be an object'],
@@ -71,7 +71,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ tickets: { query: '' } }, '"tickets.query" option must be a non-empty string'],
   [{ tickets: { ttl: 0 } }, '"tickets.ttl" option must be an integer from 1 to 2147483647'],
   [{ tickets: { require: 1 } }, '"tickets.require" option must be a boolean'],
-  [{ tickets: { query: 'token' } }, '"token.query" option must be another name than tickets.query'],
+  [{ tickets: { query: 'token' } }, '"token.query" option must be another name than that of tickets.query'],
   [{ revocationTtl: Infinity }, `"revocationTtl" option must be an integer from 1 to ${Number.MAX_SAFE_INTEGER}`],
   [{ backplane: true }, '"backplane" option must be a backplane, such as memoryBackplane() or redisBackplane({ client })'],
   [{ backplane: {} }, '"backplane" option must be a backplane, such as memoryBackplane() or redisBackplane({ client })'],
@@ -99,7 +99,7 @@ const wrongOnRoute: Array<[options: unknown, message: string]> = [
   [{ rejectWith: true }, '"wsAuth.rejectWith" option must be \'http\', \'close\' or \'auto\''],
   [{ closeCodes: { limit: 1 } }, '"wsAuth.closeCodes.limit" option must be an integer from 3000 to 4999, or 1008'],
   [{ maxLifetime: 0 }, '"wsAuth.maxLifetime" option must be a positive integer, or Infinity'],
-  [{ tickets: {} }, '"wsAuth.tickets" option must be left out, unless the plugin\'s "tickets" is on'],
+  [{ tickets: {} }, '"wsAuth.tickets" option must be left out, because the plugin\'s "tickets" option is off'],
   [{ tickets: true }, '"wsAuth.tickets" option must be { require }'],
   [{ tickets: { ttl: 1 } }, '"wsAuth.tickets.ttl" option must be left out: there is no such option']
 ]

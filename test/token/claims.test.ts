@@ -56,7 +56,7 @@ t.test('a jti and a sid are a string, null or a safe integer where they are ther
   for (const name of ['jti', 'sid']) {
     for (const value of [undefined, null, '', 'x', 0, 7, -7, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) t.equal(outcomeOf({ [name]: value }), 'accepted', `${name} ${String(value)}`)
     for (const value of [-0, 1.5, 2 ** 53, -(2 ** 53), NaN, Infinity, true, ['x'], {}, Object('x')]) {
-      t.equal(outcomeOf({ [name]: value }), `WS_AUTH_TOKEN_INVALID: its ${name} is neither a string nor a safe integer: nobody could revoke it`, `${name} ${String(value)}`)
+      t.equal(outcomeOf({ [name]: value }), `WS_AUTH_TOKEN_INVALID: its ${name} is neither a string nor a safe integer, so it cannot be revoked`, `${name} ${String(value)}`)
     }
   }
 })

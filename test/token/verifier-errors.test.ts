@@ -50,8 +50,8 @@ t.test('claims are data: what verify answers is copied and frozen, and is an obj
   t.equal(user, claims)
   t.ok(Object.isFrozen(claims) && Object.isFrozen(claims.roles) && !Object.isFrozen(answer) && !Object.isFrozen(answer.roles))
   for (const none of [null, undefined, true, 'ann', 7, [], [{ sub: 'ann' }], () => {}]) {
-    t.equal(await outcomeOf(() => none), 'WS_AUTH_TOKEN_INVALID: verify returned no object')
-    t.equal(await outcomeOf(async () => none), 'WS_AUTH_TOKEN_INVALID: verify returned no object')
+    t.equal(await outcomeOf(() => none), 'WS_AUTH_TOKEN_INVALID: verify did not return an object')
+    t.equal(await outcomeOf(async () => none), 'WS_AUTH_TOKEN_INVALID: verify did not return an object')
   }
 })
 
