@@ -2,7 +2,7 @@
  * Pings, since a connection whose other side has lost power or its network looks open for hours. Any byte that arrives is
  * a sign of life: a slow upload may hold up the pong behind it.
  */
-import type { Connections } from './registry'
+import type { ConnectionRegistry } from './registry'
 import { inSlices } from '../base/slices'
 
 /**
@@ -10,7 +10,7 @@ import { inSlices } from '../base/slices'
  *
  * @returns how to stop it
  */
-export function startHeartbeat (connections: Connections, interval: number): () => void {
+export function startHeartbeat (connections: ConnectionRegistry, interval: number): () => void {
   let timer: NodeJS.Timeout | undefined
   // The next is due so long after this one, not after it was due: a loop that was blocked would leave no time to answer.
   const next = (): void => { timer &&= setTimeout(soon, interval).unref() }

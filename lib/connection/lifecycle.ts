@@ -12,21 +12,21 @@ import { endByAge } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
 import type { CloseReason } from '../base/close-codes'
 import { remember } from './connection-of'
-import type { Connections } from './registry'
+import type { ConnectionRegistry } from './registry'
 import { Sweep } from './sweep'
 import type { RevocationCheck } from '../revocation/revocation-check'
 import type { Limits } from './limits'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
 import type { GuardedSocket } from './socket'
-import { SocketConnection } from './open-connection'
-import type { ConnectionKeeper, ConnectionRenewals } from './open-connection'
+import { OpenConnection } from './open-connection'
+import type { ConnectionHost, ConnectionRenewals } from './open-connection'
 
 /** What connections are opened with. */
-export interface LifeParts {
+export interface LifecycleDependencies {
   readonly options: CompleteOptions
   /** Those of the verifier: a token is accepted for so long after its `exp`, because clocks differ, and not after its `maxAge`. */
   readonly rules: ClaimRules
-  readonly connections: Connections
+  readonly connections: ConnectionRegistry
   readonly limits: Limits
   readonly audit: Audit
   readonly renewals: ConnectionRenewals
@@ -34,13 +34,13 @@ export interface LifeParts {
 }
 
 /** Opens the connections of an app. */
-export class Life {
-  readonly #parts: LifeParts
+export class ConnectionLifecycle {
+  readonly #dependencies: LifecycleDependencies
   readonly #sweep = new Sweep()
-  readonly #keepers = new Map<CompleteRouteOptions, ConnectionKeeper>()
+  readonly #hosts = new Map<CompleteRouteOptions, ConnectionHost>()
 
-  constructor (parts: LifeParts) {
-    this.#parts = parts
+  constructor (dependencies: LifecycleDependencies) {
+    this.#dependencies = dependencies
   }
 
   /**
@@ -48,9 +48,9 @@ export class Life {
    *
    * @param startedAt when its upgrade was asked for
    */
-  open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number): SocketConnection {
-    const { connections, limits, audit, revocation } = this.#parts
-    const connection = new SocketConnection(socket, request, identity, this.#keeperOf(route))
+  open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number): OpenConnection {
+    const { connections, limits, audit, revocation } = this.#dependencies
+    const connection = new OpenConnection(socket, request, identity, this.#hostOf(route))
     connections.add(connection)
     request.wsAuth = connection
     remember(connection, socket, request.raw)
@@ -71,14 +71,14 @@ export class Life {
 
   /** Closes them all: the server is closing. */
   close (): void {
-    for (const connection of this.#parts.connections) connection.closeFor('shutdown', GOING_AWAY)
+    for (const connection of this.#dependencies.connections) connection.closeFor('shutdown', GOING_AWAY)
     this.#sweep.stop()
   }
 
-  #keeperOf (route: CompleteRouteOptions): ConnectionKeeper {
-    let keeper = this.#keepers.get(route)
-    if (keeper === undefined) this.#keepers.set(route, keeper = new RouteKeeper(this.#parts, this.#sweep, route))
-    return keeper
+  #hostOf (route: CompleteRouteOptions): ConnectionHost {
+    let host = this.#hosts.get(route)
+    if (host === undefined) this.#hosts.set(route, host = new RouteHost(this.#dependencies, this.#sweep, route))
+    return host
   }
 }
 
@@ -86,36 +86,36 @@ export class Life {
 const FRAME_OVERHEAD = 1024
 
 /** What the connections of a route have in common. */
-class RouteKeeper implements ConnectionKeeper {
+class RouteHost implements ConnectionHost {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
   readonly renewals: ConnectionRenewals
   readonly grace: number
   readonly hasFrames: boolean
   readonly maxFrameBytes: number
-  readonly #parts: LifeParts
+  readonly #dependencies: LifecycleDependencies
 
-  constructor (parts: LifeParts, sweep: Sweep, route: CompleteRouteOptions) {
-    const { options, rules } = parts
+  constructor (dependencies: LifecycleDependencies, sweep: Sweep, route: CompleteRouteOptions) {
+    const { options, rules } = dependencies
     this.route = route
     this.sweep = sweep
-    this.renewals = parts.renewals
+    this.renewals = dependencies.renewals
     this.grace = options.expiryGrace + rules.clockTolerance
     this.hasFrames = options.renewal ?? route.token.message !== null
     this.maxFrameBytes = Math.max(route.token.message?.maxBytes ?? 0, options.maxTokenBytes + FRAME_OVERHEAD)
-    this.#parts = parts
+    this.#dependencies = dependencies
   }
 
   endByAge (claims: Claims): number {
-    return endByAge(claims, this.#parts.rules) + this.#parts.options.expiryGrace
+    return endByAge(claims, this.#dependencies.rules) + this.#dependencies.options.expiryGrace
   }
 
-  onAssumed (connection: SocketConnection, before: Claims | null): void {
-    this.#parts.connections.move(connection, before)
+  onChanged (connection: OpenConnection, before: Claims | null): void {
+    this.#dependencies.connections.move(connection, before)
   }
 
-  onEnd (connection: SocketConnection, request: FastifyRequest, reason: CloseReason): void {
-    const { connections, renewals, audit } = this.#parts
+  onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason): void {
+    const { connections, renewals, audit } = this.#dependencies
     connections.remove(connection)
     renewals.abort(connection)
     audit.ended(request, connection, reason)

@@ -2,10 +2,10 @@
  * How many may be here at once. A user's slot is taken before the 101 and handed on to the open connection, so that a
  * hundred handshakes at once cannot all find room for one; whoever took it gives it back.
  */
-import type { Connections } from './registry'
+import type { ConnectionRegistry } from './registry'
 import { WsAuthError } from '../base/errors'
 import type { CompleteOptions } from '../options/complete-options'
-import type { SocketConnection } from './open-connection'
+import type { OpenConnection } from './open-connection'
 
 /** Counts what waits: upgrades, first messages, dry runs and requests for tickets each add one and take it away again. */
 export class Pending {
@@ -15,12 +15,12 @@ export class Pending {
 /** The limits of one app. */
 export class Limits {
   readonly #limits: CompleteOptions['limits']
-  readonly #connections: Connections
+  readonly #connections: ConnectionRegistry
   readonly #pending: Pending
   /** Slots of handshakes that may become connections, by user. */
   readonly #taken = new Map<string, number>()
 
-  constructor (limits: CompleteOptions['limits'], connections: Connections, pending: Pending) {
+  constructor (limits: CompleteOptions['limits'], connections: ConnectionRegistry, pending: Pending) {
     this.#limits = limits
     this.#connections = connections
     this.#pending = pending
@@ -50,7 +50,7 @@ export class Limits {
   }
 
   /** The oldest connection that a user has too many, or `undefined`. */
-  surplusOf (sub: string | null): SocketConnection | undefined {
+  surplusOf (sub: string | null): OpenConnection | undefined {
     if (sub === null || this.#connections.countBySub(sub) <= this.#limits.perUser) return undefined
     return this.#connections.oldestOf(sub)
   }

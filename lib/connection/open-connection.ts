@@ -23,17 +23,17 @@ import type { Closer, GuardedSocket, SocketGuard } from './socket'
 /** Renews connections; see `renewal.ts`. */
 export interface ConnectionRenewals {
   /** @throws WsAuthError where it is refused. The request is `null` once the socket has gone */
-  renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
+  renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
   /** Auth frames are ours on this connection: what they ask for is done in the context of its request. */
-  attach (connection: SocketConnection): void
+  attach (connection: OpenConnection): void
   /** The connection has ended: a renewal of it that is under way is not waited for. */
-  abort (connection: SocketConnection): void
+  abort (connection: OpenConnection): void
   /** The other side sent an auth frame. */
-  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void
+  onFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void
 }
 
 /** What the connections of a route have in common. */
-export interface ConnectionKeeper {
+export interface ConnectionHost {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
   readonly renewals: ConnectionRenewals
@@ -46,16 +46,16 @@ export interface ConnectionKeeper {
   /** The longest auth frame, in bytes. */
   readonly maxFrameBytes: number
   /** Its claims are others than before. */
-  onAssumed (connection: SocketConnection, before: Claims | null): void
+  onChanged (connection: OpenConnection, before: Claims | null): void
   /** It has ended. */
-  onEnd (connection: SocketConnection, request: FastifyRequest, reason: CloseReason): void
+  onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason): void
 }
 
 /** How often a connection is looked after in its grace, in milliseconds: what renews it then may want an early hint. */
 const GRACE_STEP = 1000
 
 /** The connection of a socket. */
-export class SocketConnection implements Connection, SocketGuard, Sleeper {
+export class OpenConnection implements Connection, SocketGuard, Sleeper {
   readonly id: string = createId()
   readonly openedAt: number = Date.now()
   user: FastifyRequest['user'] | null
@@ -63,7 +63,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   readonly source: TokenSource | null
   expiresAt: number | null;
   [kNext]: Sleeper | null = null
-  readonly #keeper: ConnectionKeeper
+  readonly #host: ConnectionHost
   #socket: GuardedSocket | null
   #request: FastifyRequest | null
   /** When it ends by the clock, in milliseconds since the epoch; in the past once it has ended. */
@@ -73,12 +73,12 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   #hintTick: number | null = null
   #bytesRead = -1
 
-  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, source, expiresAt }: Identity, keeper: ConnectionKeeper) {
+  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, source, expiresAt }: Identity, host: ConnectionHost) {
     this.user = user
     this.claims = claims
     this.source = source
     this.expiresAt = expiresAt
-    this.#keeper = keeper
+    this.#host = host
     this.#socket = socket
     this.#request = request
   }
@@ -94,24 +94,24 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   /** From now on it decides over the socket, and ends in time. */
   start (): void {
     guard(this.#socket as GuardedSocket, this)
-    if (this.#keeper.hasFrames) this.#keeper.renewals.attach(this)
+    if (this.#host.hasFrames) this.#host.renewals.attach(this)
     this.#setTimes()
     this.#sleep()
   }
 
   async renew (token: string): Promise<FastifyRequest['user']> {
     if (typeof token !== 'string') throw new TypeError('"token" must be a string')
-    const { renewals, route } = this.#keeper
+    const { renewals, route } = this.#host
     return await renewals.renew(this, this.#request, route, token)
   }
 
   /** What a renewal changes. It does not have to be woken earlier for it: its token is not older. */
-  assume ({ user, claims, expiresAt }: Identity): void {
+  become ({ user, claims, expiresAt }: Identity): void {
     const before = this.claims
     this.user = user
     this.claims = claims
     this.expiresAt = expiresAt
-    this.#keeper.onAssumed(this, before)
+    this.#host.onChanged(this, before)
     this.#setTimes()
   }
 
@@ -125,7 +125,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
    * @param text what the other side learns, where that is not the reason
    */
   closeFor (reason: CloseReason, kind: CloseKind | number, text: string = reason): void {
-    const code = typeof kind === 'number' ? kind : this.#keeper.route.closeCodes[kind]
+    const code = typeof kind === 'number' ? kind : this.#host.route.closeCodes[kind]
     this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, code, text) })
   }
 
@@ -149,7 +149,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
   wake (): void {
     this.#wakeTick = null
     if (this.endIfDue()) return
-    if (this.#hintTick !== null && this.#keeper.sweep.isDue(this.#hintTick)) {
+    if (this.#hintTick !== null && this.#host.sweep.isDue(this.#hintTick)) {
       this.#hintTick = null
       if (this.#socket !== null) sendSafely(this.#socket, AUTH_RENEW)
     }
@@ -170,7 +170,7 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
     if (this.endIfDue()) return false
-    const { hasFrames, maxFrameBytes, renewals, route } = this.#keeper
+    const { hasFrames, maxFrameBytes, renewals, route } = this.#host
     if (!hasFrames || isBinary) return true
     const frame = readAuthFrame(data as Buffer, maxFrameBytes)
     if (frame === null) return true
@@ -201,20 +201,20 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
 
   get #expiryEnd (): number {
     if (this.expiresAt === null) return Infinity
-    return Math.min(this.expiresAt + this.#keeper.grace, this.claims === null ? Infinity : this.#keeper.endByAge(this.claims))
+    return Math.min(this.expiresAt + this.#host.grace, this.claims === null ? Infinity : this.#host.endByAge(this.claims))
   }
 
   get #lifetimeEnd (): number {
-    return this.openedAt + this.#keeper.route.maxLifetime
+    return this.openedAt + this.#host.route.maxLifetime
   }
 
   /** Ends it, once. The socket is closed even where the app's own logger throws. */
   #end (reason: CloseReason, close: () => void = () => {}): void {
     if (this.isEnded) return
     this.#deadline = -Infinity
-    if (this.#wakeTick !== null) this.#keeper.sweep.forget()
+    if (this.#wakeTick !== null) this.#host.sweep.forget()
     try {
-      if (this.#request !== null) this.#keeper.onEnd(this, this.#request, reason)
+      if (this.#request !== null) this.#host.onEnd(this, this.#request, reason)
     } finally {
       close()
     }
@@ -231,21 +231,21 @@ export class SocketConnection implements Connection, SocketGuard, Sleeper {
    */
   #sleep (): void {
     if (this.#deadline === Infinity) return
-    const { sweep } = this.#keeper
+    const { sweep } = this.#host
     const tick = sweep.tickAt(Math.min(this.#deadline, this.#nextRenewal))
     this.#wakeTick = this.#hintTick === null ? tick : Math.min(tick, this.#hintTick)
     sweep.add(this, this.#wakeTick)
   }
 
   get #nextRenewal (): number {
-    if (!this.#keeper.hasFrames || this.expiresAt === null) return Infinity
+    if (!this.#host.hasFrames || this.expiresAt === null) return Infinity
     return Math.max(this.expiresAt, Date.now() + GRACE_STEP)
   }
 
   /** Never where a renewal gains nothing, and not while the sweep lets it sleep. */
   #pickHintTick (): number | null {
     const { expiresAt, claims } = this
-    const { sweep, hasFrames } = this.#keeper
+    const { sweep, hasFrames } = this.#host
     if (!hasFrames || expiresAt === null || this.#lifetimeEnd <= this.#expiryEnd) return null
     const now = Date.now()
     const issuedAt = claims?.iat === undefined || claims.iat * 1000 >= expiresAt ? now : claims.iat * 1000

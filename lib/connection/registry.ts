@@ -8,30 +8,30 @@ import type { Claims } from '../token/claims'
 import type { CommandTarget } from '../revocation/instance'
 import { inSlices } from '../base/slices'
 import type { ConnectionList } from './connection'
-import type { SocketConnection } from './open-connection'
+import type { OpenConnection } from './open-connection'
 
 /** The claims by which connections are found. */
 const INDEXED = ['sub', 'jti', 'sid'] as const
 
 /** The registry of open connections. */
-export class Connections implements ConnectionList, CommandTarget {
-  readonly #byId = new Map<string, SocketConnection>()
+export class ConnectionRegistry implements ConnectionList, CommandTarget {
+  readonly #byId = new Map<string, OpenConnection>()
   readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
 
   get size (): number {
     return this.#byId.size
   }
 
-  get (id: string): SocketConnection | undefined {
+  get (id: string): OpenConnection | undefined {
     return this.#byId.get(id)
   }
 
-  bySub (sub: string): SocketConnection[] {
+  bySub (sub: string): OpenConnection[] {
     return this.#byClaim.sub.all(sub)
   }
 
   /** Those that a disconnect or a revocation is about. */
-  find (kind: DisconnectKind, value: string): SocketConnection[] {
+  find (kind: DisconnectKind, value: string): OpenConnection[] {
     if (kind !== 'id') return this.#byClaim[kind].all(value)
     const connection = this.#byId.get(value)
     return connection === undefined ? [] : [connection]
@@ -48,32 +48,32 @@ export class Connections implements ConnectionList, CommandTarget {
   }
 
   /** The one that has been open for longest. */
-  oldestOf (sub: string): SocketConnection | undefined {
+  oldestOf (sub: string): OpenConnection | undefined {
     return this.#byClaim.sub.first(sub)
   }
 
-  [Symbol.iterator] (): Iterator<SocketConnection> {
+  [Symbol.iterator] (): Iterator<OpenConnection> {
     return this.#byId.values()
   }
 
   /** Adds one that is open. */
-  add (connection: SocketConnection): void {
+  add (connection: OpenConnection): void {
     this.#byId.set(connection.id, connection)
     this.#index(connection, null, connection.claims)
   }
 
   /** One has other claims than before. It is found by these, and no more by those. */
-  move (connection: SocketConnection, before: Claims | null): void {
+  move (connection: OpenConnection, before: Claims | null): void {
     if (this.#byId.has(connection.id)) this.#index(connection, before, connection.claims)
   }
 
   /** Takes one out that has ended. More than once is once. */
-  remove (connection: SocketConnection): void {
+  remove (connection: OpenConnection): void {
     if (this.#byId.delete(connection.id)) this.#index(connection, connection.claims, null)
   }
 
   /** What has not changed keeps its place: who was first stays first. */
-  #index (connection: SocketConnection, before: Claims | null, after: Claims | null): void {
+  #index (connection: OpenConnection, before: Claims | null, after: Claims | null): void {
     for (const claim of INDEXED) {
       const from = before === null ? null : claimText(before, claim)
       const to = after === null ? null : claimText(after, claim)
@@ -87,9 +87,9 @@ export class Connections implements ConnectionList, CommandTarget {
 /** Connections by the value of a claim, each value's in the order in which they were added. */
 class Index {
   /** One connection stands by itself: most values have one, and a set costs 200 bytes. */
-  readonly #found = new Map<string, SocketConnection | Set<SocketConnection>>()
+  readonly #found = new Map<string, OpenConnection | Set<OpenConnection>>()
 
-  all (value: string): SocketConnection[] {
+  all (value: string): OpenConnection[] {
     const found = this.#found.get(value)
     if (found === undefined) return []
     return found instanceof Set ? [...found] : [found]
@@ -101,19 +101,19 @@ class Index {
     return found instanceof Set ? found.size : 1
   }
 
-  first (value: string): SocketConnection | undefined {
+  first (value: string): OpenConnection | undefined {
     const found = this.#found.get(value)
     return found instanceof Set ? found.values().next().value : found
   }
 
-  add (value: string, connection: SocketConnection): void {
+  add (value: string, connection: OpenConnection): void {
     const found = this.#found.get(value)
     if (found === undefined) this.#found.set(value, connection)
     else if (found instanceof Set) found.add(connection)
     else this.#found.set(value, new Set([found, connection]))
   }
 
-  remove (value: string, connection: SocketConnection): void {
+  remove (value: string, connection: OpenConnection): void {
     const found = this.#found.get(value)
     if (found instanceof Set && found.size > 1) found.delete(connection)
     else this.#found.delete(value)

@@ -7,7 +7,8 @@ import type { Authentication } from '../authentication/authentication'
 import type { KnownNames } from '../credentials/known-names'
 import { WsAuthError } from '../base/errors'
 import type { CompleteOptions } from '../options/complete-options'
-import { challengeOf } from '../handshake/refusal'
+import { challengeOf } from '../handshake/answer'
+import { takeAuthenticated } from '../handshake/candidate'
 import { declareTicketRoute } from '../handshake/routes'
 import { readBinding } from '../authentication/ticket-binding'
 import type { TicketBinding } from '../authentication/ticket-binding'
@@ -22,14 +23,12 @@ export interface TicketRouteDependencies {
   readonly tickets: Tickets
   readonly audit: Audit
   readonly names: KnownNames
-  /** The authentication of a request, made by the preValidation hook. */
-  readonly takeAsker: (request: object) => Authentication
 }
 
 /** Adds the route. The body of a request may bind the ticket to a path and an origin: `{ path, origin }`, as for `issueTicket`. */
-export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, names, takeAsker }: TicketRouteDependencies): void {
+export function addTicketRoute (app: FastifyInstance, path: string, { options, tickets, audit, names }: TicketRouteDependencies): void {
   app.post(path, { ...declareTicketRoute(options, names), bodyLimit: BODY_LIMIT }, async (request, reply) => {
-    const asker = takeAsker(request)
+    const asker = takeAuthenticated(request.raw) as Authentication
     const startedAt = Date.now() - reply.elapsedTime
     const claims = asker.claims as NonNullable<typeof asker.claims>
     // The ticket keeps the claims alone if the `user` option can compute the user again.

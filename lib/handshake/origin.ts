@@ -1,18 +1,52 @@
 /*
- * Which web page opened the connection (RFC 6455, 10.2). A browser sends cookies with a handshake from any page, and
- * the Origin is the only thing in it that the page cannot choose. Compared exactly: what is close is somebody else's.
+ * Which web page opens the connection (RFC 6455, 10.2). A browser sends cookies with a handshake from any page, and the Origin
+ * is the only header that the page cannot choose.
  */
+import { WsAuthError } from '../base/errors'
+import { textWithoutToken } from '../base/redaction'
+import { namesOf } from '../base/sent-names'
+import { thenRead } from '../base/thenable'
+import type { Handshake } from './handshake'
+
+/** The longest part of a refused Origin that is logged, in characters. */
+const MAX_LOGGED = 200
 
 const DEFAULT_PORTS: ReadonlyMap<string, string> = new Map([['http:', ':80'], ['https:', ':443']])
 
+/** Refuses a page of another origin, as the `origin` option says. */
+export function checkOrigin (handshake: Handshake): void | PromiseLike<void> {
+  const { request, route, credential, awaitsMessage } = handshake
+  const { origin } = request.raw.headers
+  const allowed = route.origin
+  if (origin === undefined || allowed === 'any') return
+  // Only a cookie is sent by the browser for any page; other credentials the page must have. If the token comes later, it is
+  // not known yet how the page has got it.
+  if (allowed === 'same-host') {
+    if (credential?.source !== 'cookie' && !awaitsMessage) return
+    const { host, protocol } = request
+    const isSecure = protocol === 'https'
+    return assertOrigin(isSameHost(origin, host, isSecure), handshake, `the request came to ${isSecure ? 'https://' : ''}${host}`)
+  }
+  if (typeof allowed !== 'function') return assertOrigin(allowed.includes(origin), handshake, `the "origin" option has ${namesOf(allowed)}`)
+  return thenRead(allowed(origin, request), (isAllowed) => assertOrigin(isAllowed, handshake, 'the "origin" function did not return true'))
+}
+
+/** The log names the origin and what it was compared with, so that an operator can correct the list. */
+function assertOrigin (isAllowed: boolean, { request, credential }: Handshake, other: string): void {
+  if (isAllowed === true) return
+  // Only browsers are sure to send a bare origin. Another client may send a whole URL, of any length.
+  const shown = (text = ''): string => textWithoutToken(text, credential?.token ?? '').slice(0, MAX_LOGGED)
+  throw new WsAuthError('WS_AUTH_ORIGIN_FORBIDDEN', { cause: `its Origin is ${shown(request.raw.headers.origin)}, and ${shown(other)}` })
+}
+
 /**
- * Whether an Origin names the host that the request was sent to.
+ * Whether an Origin names the host that the request was sent to. They are compared exactly.
  *
  * @param origin the Origin header
- * @param host the Host header, or what a trusted proxy says it was; without a port it stands for the default port of
- *   the Origin's scheme, since TLS may end at a proxy
- * @param isSecure whether the request came by https: then a page that came by http is of another origin, which whoever can
- *   change what goes over the network can write
+ * @param host the Host header, or the host that a trusted proxy names; without a port it stands for the default port of
+ *   the Origin's scheme, because TLS may end at a proxy
+ * @param isSecure whether the request came by https: then a page that came by http has another origin, because an attacker on
+ *   the network can write such a page
  */
 export function isSameHost (origin: string, host: string, isSecure: boolean): boolean {
   const scheme = origin.slice(0, origin.indexOf('/'))

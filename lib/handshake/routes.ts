@@ -9,12 +9,13 @@ import type { CompleteRouteOptions, HandshakeOptions } from '../options/complete
 import { parseRoutePath } from '../credentials/route-path'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
-import { DryRun, upgradeOf } from './upgrade'
+import { candidateOf, markPlain } from './candidate'
+import { PlainRequest } from './dry-run'
 
 export const kRoute = Symbol('fastify-ws-auth.route')
 
 /** What is known of a route that was declared after the plugin was registered. */
-export type SeenRoute = { readonly kind: 'http' } | {
+export type KnownRoute = { readonly kind: 'http' } | {
   readonly kind: 'ticket'
   /** How whoever asks for a ticket is authenticated. */
   readonly options: CompleteRouteOptions
@@ -27,7 +28,7 @@ export type SeenRoute = { readonly kind: 'http' } | {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    [kRoute]?: SeenRoute
+    [kRoute]?: KnownRoute
   }
 }
 
@@ -36,14 +37,14 @@ export type DeclaredRoute = RouteOptions & { websocket?: boolean, wsAuth?: unkno
 
 type WebsocketHandler = NonNullable<RouteOptions['wsHandler']>
 
-const HTTP: SeenRoute = { kind: 'http' }
+const HTTP: KnownRoute = { kind: 'http' }
 
-/** Reads a route's `wsAuth` and remembers it in the route's config. @throws TypeError where it makes no sense. */
-export function markRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
+/** Reads the `wsAuth` option of a route, and keeps the result in the config of the route. @throws TypeError if the option is wrong */
+export function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): KnownRoute {
   // A route with a websocket may have a copy of the config of the ticket route: it is no ticket route for that.
   if (route.config?.[kRoute]?.kind === 'ticket' && !isWebsocket(route)) return HTTP
   assertNoMisplacedPolicy(route)
-  const seen = isWebsocket(route) ? readRoute(route, plugin) : HTTP
+  const seen = isWebsocket(route) ? readWebsocketRoute(route, plugin) : HTTP
   if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
     throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none`)
   }
@@ -64,7 +65,7 @@ function fixWsAuth (route: DeclaredRoute): void {
   })
 }
 
-function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): SeenRoute {
+function readWebsocketRoute (route: DeclaredRoute, plugin: HandshakeOptions): KnownRoute {
   const options = readRouteOptions(route.wsAuth, plugin)
   const { param } = options.token
   if (param !== null && param !== plugin.token.param && parseRoutePath(route.url, param).token === null) {
@@ -90,7 +91,7 @@ export function declareTicketRoute (plugin: HandshakeOptions, names: KnownNames)
 
 function plainRequestHook (names: KnownNames): onRequestHookHandler {
   return ({ raw }, _reply, done) => {
-    DryRun.mark(raw, names)
+    markPlain(raw, names)
     done()
   }
 }
@@ -106,8 +107,8 @@ export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: [...
   else route.wsHandler = wrapped
 }
 
-/** What {@link markRoute} remembered. */
-export function seenRouteOf ({ config }: { config?: FastifyContextConfig }): SeenRoute | undefined {
+/** What {@link readRoute} remembered. */
+export function knownRouteOf ({ config }: { config?: FastifyContextConfig }): KnownRoute | undefined {
   return config?.[kRoute]
 }
 
@@ -120,8 +121,8 @@ export function addDryRun (route: DeclaredRoute, names: KnownNames): void {
   const { handler } = route
   route.handler = function (request, reply) {
     if (request.ws) return handler.call(this, request, reply)
-    const dryRun = upgradeOf(request.raw)
-    const wasHandshake = dryRun instanceof DryRun && dryRun.wasHandshake
+    const plain = candidateOf(request.raw)
+    const wasHandshake = plain instanceof PlainRequest && plain.wasHandshake
     reply.code(426).header('cache-control', 'no-store')
     // HTTP/2 has no such headers (RFC 9113, 8.2.2), and browsers open a WebSocket by HTTP/1.1 then.
     if (!isHttp2(request.raw)) reply.headers({ upgrade: 'websocket', connection: 'upgrade' })

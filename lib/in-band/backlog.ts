@@ -5,7 +5,7 @@
 import type { RawData } from 'ws'
 import { guard } from '../connection/socket'
 import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket'
-import type { SocketConnection } from '../connection/open-connection'
+import type { OpenConnection } from '../connection/open-connection'
 
 /** What `message` is emitted with. */
 export type Message = [data: RawData, isBinary: boolean]
@@ -13,14 +13,14 @@ export type Message = [data: RawData, isBinary: boolean]
 /** Hands them on, in order and once each. */
 export class Backlog implements SocketGuard {
   readonly #socket: GuardedSocket
-  readonly #connection: SocketConnection
+  readonly #connection: OpenConnection
   readonly #kept: Message[]
   /** Whether the handler has not been heard to have failed or not: a matter of a microtask. */
   #isNew = true
   /** Who began to close the socket meanwhile: what came before that is handed on first. */
   #closing: Closer | null = null
 
-  constructor (socket: GuardedSocket, connection: SocketConnection, kept: Message[]) {
+  constructor (socket: GuardedSocket, connection: OpenConnection, kept: Message[]) {
     this.#socket = socket
     this.#connection = connection
     this.#kept = kept

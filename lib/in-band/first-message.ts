@@ -19,11 +19,11 @@ import { WsAuthError } from '../base/errors'
 import { authOk, readAuthFrame } from '../connection/auth-frames'
 import { closeFrameOf, GOING_AWAY } from '../base/close-codes'
 import type { CloseFrame } from '../base/close-codes'
-import type { Life } from '../connection/lifecycle'
+import type { ConnectionLifecycle } from '../connection/lifecycle'
 import type { Limits } from '../connection/limits'
 import type { CompleteRouteOptions, MessageSource } from '../options/complete-options'
 import type { SetUser } from '../authentication/identity'
-import type { SocketConnection } from '../connection/open-connection'
+import type { OpenConnection } from '../connection/open-connection'
 import { closeSafely, guard, isReadingMore, limitMessages, sendSafely, terminateSafely } from '../connection/socket'
 import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket'
 import { runSteps } from '../authentication/steps'
@@ -39,10 +39,10 @@ const MAX_KEPT_BYTES = 2 ** 20
 
 /** What first messages work with. */
 export interface FirstMessageDependencies {
-  readonly services: AuthenticationContext
+  readonly context: AuthenticationContext
   readonly limits: Limits
   readonly audit: Audit
-  readonly life: Life
+  readonly lifecycle: ConnectionLifecycle
   readonly setUser: SetUser
 }
 
@@ -61,7 +61,7 @@ export interface Waiting {
 /** What the waiting room does at the end of a wait. */
 export interface WaitingEvents {
   /** The connection is open: the app may see it, and its handler is called. Returns what the handler returns, and throws what it throws. */
-  readonly onOpen: (connection: SocketConnection) => unknown
+  readonly onOpen: (connection: OpenConnection) => unknown
   /** The wait is over: the message was accepted or refused, or the socket is closing. */
   readonly onSettled: () => void
   /** The socket has closed, or its connection is open. */
@@ -71,7 +71,7 @@ export interface WaitingEvents {
 /** Guards a socket until its first message has been accepted. */
 export class FirstMessage implements SocketGuard {
   readonly #waiting: Waiting
-  readonly #parts: FirstMessageDependencies
+  readonly #dependencies: FirstMessageDependencies
   readonly #events: WaitingEvents
   /** The longest message of the app, and of who has not authenticated; what is behind the first may be the app's. */
   readonly #maxPayload: number
@@ -84,9 +84,9 @@ export class FirstMessage implements SocketGuard {
   #kept: Message[] = []
   #keptBytes = 0
 
-  constructor (waiting: Waiting, parts: FirstMessageDependencies, events: WaitingEvents) {
+  constructor (waiting: Waiting, dependencies: FirstMessageDependencies, events: WaitingEvents) {
     this.#waiting = waiting
-    this.#parts = parts
+    this.#dependencies = dependencies
     this.#events = events
     const { socket, source } = waiting
     this.#maxPayload = limitMessages(socket, source.maxBytes)
@@ -141,7 +141,7 @@ export class FirstMessage implements SocketGuard {
     limitMessages(socket, this.#maxPayload)
     const attempt = this.#attempt = new Authentication(request, route, { token, source: 'message' })
     attempt.ticketClaims = ticketClaims
-    const outcome = runSteps(attempt, this.#parts.services, STEPS)
+    const outcome = runSteps(attempt, this.#dependencies.context, STEPS)
     if (!isThenable(outcome)) return this.#settle(attempt, outcome)
     socket.pause()
     const most = this.#maxPayload === 0 ? MAX_KEPT_BYTES : Math.min(this.#maxPayload, MAX_KEPT_BYTES)
@@ -164,7 +164,7 @@ export class FirstMessage implements SocketGuard {
 
   #settle (attempt: Authentication, refusal: WsAuthError | null): void {
     if (this.#state === 'settled') return
-    const verdict = refusal ?? this.#parts.limits.refusalOfSlot(attempt.sub) ?? this.#parts.setUser(this.#waiting.request, attempt.user)
+    const verdict = refusal ?? this.#dependencies.limits.refusalOfSlot(attempt.sub) ?? this.#dependencies.setUser(this.#waiting.request, attempt.user)
     if (verdict !== null) return this.#refuse(verdict)
     if (this.#isLeaving) return this.terminate()
     this.#stopWaiting()
@@ -195,8 +195,8 @@ export class FirstMessage implements SocketGuard {
     if (this.#state === 'settled') return
     const { request, route, startedAt } = this.#waiting
     this.#abandon()
-    this.#parts.audit.refused(request, refusal, this.#attempt, startedAt, false)
-    this.#parts.setUser(request, null)
+    this.#dependencies.audit.refused(request, refusal, this.#attempt, startedAt, false)
+    this.#dependencies.setUser(request, null)
     // A refusal of `verify` that has no close code is none that a client could be told.
     const { code, reason } = closeFrameOf(refusal.code, route.closeCodes) ?? closeFrameOf('WS_AUTH_UNAVAILABLE', route.closeCodes) as CloseFrame
     this.#close(code, reason)
@@ -216,7 +216,7 @@ export class FirstMessage implements SocketGuard {
     const { socket, request, route, startedAt } = this.#waiting
     this.#events.onGone()
     limitMessages(socket, this.#maxPayload)
-    const connection = this.#parts.life.open(socket, request, attempt, route, startedAt)
+    const connection = this.#dependencies.lifecycle.open(socket, request, attempt, route, startedAt)
     socket.resume()
     if (connection.isEnded) return
     sendSafely(socket, authOk(attempt.expiresAt))

@@ -17,7 +17,7 @@ import type { CompleteRouteOptions } from '../options/complete-options'
 import type { SetUser } from '../authentication/identity'
 import { sendSafely } from '../connection/socket'
 import type { GuardedSocket } from '../connection/socket'
-import type { ConnectionRenewals, SocketConnection } from '../connection/open-connection'
+import type { ConnectionRenewals, OpenConnection } from '../connection/open-connection'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
@@ -30,12 +30,12 @@ const MAX_UNDER_WAY = 8
 const MAX_UNSENT = 64
 /** One attempt to renew a connection. */
 class Renewal extends Authentication {
-  readonly connection: SocketConnection
+  readonly connection: OpenConnection
   readonly startedAt = Date.now()
   /** Called once when nobody waits for it any more. */
   onAbort: (() => void) | null = null
 
-  constructor (connection: SocketConnection, request: FastifyRequest, route: CompleteRouteOptions, token: string) {
+  constructor (connection: OpenConnection, request: FastifyRequest, route: CompleteRouteOptions, token: string) {
     super(request, route, { token, source: 'message' })
     this.connection = connection
   }
@@ -50,36 +50,36 @@ const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [verifyToken,
 
 /** The renewals of an app. */
 export class Renewals implements ConnectionRenewals {
-  readonly #services: AuthenticationContext
+  readonly #context: AuthenticationContext
   readonly #audit: Audit
   readonly #setUser: SetUser
   /** Those that have to wait. */
-  readonly #underWay = new Map<SocketConnection, Set<Renewal>>()
+  readonly #underWay = new Map<OpenConnection, Set<Renewal>>()
   /** Runs something in the context of the request of a connection: `verify`, `user` and `authorize` may read the app's AsyncLocalStorage. */
-  readonly #contexts = new Map<SocketConnection, AsyncResource>()
+  readonly #contexts = new Map<OpenConnection, AsyncResource>()
   /** How many answers have not left yet, of connections that have any. */
-  readonly #unsent = new Map<SocketConnection, number>()
+  readonly #unsent = new Map<OpenConnection, number>()
 
-  constructor (services: AuthenticationContext, audit: Audit, setUser: SetUser) {
-    this.#services = services
+  constructor (context: AuthenticationContext, audit: Audit, setUser: SetUser) {
+    this.#context = context
     this.#audit = audit
     this.#setUser = setUser
   }
 
-  attach (connection: SocketConnection): void {
+  attach (connection: OpenConnection): void {
     this.#contexts.set(connection, new AsyncResource('fastify-ws-auth.renewals', MANUAL))
   }
 
   /** @throws WsAuthError where it is refused */
-  async renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
+  async renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
     const renew = async (): Promise<FastifyRequest['user']> => await this.#renew(connection, request, route, token)
     return await (this.#contexts.get(connection)?.runInAsyncScope(renew) ?? renew())
   }
 
-  async #renew (connection: SocketConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
+  async #renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
     if (request === null || connection.isEnded) throw closed()
     const renewal = new Renewal(connection, request, route, token)
-    const outcome = runSteps(renewal, this.#services, STEPS)
+    const outcome = runSteps(renewal, this.#context, STEPS)
     const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
     // It went with the connection, of whose end is told.
     if (connection.isEnded) throw closed()
@@ -92,7 +92,7 @@ export class Renewals implements ConnectionRenewals {
   }
 
   /** Answers an auth frame. */
-  onFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, { token }: AuthFrame): void {
+  onFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, { token }: AuthFrame): void {
     if (token === null) return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the auth frame has no token' }))
     if ((this.#underWay.get(connection)?.size ?? 0) >= MAX_UNDER_WAY) {
       return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' }))
@@ -104,7 +104,7 @@ export class Renewals implements ConnectionRenewals {
   }
 
   /** Ends what is under way: the connection has ended. */
-  abort (connection: SocketConnection): void {
+  abort (connection: OpenConnection): void {
     this.#contexts.delete(connection)
     for (const renewal of this.#underWay.get(connection) ?? []) renewal.abort()
   }
@@ -113,7 +113,7 @@ export class Renewals implements ConnectionRenewals {
   async #wait (renewal: Renewal, outcome: Promise<WsAuthError | null>): Promise<WsAuthError | null> {
     const others = this.#underWay.get(renewal.connection) ?? new Set()
     this.#underWay.set(renewal.connection, others.add(renewal))
-    const { handshakeTimeout } = this.#services.options
+    const { handshakeTimeout } = this.#context.options
     const timer = setTimeout(() => renewal.abort(), handshakeTimeout).unref()
     const aborted = new Promise<WsAuthError>((resolve) => {
       renewal.onAbort = () => resolve(new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the renewal took longer than handshakeTimeout') }))
@@ -130,20 +130,20 @@ export class Renewals implements ConnectionRenewals {
     const { connection } = renewal
     if (connection.endIfDue() || refusal !== null) return refusal
     // It may have been revoked, or be older, since it was asked.
-    const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#services.revocation.refusalOf(renewal.claims)
+    const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#context.revocation.refusalOf(renewal.claims)
     if (late !== null) return late
     const fault = this.#setUser(request, renewal.user)
-    if (fault === null) connection.assume(renewal)
+    if (fault === null) connection.become(renewal)
     return fault
   }
 
-  #refuseFrame (connection: SocketConnection, socket: GuardedSocket, request: FastifyRequest, refusal: WsAuthError): void {
+  #refuseFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, refusal: WsAuthError): void {
     this.#audit.renewalRefused(request, connection, refusal, Date.now())
     this.#send(connection, socket, authError(refusal.code))
   }
 
   /** One that asks and does not read would have its answers kept for it without end. */
-  #send (connection: SocketConnection, socket: GuardedSocket, text: string): void {
+  #send (connection: OpenConnection, socket: GuardedSocket, text: string): void {
     if (connection.isEnded) return
     const unsent = (this.#unsent.get(connection) ?? 0) + 1
     if (unsent > MAX_UNSENT) return connection.terminateFor('error')

@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
 import type { Pending } from '../connection/limits'
-import type { SocketConnection } from '../connection/open-connection'
+import type { OpenConnection } from '../connection/open-connection'
 import { terminateSafely } from '../connection/socket'
 import { FirstMessage } from './first-message'
 import type { FirstMessageDependencies, Waiting } from './first-message'
@@ -50,11 +50,11 @@ export class WaitingRoom {
    * @param run calls the handler of the route
    * @returns what the handler returned. Rejects with what the handler, or a listener for `connection`, has thrown
    */
-  wait (waiting: Waiting, run: (connection: SocketConnection) => unknown): Promise<unknown> {
+  wait (waiting: Waiting, run: (connection: OpenConnection) => unknown): Promise<unknown> {
     const { socket, request } = waiting
     this.#server?.clients.delete(socket)
     return new Promise((resolve, reject) => {
-      const onOpen = (connection: SocketConnection): unknown => {
+      const onOpen = (connection: OpenConnection): unknown => {
         try {
           this.#show(socket, request.raw)
           const result = socket.readyState === WebSocket.OPEN ? run(connection) : undefined

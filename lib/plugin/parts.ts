@@ -10,15 +10,18 @@ import type { ClaimsSchema } from '../authentication/claims-schema'
 import { userSetter } from '../authentication/identity'
 import { Tickets } from '../authentication/tickets'
 import { Revocations } from '../backplane/revocation-list'
-import { Life } from '../connection/lifecycle'
+import { ConnectionLifecycle } from '../connection/lifecycle'
 import { Limits, Pending } from '../connection/limits'
-import { Connections } from '../connection/registry'
+import { ConnectionRegistry } from '../connection/registry'
 import { KnownNames } from '../credentials/known-names'
-import { Gate } from '../handshake/pre-validation'
-import { Refuser } from '../handshake/refusal'
+import { AcceptAndClose } from '../handshake/accept-and-close'
+import { markPlain } from '../handshake/candidate'
+import { WaitingDryRuns } from '../handshake/dry-run'
+import { PendingUpgrades } from '../handshake/pending-upgrades'
+import { PreValidation } from '../handshake/pre-validation'
+import { SocketOpener } from '../handshake/open-socket'
 import { ServerListeners } from '../handshake/server-listeners'
 import type { ServerEvents } from '../handshake/server-listeners'
-import { DryRun, Upgrades } from '../handshake/upgrade'
 import { Renewals } from '../in-band/renewal'
 import { WaitingRoom } from '../in-band/waiting-room'
 import type { CompleteOptions } from '../options/complete-options'
@@ -36,16 +39,18 @@ export interface Parts {
   readonly audit: Audit
   readonly stats: Stats
   readonly pending: Pending
-  readonly connections: Connections
+  readonly connections: ConnectionRegistry
   readonly instance: Instance
-  readonly lifecycle: Life
+  readonly lifecycle: ConnectionLifecycle
   readonly listeners: ServerListeners
   readonly names: KnownNames
-  readonly preValidation: Gate
+  readonly dryRuns: WaitingDryRuns
+  readonly opener: SocketOpener
+  readonly preValidation: PreValidation
   readonly revocation: RevocationCheck
   /** `null` if tickets are off. */
   readonly tickets: Tickets | null
-  readonly upgrades: Upgrades
+  readonly upgrades: PendingUpgrades
   readonly verifier: Verifier
   readonly waitingRoom: WaitingRoom
   /** The options of @fastify/websocket. */
@@ -60,12 +65,12 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const stats = new Stats()
   const audit = new Audit(stats)
   const pending = new Pending()
-  const upgrades = new Upgrades(pending, (request, why, startedAt) => audit.unanswered(request, log, why, startedAt))
+  const upgrades = new PendingUpgrades(pending, (request, why, startedAt) => audit.unanswered(request, log, why, startedAt))
   const listeners = listen(app, options, {
-    onPlainHandshake: (request) => DryRun.mark(request, names),
+    onPlainHandshake: (request) => markPlain(request, names),
     onEarly: (request, socket) => upgrades.turnAway(request, socket)
   })
-  const connections = new Connections()
+  const connections = new ConnectionRegistry()
   const limits = new Limits(options.limits, connections, pending)
   const verifier = createVerifier(app, options, jwt)
   const revocations = new Revocations()
@@ -77,12 +82,14 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const context = { options, names, verifier, claimsSchema, limits, revocation, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(context, audit, setUser)
-  const lifecycle = new Life({ options, rules: verifier.rules, connections, limits, audit, renewals, revocation })
-  const waitingRoom = new WaitingRoom({ services: context, limits, audit, life: lifecycle, setUser }, pending)
+  const lifecycle = new ConnectionLifecycle({ options, rules: verifier.rules, connections, limits, audit, renewals, revocation })
+  const waitingRoom = new WaitingRoom({ context, limits, audit, lifecycle, setUser }, pending)
   const websocket = websocketOptions(app, options, names, listeners.relay)
-  const refuser = new Refuser(websocket.options?.handleProtocols)
-  const preValidation = new Gate({ services: context, audit, life: lifecycle, waitingRoom, pending, setUser, refuser })
-  return { options, audit, stats, pending, connections, instance, lifecycle, listeners, names, preValidation, revocation, tickets, upgrades, verifier, waitingRoom, websocket }
+  const acceptAndClose = new AcceptAndClose(websocket.options?.handleProtocols, options.limits.pending)
+  const dryRuns = new WaitingDryRuns(pending, audit, options.handshakeTimeout)
+  const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
+  const opener = new SocketOpener(lifecycle, waitingRoom)
+  return { options, audit, stats, pending, connections, instance, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, tickets, upgrades, verifier, waitingRoom, websocket }
 }
 
 /** Listens to the server of the app, or to the one of the `websocket` option, until the app has closed. */

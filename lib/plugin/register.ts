@@ -9,9 +9,9 @@ import { isReadOnly, rootOf } from '../base/fastify-internals'
 import { startHeartbeat } from '../connection/heartbeat'
 import { addLogoutRoute } from '../endpoints/back-channel-logout'
 import { addTicketRoute } from '../endpoints/ticket'
-import type { Gate } from '../handshake/pre-validation'
+import type { PreValidation } from '../handshake/pre-validation'
 import { refuseUncovered } from '../handshake/routes'
-import { awaitsMessage } from '../handshake/upgrade'
+import { awaitsMessage } from '../handshake/candidate'
 import type { WsAuthOptions } from '../options/public-options'
 import { readPluginOptions } from '../options/read-plugin-options'
 import { registerCookie, withCookie } from './cookie'
@@ -36,7 +36,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 
   // Parts and decorators.
   const parts = buildParts(app, options, jwt, claimsSchema)
-  const { audit, connections, instance, listeners, names, preValidation, tickets, upgrades, verifier, waitingRoom, websocket } = parts
+  const { audit, connections, instance, listeners, names, opener, preValidation, tickets, upgrades, verifier, waitingRoom, websocket } = parts
   addDecorators(app, parts)
 
   // Hooks and listeners. `listenFirst` is called before @fastify/websocket listens: the upgrade must be known to our hooks.
@@ -46,7 +46,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   // The handshake itself: after all `onRequest` hooks of the app, before its handlers.
   app.addHook('preValidation', preValidation.onRequest)
   // When no route can be declared any more.
-  const routes = new RouteHooks(app, options, names, parts.preValidation.open)
+  const routes = new RouteHooks(app, options, names, opener.open)
   app.addHook('onReady', async () => {
     claimsSchema.compile(app)
     routes.assertPolicies()
@@ -73,7 +73,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 
   // Endpoints. They are routes as those of the app, so all hooks stand before them.
   if (tickets !== null && options.tickets.path !== null) {
-    addTicketRoute(app, options.tickets.path, { options, tickets, audit, names, takeAsker: preValidation.takeAsker })
+    addTicketRoute(app, options.tickets.path, { options, tickets, audit, names })
   }
   if (options.backChannelLogout !== null) await addLogoutRoute(app, options.backChannelLogout, { options, verifier, instance })
   // After @fastify/websocket has had the upgrade.
@@ -85,7 +85,7 @@ function assertUserIsWritable (app: FastifyInstance): void {
 }
 
 /** Has upgrades of other scopes refused, if the plugin is registered in a scope: its hooks run in that scope and below. */
-function guardOtherScopes (app: FastifyInstance, preValidation: Gate): void {
+function guardOtherScopes (app: FastifyInstance, preValidation: PreValidation): void {
   const root = rootOf(app)
   if (root === app) return
   root.addHook('onRequest', preValidation.onForeignRequest)

@@ -3,7 +3,7 @@
  */
 import type { FastifyInstance } from 'fastify'
 import type { KnownNames } from '../credentials/known-names'
-import { addDryRun, assertNoMisplacedPolicy, markRoute, seenRouteOf, wrapWebsocketHandler } from '../handshake/routes'
+import { addDryRun, assertNoMisplacedPolicy, readRoute, knownRouteOf, wrapWebsocketHandler } from '../handshake/routes'
 import type { DeclaredRoute } from '../handshake/routes'
 import type { CompleteOptions } from '../options/complete-options'
 import { assertCookie } from './cookie'
@@ -26,7 +26,7 @@ export class RouteHooks {
 
   /** Reads the `wsAuth` option of a route, and replaces the handler of a websocket route. */
   readonly onDeclared = (route: DeclaredRoute): void => {
-    const known = markRoute(route, this.#options)
+    const known = readRoute(route, this.#options)
     this.#declared.push(route)
     this.#names.addRoute(route, known.kind === 'websocket' ? known.options.token.param : null)
     if (known.kind === 'http') return
@@ -37,7 +37,7 @@ export class RouteHooks {
 
   /** Adds the dry run to a websocket route that has no HTTP handler. */
   readonly onWrapped = (route: DeclaredRoute): void => {
-    const known = seenRouteOf(route)
+    const known = knownRouteOf(route)
     if (known?.kind === 'websocket' && known.hasDryRun) addDryRun(route, this.#names)
   }
 

@@ -19,7 +19,7 @@ const PRE_CLOSE_TIMEOUT = 2000
 type PreClose = NonNullable<WebsocketPluginOptions['preClose']>
 
 /** The parts that are closed, in the order in which they are. */
-export type ShutdownDependencies = Pick<Parts, 'listeners' | 'upgrades' | 'preValidation' | 'waitingRoom' | 'lifecycle'>
+export type ShutdownDependencies = Pick<Parts, 'listeners' | 'upgrades' | 'dryRuns' | 'waitingRoom' | 'lifecycle'>
 
 /** The end of an app. Both hooks do nothing if @fastify/websocket was never registered, because the registration failed. */
 export class Shutdown {
@@ -63,12 +63,12 @@ export class Shutdown {
 
   /** Closes all sockets in one turn of the event loop: the process has no other work left. */
   #closeSockets (server: WebSocketServer): void {
-    const { preValidation, waitingRoom, lifecycle } = this.#dependencies
+    const { dryRuns, waitingRoom, lifecycle } = this.#dependencies
     const timer = setTimeout(() => {
       for (const socket of server.clients) socket.terminate()
       waitingRoom.terminate()
     }, GOODBYE_TIMEOUT).unref()
-    preValidation.close()
+    dryRuns.close()
     waitingRoom.close()
     lifecycle.close()
     // The sockets of public routes are left.

@@ -6,14 +6,14 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import fastifyWsAuth from '../../lib/index'
-import { SocketConnection } from '../../lib/connection/open-connection'
+import { OpenConnection } from '../../lib/connection/open-connection'
 import type { Connection } from '../../lib/connection/connection'
-import { Connections } from '../../lib/connection/registry'
+import { ConnectionRegistry } from '../../lib/connection/registry'
 import { mint, seconds, secret } from '../helpers/keys'
 
-function connection (sub: string | undefined): SocketConnection {
+function connection (sub: string | undefined): OpenConnection {
   const claims = sub === undefined ? {} : { sub }
-  return new SocketConnection({} as never, {} as never, { user: claims as never, claims, source: 'header', expiresAt: null }, {} as never)
+  return new OpenConnection({} as never, {} as never, { user: claims as never, claims, source: 'header', expiresAt: null }, {} as never)
 }
 
 /** A real client of a real server, open. */
@@ -34,8 +34,8 @@ async function build (t: Test): Promise<FastifyInstance> {
 }
 
 t.test('connections are found by id and by sub, and forgotten when they are removed', async (t) => {
-  const connections = new Connections()
-  const [one, two, three, bob, nobody] = ['ann', 'ann', 'ann', 'bob', undefined].map(connection) as [SocketConnection, SocketConnection, SocketConnection, SocketConnection, SocketConnection]
+  const connections = new ConnectionRegistry()
+  const [one, two, three, bob, nobody] = ['ann', 'ann', 'ann', 'bob', undefined].map(connection) as [OpenConnection, OpenConnection, OpenConnection, OpenConnection, OpenConnection]
   for (const each of [one, two, three, bob, nobody]) connections.add(each)
   t.equal(connections.size, 5)
   t.equal(connections.get(two.id), two)

@@ -10,7 +10,7 @@ import fastifyWsAuth from '../../lib/index'
 import { chooseProtocol } from '../../lib/credentials/subprotocol'
 import { takeCredentials } from '../../lib/credentials/take'
 import { KnownNames } from '../../lib/credentials/known-names'
-import { Gate } from '../../lib/handshake/pre-validation'
+import { SocketOpener } from '../../lib/handshake/open-socket'
 import { assertOpening } from '../../lib/handshake/opening'
 import type { WsAuthOptions } from '../../lib/options/public-options'
 import { findParam, parseRoutePath } from '../../lib/credentials/route-path'
@@ -46,7 +46,7 @@ t.test('a socket that no hook has admitted is ended, and no handler is run for i
   const lines: string[] = []
   const request = { raw: {}, wsAuth: null, log: { error: (line: string) => lines.push(line) } }
   const done: string[] = []
-  new Gate({} as never).open({ terminate: () => done.push('terminated') } as never, request as never, () => done.push('handled'))
+  new SocketOpener({} as never, {} as never).open({ terminate: () => done.push('terminated') } as never, request as never, () => done.push('handled'))
   t.strictSame(done, ['terminated'])
   t.match(lines, [/has not checked/])
   t.equal(request.wsAuth, null)

@@ -6,9 +6,10 @@ import type { Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { KnownNames } from '../../lib/credentials/known-names'
 import { readPluginOptions } from '../../lib/options/read-plugin-options'
-import { addDryRun, declareTicketRoute, kRoute, logDropped, markRoute, refuseUncovered, seenRouteOf, wrapWebsocketHandler } from '../../lib/handshake/routes'
+import { addDryRun, declareTicketRoute, kRoute, logDropped, readRoute, refuseUncovered, knownRouteOf, wrapWebsocketHandler } from '../../lib/handshake/routes'
 import type { DeclaredRoute } from '../../lib/handshake/routes'
-import { DryRun, upgradeOf } from '../../lib/handshake/upgrade'
+import { candidateOf } from '../../lib/handshake/candidate'
+import { PlainRequest } from '../../lib/handshake/dry-run'
 
 const PLUGIN = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' } })
 const handler = (): string => 'what the handler returns'
@@ -21,9 +22,9 @@ function route (more: object): DeclaredRoute {
 /** What is remembered of a route, in short. */
 function seen (t: Test, more: object): unknown {
   const declared = route(more)
-  const kept = markRoute(declared, PLUGIN)
+  const kept = readRoute(declared, PLUGIN)
   t.equal(declared.config?.[kRoute], kept)
-  t.equal(seenRouteOf(declared as never), kept)
+  t.equal(knownRouteOf(declared as never), kept)
   return kept.kind === 'websocket' ? [kept.kind, kept.options.access, kept.hasDryRun] : [kept.kind]
 }
 
@@ -39,14 +40,14 @@ t.test('a route is a websocket or not, guarded unless it says so, and what is as
   t.strictSame(seen(t, { wsHandler: handler, websocket: true }), ['websocket', 'required', true])
   for (const method of ['HEAD', ['HEAD']]) t.strictSame(seen(t, { method, websocket: true, wsHandler: handler, wsAuth: true }), ['http'], 'Fastify declares it with the options of its GET')
   t.strictSame(seen(t, { method: ['GET', 'HEAD'], websocket: true }), ['websocket', 'required', true])
-  t.equal(seenRouteOf({}), undefined)
-  t.equal(seenRouteOf({ config: {} } as never), undefined)
+  t.equal(knownRouteOf({}), undefined)
+  t.equal(knownRouteOf({ config: {} } as never), undefined)
 })
 
 t.test('the config that a route has stays, and its wsAuth is fixed from then on', async (t) => {
   const config = { mine: 1 }
   const declared = route({ websocket: true, wsAuth: 'optional', config })
-  markRoute(declared, PLUGIN)
+  readRoute(declared, PLUGIN)
   t.equal((declared.config as unknown as typeof config).mine, 1)
   t.strictSame(Reflect.ownKeys(config), ['mine'], 'the object is the app\'s')
   t.equal(declared.wsAuth, 'optional')
@@ -57,59 +58,59 @@ t.test('the config that a route has stays, and its wsAuth is fixed from then on'
 
 t.test('wsAuth on a route without a websocket is an error, whatever it is', async (t) => {
   for (const wsAuth of [true, false, 'optional', null, {}]) {
-    t.throws(() => markRoute(route({ wsAuth }), PLUGIN), { name: 'TypeError', message: '"wsAuth" option must be left out of GET /chat: it guards websockets, and this route has none' })
+    t.throws(() => readRoute(route({ wsAuth }), PLUGIN), { name: 'TypeError', message: '"wsAuth" option must be left out of GET /chat: it guards websockets, and this route has none' })
   }
-  t.doesNotThrow(() => markRoute(route({ wsAuth: undefined }), PLUGIN))
-  t.throws(() => markRoute(route({ websocket: true, wsAuth: 'yes' }), PLUGIN), { name: 'TypeError', message: /^"wsAuth" option must be/ })
+  t.doesNotThrow(() => readRoute(route({ wsAuth: undefined }), PLUGIN))
+  t.throws(() => readRoute(route({ websocket: true, wsAuth: 'yes' }), PLUGIN), { name: 'TypeError', message: /^"wsAuth" option must be/ })
 })
 
 t.test('a policy that is not where it is in force is an error that says where it belongs', async (t) => {
   const spelt = (key: string, right: string): { name: string, message: string } => ({ name: 'TypeError', message: `"${key}" option must be spelt "${right}" in GET /chat` })
   for (const key of ['wsauth', 'WsAuth', 'ws_auth', 'ws-auth', 'WSAUTH', 'w_s-auth']) {
-    t.throws(() => markRoute(route({ [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
-    t.throws(() => markRoute(route({ websocket: true, [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
+    t.throws(() => readRoute(route({ [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
+    t.throws(() => readRoute(route({ websocket: true, [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
   }
-  for (const key of ['webSocket', 'web_socket', 'web-socket', 'WEBSOCKET', 'websockets', 'webSockets']) t.throws(() => markRoute(route({ [key]: true }), PLUGIN), spelt(key, 'websocket'))
-  for (const key of ['wshandler', 'ws_handler', 'WSHandler']) t.throws(() => markRoute(route({ [key]: handler }), PLUGIN), spelt(key, 'wsHandler'))
+  for (const key of ['webSocket', 'web_socket', 'web-socket', 'WEBSOCKET', 'websockets', 'webSockets']) t.throws(() => readRoute(route({ [key]: true }), PLUGIN), spelt(key, 'websocket'))
+  for (const key of ['wshandler', 'ws_handler', 'WSHandler']) t.throws(() => readRoute(route({ [key]: handler }), PLUGIN), spelt(key, 'wsHandler'))
   const policies: Array<[key: string, policy: string]> = [
     ['roles', 'roles'], ['role', 'roles'], ['Roles', 'roles'], ['scopes', 'scopes'], ['scope', 'scopes'], ['SCOPE', 'scopes'], ['authorize', 'authorize'], ['authorise', 'authorize'], ['Authorize', 'authorize']
   ]
   for (const [key, policy] of policies) {
     const message = `"${key}" option must stand in "wsAuth", as wsAuth: { ${policy} }, in GET /chat`
-    t.throws(() => markRoute(route({ websocket: true, [key]: 'x' }), PLUGIN), { name: 'TypeError', message })
-    t.throws(() => markRoute(route({ wsHandler: handler, [key]: 'x' }), PLUGIN), { name: 'TypeError', message })
-    t.doesNotThrow(() => markRoute(route({ [key]: 'x' }), PLUGIN), `${key} of a plain route is another plugin's`)
+    t.throws(() => readRoute(route({ websocket: true, [key]: 'x' }), PLUGIN), { name: 'TypeError', message })
+    t.throws(() => readRoute(route({ wsHandler: handler, [key]: 'x' }), PLUGIN), { name: 'TypeError', message })
+    t.doesNotThrow(() => readRoute(route({ [key]: 'x' }), PLUGIN), `${key} of a plain route is another plugin's`)
   }
   for (const key of ['wsAuth', 'wsauth', 'ws_auth', 'WS-AUTH']) {
-    for (const more of [{}, { websocket: true }]) t.throws(() => markRoute(route({ ...more, config: { [key]: true } }), PLUGIN), { name: 'TypeError', message: `"config.${key}" option must stand beside "config", as "wsAuth", in GET /chat` })
+    for (const more of [{}, { websocket: true }]) t.throws(() => readRoute(route({ ...more, config: { [key]: true } }), PLUGIN), { name: 'TypeError', message: `"config.${key}" option must stand beside "config", as "wsAuth", in GET /chat` })
   }
-  t.throws(() => markRoute(route({ method: ['GET', 'POST'], websockets: true }), PLUGIN), { message: '"websockets" option must be spelt "websocket" in GET, POST /chat' })
-  for (const more of [{ config: { roles: ['a'], ws: 1 } }, { wsAuths: 1 }, { authorization: 1 }, { socket: true }, { constructor: 1 }]) t.doesNotThrow(() => markRoute(route({ websocket: true, ...more }), PLUGIN), JSON.stringify(more))
+  t.throws(() => readRoute(route({ method: ['GET', 'POST'], websockets: true }), PLUGIN), { message: '"websockets" option must be spelt "websocket" in GET, POST /chat' })
+  for (const more of [{ config: { roles: ['a'], ws: 1 } }, { wsAuths: 1 }, { authorization: 1 }, { socket: true }, { constructor: 1 }]) t.doesNotThrow(() => readRoute(route({ websocket: true, ...more }), PLUGIN), JSON.stringify(more))
 })
 
 t.test('a param of the route\'s own is a whole segment of its path', async (t) => {
-  t.doesNotThrow(() => markRoute(route({ url: '/rooms/:secret', websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN))
+  t.doesNotThrow(() => readRoute(route({ url: '/rooms/:secret', websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN))
   for (const url of ['/chat', '/rooms/:secrets', '/rooms/:secret.json']) {
-    t.throws(() => markRoute(route({ url, websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN), { name: 'TypeError', message: `"wsAuth.token.param" option must be a whole segment of the path, "/:secret", in ${url}` })
+    t.throws(() => readRoute(route({ url, websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN), { name: 'TypeError', message: `"wsAuth.token.param" option must be a whole segment of the path, "/:secret", in ${url}` })
   }
   const withParam = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret' } })
-  t.doesNotThrow(() => markRoute(route({ websocket: true }), withParam), 'that of the plugin is not asked of each route')
-  t.doesNotThrow(() => markRoute(route({ websocket: true, wsAuth: { token: { param: 'secret' } } }), withParam))
+  t.doesNotThrow(() => readRoute(route({ websocket: true }), withParam), 'that of the plugin is not asked of each route')
+  t.doesNotThrow(() => readRoute(route({ websocket: true, wsAuth: { token: { param: 'secret' } } }), withParam))
 })
 
 t.test('the ticket route is known as such, is asked as a handshake is, and takes no token of a path or a message', async (t) => {
   const { token } = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret', message: true } })
   const { config, onRequest } = declareTicketRoute({ ...PLUGIN, token, tickets: { query: 'ticket', require: true } } as never, new KnownNames())
-  const kept = seenRouteOf({ config })
+  const kept = knownRouteOf({ config })
   t.match(kept, { kind: 'ticket', options: { access: 'required', token: { param: null, message: null, query: 'token' }, tickets: { query: null, require: false } } })
   const declared = route({ method: 'POST', url: '/ws-ticket', config })
-  t.strictSame(markRoute(declared, PLUGIN), { kind: 'http' })
-  t.equal(seenRouteOf(declared as never), kept, 'it is not taken for a plain route')
+  t.strictSame(readRoute(declared, PLUGIN), { kind: 'http' })
+  t.equal(knownRouteOf(declared as never), kept, 'it is not taken for a plain route')
   const raw = { url: '/ws-ticket', headers: {} }
   let isDone = false
   onRequest.call({} as never, { raw } as never, {} as never, () => { isDone = true })
   t.ok(isDone)
-  t.ok(upgradeOf(raw as never) instanceof DryRun)
+  t.ok(candidateOf(raw as never) instanceof PlainRequest)
 })
 
 t.test('what is called with a socket can run the handler, as it would have been called', async (t) => {
@@ -181,7 +182,7 @@ t.test('the hooks of the route come before that which makes a request a dry run'
     const raw = { url: '/chat', headers: {} }
     let isDone = false;
     (hooks.at(-1) as (...args: unknown[]) => void)({ raw }, {}, () => { isDone = true })
-    t.ok(isDone && upgradeOf(raw as never) instanceof DryRun)
+    t.ok(isDone && candidateOf(raw as never) instanceof PlainRequest)
   }
 })
 
@@ -193,7 +194,7 @@ t.test('the log says what has to be mended if a proxy drops the Upgrade', async 
 
 t.test('a websocket route that nobody guards runs its handler for nobody', async (t) => {
   const covered = route({ websocket: true })
-  markRoute(covered, PLUGIN)
+  readRoute(covered, PLUGIN)
   for (const declared of [route({}), route({ websocket: false }), route({ wsHandler: handler }), route({ method: 'HEAD', websocket: true })]) {
     refuseUncovered(declared)
     t.equal(declared.handler, handler)

@@ -8,8 +8,10 @@ import { ClaimsSchema } from '../../lib/authentication/claims-schema'
 import type { TakenCredentials } from '../../lib/credentials/found'
 import type { WsAuthError } from '../../lib/base/errors'
 import { WsAuthError as Refusal } from '../../lib/base/errors'
-import { Handshake, NOTHING_SENT, runHandshake } from '../../lib/handshake/handshake'
-import type { HandshakePurpose, HandshakeServices } from '../../lib/handshake/handshake'
+import { NOTHING_SENT, runHandshake } from '../../lib/handshake/checks'
+import type { HandshakeContext } from '../../lib/handshake/checks'
+import { Handshake } from '../../lib/handshake/handshake'
+import type { HandshakePurpose } from '../../lib/handshake/handshake'
 import { readPluginOptions } from '../../lib/options/read-plugin-options'
 import { readRouteOptions } from '../../lib/options/read-route-options'
 
@@ -39,7 +41,7 @@ interface Asked {
 }
 
 /** A handshake, and what it is made with. */
-function handshakeOf (asked: Asked): [Handshake, HandshakeServices] {
+function handshakeOf (asked: Asked): [Handshake, HandshakeContext] {
   const { headers = {}, request = {}, wsAuth, route = {}, purpose = 'connection', query = {}, taken = {}, options = {}, services = {} } = asked
   const raw = { method: 'GET', httpVersion: '1.1', httpVersionMajor: 1, headers: { ...OPENING, ...headers } }
   const server = { parseCookie: (header: string) => Object.fromEntries(header.split('; ').map((pair) => pair.split('='))) }
@@ -56,7 +58,7 @@ function handshakeOf (asked: Asked): [Handshake, HandshakeServices] {
     names: { queryStart: /[?#]/ },
     ...services
   }
-  return [new Handshake(fastifyRequest, routeOptions, { ...NOTHING, query: found, ...taken }, purpose), made as unknown as HandshakeServices]
+  return [new Handshake(fastifyRequest, routeOptions, { ...NOTHING, query: found, ...taken }, purpose), made as unknown as HandshakeContext]
 }
 
 /** Who was accepted and by what, or the code and the cause of the refusal. */

@@ -6,8 +6,8 @@ import fastifyJwt from '@fastify/jwt'
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { SocketConnection } from '../../lib/connection/open-connection'
-import type { ConnectionKeeper } from '../../lib/connection/open-connection'
+import { OpenConnection } from '../../lib/connection/open-connection'
+import type { ConnectionHost } from '../../lib/connection/open-connection'
 import { Sweep } from '../../lib/connection/sweep'
 import fastifyWsAuth from '../../lib/index'
 import { SECRET, sign, start } from '../helpers/app'
@@ -842,7 +842,7 @@ t.test('two connections of one user are renewed each by itself', async (t) => {
   t.match(await two.connection.renew(sign(NEWER)) as FastifyRequest['user'], NEWER)
 })
 
-/** A keeper of connections that have no socket, and what was sent to them. */
+/** A host of connections that have no socket, and what was sent to them. */
 class Silence {
   readonly sweep = new Sweep()
   readonly grace: number = 0
@@ -853,23 +853,23 @@ class Silence {
   readonly route
   readonly ended: string[] = []
   constructor (maxLifetime: number) {
-    this.route = { maxLifetime, closeCodes: { unauthorized: 3000 } } as ConnectionKeeper['route']
+    this.route = { maxLifetime, closeCodes: { unauthorized: 3000 } } as ConnectionHost['route']
   }
 
-  onAssumed (): void {}
+  onChanged (): void {}
 
   onEnd (_connection: unknown, _request: unknown, reason: string): void { this.ended.push(reason) }
 }
 
 /** Opens a connection, and counts the hints that it gets by the second in which they come. */
-function openSilent (keeper: Silence, claims: Claims, hints: number[]): SocketConnection {
+function openSilent (host: Silence, claims: Claims, hints: number[]): OpenConnection {
   const socket = {
     send: (text: string) => { if (text === '{"type":"auth.renew"}') hints.push(Date.now()) },
     close: () => {},
     _receiver: {}
   }
   const expiresAt = claims.exp === undefined ? null : Number(claims.exp) * 1000
-  const connection = new SocketConnection(socket as never, {} as never, { user: claims as never, claims, source: 'header', expiresAt }, keeper)
+  const connection = new OpenConnection(socket as never, {} as never, { user: claims as never, claims, source: 'header', expiresAt }, host)
   connection.start()
   return connection
 }
@@ -893,11 +893,11 @@ t.test('the hint to renew', async (t) => {
       const clock = moveClock(t)
       const start = Math.ceil(Date.now() / 1000)
       clock.travel((start + openedAt) * 1000)
-      const keeper = new Silence(DAY)
+      const host = new Silence(DAY)
       const hints = Array.from({ length: COUNT }, () => [] as number[])
-      for (const own of hints) openSilent(keeper, claimsOf(start), own)
+      for (const own of hints) openSilent(host, claimsOf(start), own)
       for (let at = openedAt; at < 300; at += 0.25) clock.advance(250)
-      keeper.sweep.stop()
+      host.sweep.stop()
       clock.exit()
       t.equal(hints.filter(({ length }) => length !== 1).length, 0, 'each gets one')
       const times = hints.flat().map((at) => at / 1000 - start)
@@ -989,8 +989,8 @@ t.test('the hint to renew', async (t) => {
     const clock = moveClock(t)
     const now = Math.ceil(Date.now() / 1000)
     clock.travel(now * 1000)
-    const keeper = new Silence(DAY)
-    const open = (hints: number[] = []): SocketConnection => openSilent(keeper, { iat: now, exp: now + 100 }, hints)
+    const host = new Silence(DAY)
+    const open = (hints: number[] = []): OpenConnection => openSilent(host, { iat: now, exp: now + 100 }, hints)
     for (let i = 0; i < 200; i++) {
       const hints: number[] = []
       const connection = open(hints)
@@ -998,25 +998,25 @@ t.test('the hint to renew', async (t) => {
       hints.push = (...at) => { connection.onClosing('app'); return at.length }
     }
     for (let at = 0; at < 96; at++) clock.advance(1000)
-    t.strictSame(keeper.ended, new Array(200).fill('app'))
-    t.equal(keeper.sweep.size, 0)
+    t.strictSame(host.ended, new Array(200).fill('app'))
+    t.equal(host.sweep.size, 0)
     // The sweep still knows how many of those that it has have ended, and forgets them.
     for (const connection of Array.from({ length: 300 }, () => open())) connection.onClosing('app')
     clock.exit()
-    t.ok(keeper.sweep.size < 150, `${keeper.sweep.size} are kept`)
+    t.ok(host.sweep.size < 150, `${host.sweep.size} are kept`)
   })
 
   await t.test('keeps no connection alive, whatever the token says of when it was issued', async (t) => {
     const clock = moveClock(t)
     const now = Math.ceil(Date.now() / 1000)
     clock.travel(now * 1000)
-    const keeper = new Silence(DAY)
-    openSilent(keeper, { iat: now + 50, exp: now + 3 }, [])
+    const host = new Silence(DAY)
+    openSilent(host, { iat: now + 50, exp: now + 3 }, [])
     clock.advance(2900)
-    t.strictSame(keeper.ended, [])
+    t.strictSame(host.ended, [])
     for (let i = 0; i < 5; i++) clock.advance(250)
     clock.exit()
-    t.strictSame(keeper.ended, ['token_expired'])
+    t.strictSame(host.ended, ['token_expired'])
   })
 
   await t.test('comes in time for tokens that do not say when they were issued', async (t) => {

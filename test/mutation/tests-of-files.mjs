@@ -6,7 +6,8 @@ export const FILES = {
   'lib/revocation/command-arguments.ts': ['revocation/match', 'backplane/revocations'],
   'lib/backplane/revocation-list.ts': ['backplane/revocations', 'backplane/revocation-set'],
   'lib/token/claims.ts': ['token/claims', 'backplane/revocations'],
-  'lib/handshake/origin.ts': ['handshake/origin'],
+  'lib/handshake/origin.ts': ['handshake/origin', 'handshake/handshake-steps'],
+  'lib/handshake/checks.ts': ['handshake/handshake-steps'],
   'lib/authentication/tickets.ts': ['authentication/ticket-use'],
   'lib/authentication/ticket-binding.ts': ['authentication/ticket-use'],
   'lib/authentication/authentication.ts': ['authentication/authentication', 'revocation/revocation'],
@@ -29,6 +30,7 @@ export const FILES = {
   'lib/token/token-view.ts': ['token/jwt-settings'],
   'lib/handshake/handshake.ts': ['handshake/handshake-steps'],
   'lib/handshake/pre-validation.ts': ['handshake/handshake', 'handshake/refusals', 'handshake/upgrade', 'handshake/plain-requests', 'authentication/request-user', 'authentication/tickets', 'handshake/every-route', 'handshake/what-waits', 'handshake/http2'],
+  'lib/handshake/dry-run.ts': ['handshake/plain-requests', 'handshake/answered-early', 'handshake/http2'],
   'lib/handshake/routes.ts': ['handshake/declared-routes'],
 }
 

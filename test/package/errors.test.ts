@@ -1,7 +1,7 @@
 import t from 'tap'
 import { DEFAULT_CLOSE_CODES, WsAuthError, wsAuthErrors } from '../../lib/base/errors'
 import type { WsAuthErrorCode } from '../../lib/base/errors'
-import { challengeOf } from '../../lib/handshake/refusal'
+import { challengeOf } from '../../lib/handshake/answer'
 
 const table: Array<[code: WsAuthErrorCode, statusCode: number, close: [number, string] | null, challenge: string | undefined]> = [
   ['WS_AUTH_TOKEN_MISSING', 401, [3000, 'token_missing'], 'Bearer realm="websocket"'],

@@ -1,0 +1,88 @@
+/*
+ * The checks between an upgrade request and an authenticated connection, in the order in which they are made.
+ */
+import type { AuthenticationContext } from '../authentication/authentication'
+import { authorize } from '../authentication/authorization'
+import { checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from '../authentication/checks'
+import { runSteps } from '../authentication/steps'
+import type { Step } from '../authentication/steps'
+import type { Tickets } from '../authentication/tickets'
+import { WsAuthError } from '../base/errors'
+import { thenRead } from '../base/thenable'
+import type { Limits } from '../connection/limits'
+import { readCredential, readTicket } from '../credentials/choose'
+import type { KnownNames } from '../credentials/known-names'
+import { reasonOfMissing } from '../credentials/near-misses'
+import { mayCompress } from '../options/complete-options'
+import type { Handshake } from './handshake'
+import { assertOpening } from './opening'
+import { checkOrigin } from './origin'
+
+/** The cause of a refusal if a ticket is required, and there is neither a ticket nor a token: the client sent nothing wrong. */
+export const NOTHING_SENT = 'there is none, and no token'
+
+/** What all handshakes of an app share. */
+export interface HandshakeContext extends AuthenticationContext {
+  readonly limits: Limits
+  /** `null` if tickets are off. */
+  readonly tickets: Tickets | null
+  readonly names: KnownNames
+}
+
+const STEPS: ReadonlyArray<Step<Handshake, HandshakeContext>> = [
+  checkOpening, checkPending, readToken, checkOrigin, requireTicket, requireToken, useTicket, verifyToken, checkTicketUser, checkClaims,
+  checkRevoked, readUser, authorize
+]
+
+/** Makes all checks. Returns the first refusal, or `null`; a promise only if a check has to wait. */
+export function runHandshake (handshake: Handshake, context: HandshakeContext): WsAuthError | null | Promise<WsAuthError | null> {
+  return runSteps(handshake, context, STEPS)
+}
+
+/** Nothing is read, verified or spent for a request that cannot become a connection. */
+function checkOpening ({ request, taken, purpose }: Handshake, { options }: HandshakeContext): void {
+  if (purpose === 'connection') assertOpening(request.raw, taken.hasValidProtocols, mayCompress(options))
+}
+
+/** An upgrade is counted already. A plain request is counted only if it has to wait, so there must be room for one more. */
+function checkPending ({ purpose }: Handshake, { limits }: HandshakeContext): void {
+  const refusal = limits.refusalOfPending(purpose === 'connection' ? 0 : 1)
+  if (refusal !== null) throw refusal
+}
+
+function readToken (handshake: Handshake): void {
+  const { request, route, taken, headers, purpose } = handshake
+  const ticket = purpose === 'ticket' ? null : readTicket(taken, route.tickets.query)
+  handshake.ticket = route.tickets.require ? ticket : null
+  handshake.credential = readCredential(request, route.token, taken, headers, route.tickets.require ? null : ticket)
+}
+
+/** An anonymous user needs no ticket. */
+function requireTicket ({ ticket, credential, route, purpose }: Handshake): void {
+  if (!route.tickets.require || ticket !== null || purpose === 'ticket') return
+  if (credential !== null) throw new WsAuthError('WS_AUTH_TICKET_INVALID', { cause: 'there is none' })
+  if (route.access === 'required') throw new WsAuthError('WS_AUTH_TICKET_INVALID', { cause: NOTHING_SENT })
+}
+
+function requireToken ({ credential, request, route, taken, awaitsMessage }: Handshake): void {
+  if (credential !== null || route.access !== 'required' || awaitsMessage) return
+  throw new WsAuthError('WS_AUTH_TOKEN_MISSING', { cause: reasonOfMissing(request, route.token, taken) })
+}
+
+/**
+ * Spends the ticket. It authenticates by itself, or admits a client that has a token too. During an outage of the backplane the
+ * ticket is not spent, because it would be lost, and because a store that hangs would queue all requests.
+ */
+function useTicket (handshake: Handshake, { tickets, verifier, revocation, names }: HandshakeContext): void | PromiseLike<void> {
+  const { ticket, credential, request, purpose } = handshake
+  const used = credential?.source === 'ticket' ? credential : ticket
+  if (used === null || tickets === null) return
+  const outage = revocation.refusalOf(null)
+  if (outage !== null) throw outage
+  const [path = ''] = request.originalUrl.split(names.queryStart, 1)
+  const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }
+  return thenRead(tickets.read(used.token, use), (verified) => {
+    if (used === ticket) handshake.ticketClaims = verified.claims
+    else handshake.become(verified, verifier.rules)
+  })
+}

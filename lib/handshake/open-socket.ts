@@ -1,0 +1,76 @@
+/*
+ * The open socket of a websocket route: the connection is opened, or the first message is waited for, and then the handler is called.
+ */
+import type { FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
+import { quietLog } from '../base/quiet-log'
+import { isThenable } from '../base/thenable'
+import type { ConnectionLifecycle } from '../connection/lifecycle'
+import type { OpenConnection } from '../connection/open-connection'
+import { closeSafely, markFailed, terminateSafely } from '../connection/socket'
+import { hideAssigned } from '../credentials/headers'
+import type { WaitingRoom } from '../in-band/waiting-room'
+import { candidateOf, setCandidate } from './candidate'
+import { Upgrade } from './upgrade'
+
+/** RFC 6455, 7.4.1: the server cannot fulfil the request because of an unexpected condition. */
+const INTERNAL_ERROR = 1011
+
+/** Opens the sockets of an app. */
+export class SocketOpener {
+  readonly #lifecycle: ConnectionLifecycle
+  readonly #waitingRoom: WaitingRoom
+
+  constructor (lifecycle: ConnectionLifecycle, waitingRoom: WaitingRoom) {
+    this.#lifecycle = lifecycle
+    this.#waitingRoom = waitingRoom
+  }
+
+  /**
+   * Called with each open socket of a websocket route, in place of the handler of the route.
+   *
+   * @param run calls the handler
+   */
+  readonly open = (socket: WebSocket, request: FastifyRequest, run: () => unknown): unknown => {
+    const upgrade = candidateOf(request.raw)
+    // The request was routed past our listener: it came to another server, or by another @fastify/websocket.
+    if (!(upgrade instanceof Upgrade) || !upgrade.isAdmitted) return refuseSocket(socket, request)
+    const { accepted, startedAt } = upgrade
+    upgrade.adopt()
+    setCandidate(request.raw, undefined)
+    if (accepted === null) return handle(socket, null, run)
+    // A schema for headers is applied after the hooks, and its result is assigned to the request.
+    hideAssigned(request, accepted.route.token)
+    const { message: source } = accepted.route.token
+    if (accepted.awaitsMessage && source !== null) {
+      const { route, ticketClaims } = accepted
+      return this.#waitingRoom.wait({ socket, request, route, source, ticketClaims, startedAt }, (connection) => handle(socket, connection, run))
+    }
+    const connection = this.#lifecycle.open(socket, request, accepted, accepted.route, startedAt)
+    return connection.isEnded ? undefined : handle(socket, connection, run)
+  }
+}
+
+function refuseSocket (socket: WebSocket, request: FastifyRequest): void {
+  terminateSafely(socket)
+  quietLog(request.log).error('a websocket was opened that fastify-ws-auth has not checked: no handler is run for it')
+}
+
+/**
+ * Calls the handler. If it throws, now or later, @fastify/websocket calls the error handler of the app; unless that does
+ * better, the client gets 1011.
+ */
+function handle (socket: WebSocket, connection: Pick<OpenConnection, 'closeFor'> | null, run: () => unknown): unknown {
+  const onFailure = (): void => markFailed(socket, () => {
+    if (connection === null) closeSafely(socket, INTERNAL_ERROR, 'internal_error')
+    else connection.closeFor('internal_error', INTERNAL_ERROR)
+  })
+  try {
+    const result = run()
+    if (isThenable(result)) result.then(undefined, onFailure)
+    return result
+  } catch (error) {
+    onFailure()
+    throw error
+  }
+}
