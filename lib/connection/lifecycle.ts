@@ -17,7 +17,7 @@ import { Sweep } from './sweep'
 import type { RevocationCheck } from '../revocation/revocation-check'
 import type { Limits } from './limits'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
-import type { GuardedSocket } from './socket'
+import type { GuardedSocket } from './socket-guard'
 import { OpenConnection } from './open-connection'
 import type { ConnectionHost, ConnectionRenewals } from './open-connection'
 

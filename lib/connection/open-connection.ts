@@ -17,8 +17,9 @@ import { AUTH_RENEW, readAuthFrame } from './auth-frames'
 import type { AuthFrame } from './auth-frames'
 import { pickHint } from './renewal-hint'
 import type { CompleteRouteOptions } from '../options/complete-options'
-import { closeSafely, guard, pingSafely, sendSafely, terminateSafely } from './socket'
-import type { Closer, GuardedSocket, SocketGuard } from './socket'
+import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
+import { guard } from './socket-guard'
+import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
 
 /** Renews connections; see `renewal.ts`. */
 export interface ConnectionRenewals {

@@ -7,7 +7,7 @@ import { WebSocketServer } from 'ws'
 import type { ServerOptions } from 'ws'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import type { CloseFrame } from '../base/close-codes'
-import { closeQuietly } from '../connection/socket'
+import { closeQuietly } from '../connection/ws-internals'
 import type { Upgrade } from './upgrade'
 
 /** The longest message that is read from a refused client, in bytes. It is dropped; a longer one ends the socket at once. */

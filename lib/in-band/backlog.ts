@@ -3,8 +3,8 @@
  * in one chunk, where ws would go on: then they are kept in the connection's place until it resumes, with what follows.
  */
 import type { RawData } from 'ws'
-import { guard } from '../connection/socket'
-import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket'
+import { guard } from '../connection/socket-guard'
+import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket-guard'
 import type { OpenConnection } from '../connection/open-connection'
 
 /** What `message` is emitted with. */

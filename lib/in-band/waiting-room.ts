@@ -7,7 +7,7 @@ import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
 import type { Pending } from '../connection/limits'
 import type { OpenConnection } from '../connection/open-connection'
-import { terminateSafely } from '../connection/socket'
+import { terminateSafely } from '../connection/safe-calls'
 import { FirstMessage } from './first-message'
 import type { FirstMessageDependencies, Waiting } from './first-message'
 

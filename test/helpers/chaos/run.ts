@@ -28,7 +28,7 @@ const LEFT = 120
 const QUIET = 8
 
 /** Where timers are set that belong to one connection, or to what may become one. */
-const BOUND = new Set(['lib/handshake/upgrade', 'lib/in-band/first-message', 'lib/in-band/renewal', 'lib/connection/socket', 'ws'])
+const BOUND = new Set(['lib/handshake/upgrade', 'lib/in-band/first-message', 'lib/in-band/renewal', 'lib/connection/ws-internals', 'ws'])
 
 /** What happens in a phase, in this order. */
 export type Step = 'short' | 'long' | 'restart' | 'restart in a fault'

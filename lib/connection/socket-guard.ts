@@ -1,0 +1,36 @@
+/*
+ * The guard of a socket: an object that decides which events of the socket reach the app.
+ */
+import type { RawData, WebSocket } from 'ws'
+import { endReceiverOnce } from './ws-internals'
+
+/** Who began to close a socket: the app, the client with a close frame, the client without one, or ws because of an invalid frame. */
+export type Closer = 'app' | 'client' | 'lost' | 'error'
+
+/** Decides which events of a socket reach the app. */
+export interface SocketGuard {
+  /** Whether a message may reach the app. */
+  admitMessage (data: RawData, isBinary: boolean): boolean
+  /** Whether a ping or pong may reach the app. */
+  admitControl (): boolean
+  /** Whether an error may reach the app. */
+  admitError (error: Error): boolean
+  /** The closing handshake has begun. */
+  onClosing (by: Closer): void
+  /** The socket has closed. */
+  onClosed (): void
+}
+
+/** The property of a socket that holds its guard. */
+export const kGuard = Symbol('fastify-ws-auth.guard')
+
+/** A socket that may have a guard. Without one, all events reach the app. */
+export interface GuardedSocket extends WebSocket {
+  [kGuard]?: SocketGuard | null
+}
+
+/** Sets the guard of a socket, or replaces it. */
+export function guard (socket: GuardedSocket, by: SocketGuard): void {
+  socket[kGuard] = by
+  endReceiverOnce(socket)
+}

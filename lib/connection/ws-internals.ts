@@ -1,0 +1,100 @@
+/*
+ * The private properties of ws. No other file uses them.
+ */
+import type { Writable } from 'node:stream'
+import { WebSocket } from 'ws'
+
+interface Internals {
+  readonly _closeFrameReceived: boolean
+  readonly _closeTimeout: number
+  _closeTimer: NodeJS.Timeout | null
+  readonly _pendingAutoPongs: number
+  readonly _maxPendingAutoPongs: number
+  readonly _extensions: { readonly 'permessage-deflate'?: { _maxPayload: number } }
+  readonly _receiver: Receiver
+  readonly _socket: Endable
+}
+
+/** A stream that can be ended. */
+type Endable = Pick<Writable, 'writableEnded' | 'destroyed' | 'end'>
+
+interface Receiver extends Endable {
+  readonly _writableState: { readonly errorEmitted: boolean }
+  _maxPayload: number
+  readonly _totalPayloadLength: number
+}
+
+/** Prepares a socket that is about to close: both of its streams are ended only once. */
+export function closeQuietly (socket: WebSocket): void {
+  const { _receiver: receiver, _socket: stream } = socket as unknown as Internals
+  endOnce(receiver)
+  endOnce(stream)
+}
+
+/** Prepares a socket that gets a guard: its receiver is ended only once. */
+export function endReceiverOnce (socket: WebSocket): void {
+  endOnce((socket as unknown as Internals)._receiver)
+}
+
+/**
+ * ws ends its receiver when the client ends, and again when the socket has closed; it ends the socket below when the close frames
+ * are exchanged, and again when the client ends. The second time, Node.js makes an unused error with its stack: 900 bytes and up
+ * to 10 us each.
+ */
+function endOnce (stream: Endable): void {
+  if (!Object.hasOwn(stream, 'end')) stream.end = endUnlessEnded
+}
+
+function endUnlessEnded (this: Endable, ...args: unknown[]): Writable {
+  const isOver = this.writableEnded || this.destroyed
+  if (!isOver || args.length > 0) Reflect.apply((Object.getPrototypeOf(this) as Writable).end, this, args)
+  return this as Writable
+}
+
+/** Why ws, or the app, calls `close`: ws calls it itself, to answer a close frame or an invalid frame. */
+export function closeCauseOf (socket: WebSocket): 'app' | 'client' | 'error' {
+  const { _closeFrameReceived: isAnswer, _receiver: receiver } = socket as unknown as Internals
+  if (isAnswer) return 'client'
+  // Emitted, not only found: the app may close a socket before the error of an invalid frame is emitted.
+  return receiver._writableState.errorEmitted ? 'error' : 'app'
+}
+
+/** Whether ws terminates the socket itself: the client sends pings and does not read the pongs. */
+export function isFlooded (socket: WebSocket): boolean {
+  const { _pendingAutoPongs: pending, _maxPendingAutoPongs: most } = socket as unknown as Internals
+  return most > 0 && pending >= most
+}
+
+/**
+ * Sets a deadline if the client has closed its half without a close frame: ws sends the remaining data, and would wait for ever
+ * for a client that does not read it.
+ *
+ * @returns whether that is so, and no deadline was set before
+ */
+export function limitFarewell (socket: WebSocket): boolean {
+  const internals = socket as unknown as Internals
+  if (socket.readyState !== WebSocket.CLOSING || internals._closeTimer !== null) return false
+  internals._closeTimer = setTimeout(() => socket.terminate(), internals._closeTimeout).unref()
+  return true
+}
+
+/**
+ * Limits the messages that are read from a socket from now on.
+ *
+ * @param bytes the longest message; 0 is without limit
+ * @param inflated the longest compressed message, after decompression
+ * @returns the previous limit
+ */
+export function limitMessages (socket: WebSocket, bytes: number, inflated = bytes): number {
+  const { _receiver: receiver, _extensions: { 'permessage-deflate': deflate } } = socket as unknown as Internals
+  const { _maxPayload: before } = receiver
+  receiver._maxPayload = bytes
+  // Decompression has a limit of its own: the receiver learns the decompressed length only at the end.
+  if (deflate !== undefined) deflate._maxPayload = inflated
+  return before
+}
+
+/** Whether the message that is being read from a socket is already longer than this many bytes. */
+export function isReadingMore (socket: WebSocket, bytes: number): boolean {
+  return (socket as unknown as Internals)._receiver._totalPayloadLength > bytes
+}
