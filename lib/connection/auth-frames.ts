@@ -1,39 +1,39 @@
 /*
- * The messages of this package itself, among those of the app: text, JSON. A client's auth frame is whatever text JSON reads as
- * an object with `type` `'auth'`: with spaces, in any order, escaped. Every other message is the app's.
+ * The messages of this package, among those of the app: JSON in text messages. The auth frame of a client is any text that JSON
+ * parses to an object with `type` `'auth'`. Every other message is the app's.
  */
 import type { WsAuthErrorCode } from '../base/errors'
 
-/** How what is no JSON, or is too long to be read, begins if it was meant as an auth frame: its token is nobody else's to see. */
+/** The beginning of an auth frame that is invalid JSON, or is too long. The app must not get it, because it has a token. */
 const BEGINNING = /^\uFEFF?[\t\n\r ]*\{[\t\n\r ]*"type"[\t\n\r ]*:[\t\n\r ]*"auth"[\t\n\r ]*[,}]/
-/** How much of it is looked at, in bytes. */
+/** How many bytes of it are searched. */
 const BEGINNING_BYTES = 64
 
 const BRACE = 0x7b
-/** RFC 8259, 8.1: none is to be sent, and some libraries do. */
+/** RFC 8259, 8.1 forbids to send it, but some libraries do. */
 const BYTE_ORDER_MARK = '\uFEFF'
 const BYTE_ORDER_MARK_BYTES = Buffer.from(BYTE_ORDER_MARK)
 /** RFC 8259, 2: tab, line feed, carriage return, space. */
 const WHITE_SPACE = new Set([0x09, 0x0a, 0x0d, 0x20])
-/** Without one of these no text can have the type: it is written out, or with an escape. */
+/** A text without both of these cannot have the type `auth`: it is spelt out, or escaped. */
 const TYPE = Buffer.from('auth')
 const ESCAPE = Buffer.from('\\u')
 
-/** Tells the client that it should renew: the token expires soon. */
+/** The hint to the client that its token expires soon. */
 export const AUTH_RENEW = '{"type":"auth.renew"}'
 
 /** A client's auth frame, `{"type":"auth","token":"..."}`. */
 export interface AuthFrame {
-  /** `null` where it has none that is a string. */
+  /** `null` if there is no token that is a string. */
   readonly token: string | null
 }
 
 /**
- * Reads a text message as an auth frame; `null` where it is the app's.
+ * Reads a text message as an auth frame. Returns `null` if the message is the app's.
  *
- * Most messages are told by their first byte, the others by a search for four: 0.1 us for 64 bytes.
+ * Most messages are recognized by their first byte, the others by a search for four bytes: 0.1 us for 64 bytes.
  *
- * @param maxBytes what is longer is not read. If it begins like an auth frame it is one without a token, else it is the app's
+ * @param maxBytes a longer message is not parsed: if it begins like an auth frame, it is one without a token, else it is the app's
  */
 export function readAuthFrame (text: Buffer, maxBytes: number): AuthFrame | null {
   if (text.length > maxBytes) return beginsLikeAuthFrame(text)

@@ -1,5 +1,6 @@
 /*
- * What the app sees of a connection.
+ * A connection, as the app sees it. This folder keeps connections from the accepted socket to the one reason of their end. It may
+ * import `audit`, `authentication` and the folders below them. Start with `lifecycle.ts`, then read `open-connection.ts`.
  */
 import type { FastifyRequest } from 'fastify'
 import type { Identity } from '../authentication/identity'
@@ -13,30 +14,31 @@ export interface Connection extends Identity {
   /** The `sub` of its claims (RFC 7519, 4.1.2), or `null`. */
   readonly sub: string | null
   /**
-   * Goes on with another token of the same user: verified as in a handshake, of the same `sub` and `iss`, not older than
-   * the present one, and authorized for the route. Then `user`, `claims` and `expiresAt` are those of the new one.
+   * Continues with another token of the same user. It is verified as in a handshake; it must have the same `sub` and `iss`, must not
+   * be older than the present one, and must be authorized for the route. `user`, `claims` and `expiresAt` become those of the new
+   * token.
    *
-   * @returns the user
-   * @throws WsAuthError where it is refused, nothing has changed then: also `WS_AUTH_UNAVAILABLE` after `handshakeTimeout`, and
-   *   `WS_AUTH_TOKEN_INVALID` where the connection is or was closed meanwhile. TypeError where it is no string
+   * @returns the user of the new token
+   * @throws WsAuthError if the token is refused, and nothing changes then: `WS_AUTH_UNAVAILABLE` after `handshakeTimeout`,
+   *   `WS_AUTH_TOKEN_INVALID` if the connection has closed. TypeError if the token is no string
    */
   renew (token: string): Promise<FastifyRequest['user']>
   /**
-   * Closes the connection. Nothing that was or will be sent by the other side reaches a handler any more.
+   * Closes the connection. No further message of the client reaches a handler, not even one that has arrived already.
    *
-   * @param code a close code (RFC 6455, 7.4) that may be sent. Default 1000
-   * @param reason at most 123 bytes. Default none
+   * @param code a close code that may be sent (RFC 6455, 7.4). Default: 1000
+   * @param reason at most 123 bytes. Default: none
    * @throws TypeError for a code that may not be sent, RangeError for a reason that is too long
    */
   close (code?: number, reason?: string): void
 }
 
-/** Open connections, as the app sees them. */
+/** The open connections of an instance. */
 export interface ConnectionList extends Iterable<Connection> {
-  /** How many connections are open on this instance. */
+  /** The number of open connections on this instance. */
   readonly size: number
-  /** The connection with this id, on this instance. */
+  /** Returns the connection with this id, on this instance. */
   get (id: string): Connection | undefined
-  /** The connections whose claims have this `sub`, on this instance. */
+  /** Returns the connections whose claims have this `sub`, on this instance. */
   bySub (sub: string): Connection[]
 }

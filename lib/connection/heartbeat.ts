@@ -1,21 +1,21 @@
 /*
- * Pings, since a connection whose other side has lost power or its network looks open for hours. Any byte that arrives is
- * a sign of life: a slow upload may hold up the pong behind it.
+ * Pings, because a connection looks open for hours after its client has lost power or the network. Any byte counts as an answer:
+ * a slow upload may delay the pong behind it.
  */
 import type { ConnectionRegistry } from './registry'
 import { inSlices } from '../base/slices'
 
 /**
- * Pings all connections every `interval` milliseconds, and ends those from which nothing came since the last time.
+ * Sends a ping to all connections every `interval` milliseconds, and ends those that sent nothing since the last ping.
  *
- * @returns how to stop it
+ * @returns stops it
  */
 export function startHeartbeat (connections: ConnectionRegistry, interval: number): () => void {
   let timer: NodeJS.Timeout | undefined
-  // The next is due so long after this one, not after it was due: a loop that was blocked would leave no time to answer.
+  // Reschedule from now, so that a blocked event loop does not eat the clients' time to answer.
   const next = (): void => { timer &&= setTimeout(soon, interval).unref() }
   const beat = (): void => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), next)
-  // Where the loop was blocked, what came meanwhile is read before an immediate runs, but after a timer.
+  // After a blocked event loop, a timer runs before the data that has arrived is read, and an immediate runs after it.
   const soon = (): void => { setImmediate(beat) }
   timer = setTimeout(soon, interval).unref()
   return () => {

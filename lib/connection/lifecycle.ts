@@ -1,6 +1,6 @@
 /*
- * The connections of an app, from the moment in which each is authenticated: where they are opened, and what follows from
- * their end. How long each lives is its own to know (`socket-connection.ts`).
+ * Opens connections once their users are authenticated, and does what follows from their end. When a connection ends is decided
+ * in `open-connection.ts`.
  */
 import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
@@ -21,10 +21,10 @@ import type { GuardedSocket } from './socket-guard'
 import { OpenConnection } from './open-connection'
 import type { ConnectionHost, ConnectionRenewals } from './open-connection'
 
-/** What connections are opened with. */
+/** The objects that connections are opened with. */
 export interface LifecycleDependencies {
   readonly options: CompleteOptions
-  /** Those of the verifier: a token is accepted for so long after its `exp`, because clocks differ, and not after its `maxAge`. */
+  /** The rules of the verifier: its clock tolerance extends `exp`, and its `maxAge` limits the age of a token. */
   readonly rules: ClaimRules
   readonly connections: ConnectionRegistry
   readonly limits: Limits
@@ -44,9 +44,9 @@ export class ConnectionLifecycle {
   }
 
   /**
-   * Opens the connection of a socket. It may have ended already: the token may have expired meanwhile.
+   * Opens the connection of a socket. It may have ended when this returns, because the token may have expired meanwhile.
    *
-   * @param startedAt when its upgrade was asked for
+   * @param startedAt when the upgrade was requested, in milliseconds since the epoch
    */
   open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number): OpenConnection {
     const { connections, limits, audit, revocation } = this.#dependencies
@@ -57,11 +57,11 @@ export class ConnectionLifecycle {
     connection.start()
     audit.accepted(request, connection, startedAt)
     connection.endIfDue()
-    // Asked a second time, now that it would be found: a revocation comes before this line, or closes what stands above.
+    // Check again after registering: an earlier revocation is seen here, a later one finds the connection in the registry.
     const refusal = refusalOfRevoked(identity, revocation)
     if (refusal?.code === 'WS_AUTH_TOKEN_REVOKED') connection.closeFor('token_revoked', 'unauthorized')
     else if (refusal !== null) connection.closeFor('auth_unavailable', 'unavailable')
-    // A listener of the app for connections may have closed it, before anybody guarded it.
+    // A `connection` listener of the app may have closed the socket before it had a guard.
     if (socket.readyState !== WebSocket.OPEN) connection.onClosing('app')
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
       oldest.closeFor('connection_replaced', 'forbidden')
@@ -69,7 +69,7 @@ export class ConnectionLifecycle {
     return connection
   }
 
-  /** Closes them all: the server is closing. */
+  /** Closes all connections: the server is closing. */
   close (): void {
     for (const connection of this.#dependencies.connections) connection.closeFor('shutdown', GOING_AWAY)
     this.#sweep.stop()
@@ -82,10 +82,10 @@ export class ConnectionLifecycle {
   }
 }
 
-/** What an auth frame may have beside the longest token, in bytes. */
+/** How many bytes an auth frame may have beside the longest token. */
 const FRAME_OVERHEAD = 1024
 
-/** What the connections of a route have in common. */
+/** The settings and the events that the connections of a route share. */
 class RouteHost implements ConnectionHost {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep

@@ -1,6 +1,6 @@
 /*
- * How many may be here at once. A user's slot is taken before the 101 and handed on to the open connection, so that a
- * hundred handshakes at once cannot all find room for one; whoever took it gives it back.
+ * The limits on pending handshakes, and on connections per user. A handshake takes the slot of its user before the 101 and keeps
+ * it until the connection is open, so that a hundred simultaneous handshakes cannot all use the last slot.
  */
 import type { ConnectionRegistry } from './registry'
 import { WsAuthError } from '../base/errors'
@@ -17,7 +17,7 @@ export class Limits {
   readonly #limits: CompleteOptions['limits']
   readonly #connections: ConnectionRegistry
   readonly #pending: Pending
-  /** Slots of handshakes that may become connections, by user. */
+  /** How many slots handshakes have taken, by user. */
   readonly #taken = new Map<string, number>()
 
   constructor (limits: CompleteOptions['limits'], connections: ConnectionRegistry, pending: Pending) {
@@ -27,35 +27,35 @@ export class Limits {
   }
 
   /**
-   * `WS_AUTH_LIMIT` where too much is pending, or `null`.
+   * Returns `WS_AUTH_LIMIT` if too much is pending, or `null`.
    *
-   * @param more how many are to come beside those that are pending
+   * @param more how many would be pending in addition
    */
   refusalOfPending (more: number): WsAuthError | null {
     return this.#pending.count + more > this.#limits.pending ? refusal('limits.pending') : null
   }
 
-  /** `WS_AUTH_LIMIT` where a user may have no further connection, or `null`. */
+  /** Returns `WS_AUTH_LIMIT` if a user may have no further connection, or `null`. */
   refusalOfSlot (sub: string | null): WsAuthError | null {
     if (sub === null || !this.#isCounted) return null
     const count = this.#connections.countBySub(sub) + (this.#taken.get(sub) ?? 0)
     return count >= this.#limits.perUser ? refusal('limits.perUser') : null
   }
 
-  /** Takes a slot for a handshake, and answers with how to give it back (once), or with `null` where none is counted. */
+  /** Takes a slot for a handshake. @returns gives it back, to be called once; `null` if slots are not counted */
   takeSlot (sub: string | null): (() => void) | null {
     if (sub === null || !this.#isCounted) return null
     this.#taken.set(sub, (this.#taken.get(sub) ?? 0) + 1)
     return () => this.#giveBack(sub)
   }
 
-  /** The oldest connection that a user has too many, or `undefined`. */
+  /** The oldest connection of a user with too many connections, or `undefined`. */
   surplusOf (sub: string | null): OpenConnection | undefined {
     if (sub === null || this.#connections.countBySub(sub) <= this.#limits.perUser) return undefined
     return this.#connections.oldestOf(sub)
   }
 
-  /** Where the oldest makes room there is always a slot. */
+  /** With `close-oldest`, there is always a slot. */
   get #isCounted (): boolean {
     return this.#limits.onLimit === 'reject' && this.#limits.perUser !== Infinity
   }

@@ -1,6 +1,6 @@
 /*
- * One authenticated socket: who is behind it, since when, and until when. It ends once, whoever ends it, and from that
- * moment on nothing that the other side sends reaches the app.
+ * One authenticated socket: its user, its deadline, and the one reason of its end. After the end, no event of the client
+ * reaches the app.
  */
 import type { FastifyRequest } from 'fastify'
 import type { RawData } from 'ws'
@@ -21,38 +21,38 @@ import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-cal
 import { guard } from './socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
 
-/** Renews connections; see `renewal.ts`. */
+/** Renews connections; see `in-band/renewal.ts`. */
 export interface ConnectionRenewals {
-  /** @throws WsAuthError where it is refused. The request is `null` once the socket has gone */
+  /** @param request `null` once the socket has closed. @throws WsAuthError if the token is refused */
   renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
-  /** Auth frames are ours on this connection: what they ask for is done in the context of its request. */
+  /** Auth frames of this connection are handled here, in the async context of its request. */
   attach (connection: OpenConnection): void
-  /** The connection has ended: a renewal of it that is under way is not waited for. */
+  /** The connection has ended: its renewals are aborted. */
   abort (connection: OpenConnection): void
-  /** The other side sent an auth frame. */
+  /** The client has sent an auth frame. */
   onFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void
 }
 
-/** What the connections of a route have in common. */
+/** The settings and the events that the connections of a route share. */
 export interface ConnectionHost {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
   readonly renewals: ConnectionRenewals
   /** How long a connection outlives the `exp` of its token, in milliseconds. */
   readonly grace: number
-  /** Until when a connection of these claims may last by their age, in milliseconds since the epoch. */
+  /** When a connection with these claims ends because of their age, in milliseconds since the epoch. */
   endByAge (claims: Claims): number
-  /** Whether auth frames are ours. */
+  /** Whether this package handles auth frames. */
   readonly hasFrames: boolean
   /** The longest auth frame, in bytes. */
   readonly maxFrameBytes: number
-  /** Its claims are others than before. */
+  /** A renewal has changed the claims. */
   onChanged (connection: OpenConnection, before: Claims | null): void
-  /** It has ended. */
+  /** The connection has ended. */
   onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason): void
 }
 
-/** How often a connection is looked after in its grace, in milliseconds: what renews it then may want an early hint. */
+/** How often a connection wakes in its grace period, in milliseconds, because a renewal in it may need an early hint. */
 const GRACE_STEP = 1000
 
 /** The connection of a socket. */
@@ -67,9 +67,9 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   readonly #host: ConnectionHost
   #socket: GuardedSocket | null
   #request: FastifyRequest | null
-  /** When it ends by the clock, in milliseconds since the epoch; in the past once it has ended. */
+  /** When the connection ends by the clock, in milliseconds since the epoch; `-Infinity` once it has ended. */
   #deadline = Infinity
-  /** When the sweep wakes it, and when the other side is told to renew, in ticks of the sweep. */
+  /** When the sweep wakes the connection, and when it sends the hint to renew, in ticks of the sweep. */
   #wakeTick: number | null = null
   #hintTick: number | null = null
   #bytesRead = -1
@@ -92,7 +92,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     return this.#deadline === -Infinity
   }
 
-  /** From now on it decides over the socket, and ends in time. */
+  /** Guards the socket, and schedules the end. */
   start (): void {
     guard(this.#socket as GuardedSocket, this)
     if (this.#host.hasFrames) this.#host.renewals.attach(this)
@@ -106,7 +106,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     return await renewals.renew(this, this.#request, route, token)
   }
 
-  /** What a renewal changes. It does not have to be woken earlier for it: its token is not older. */
+  /** Takes over the identity of a renewal. The sweep needs no earlier wake-up, because a renewal never shortens a connection. */
   become ({ user, claims, expiresAt }: Identity): void {
     const before = this.claims
     this.user = user
@@ -120,25 +120,18 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     this.#socket?.close(code, reason)
   }
 
-  /**
-   * Closes it for a reason of ours, with the code that the route has for it or with another.
-   *
-   * @param text what the other side learns, where that is not the reason
-   */
+  /** Closes the connection. @param kind a code, or a kind of code of the route. @param text the text of the close frame. Default: the reason */
   closeFor (reason: CloseReason, kind: CloseKind | number, text: string = reason): void {
     const code = typeof kind === 'number' ? kind : this.#host.route.closeCodes[kind]
     this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, code, text) })
   }
 
-  /** Ends it without a closing handshake: there is nobody to shake hands with. */
+  /** Ends the connection without a closing handshake, because the client does not answer. */
   terminateFor (reason: CloseReason): void {
     this.#end(reason, () => { if (this.#socket !== null) terminateSafely(this.#socket) })
   }
 
-  /**
-   * Ends it if its time is over, and answers whether it has ended. A timer alone could not tell: what came while the loop
-   * was blocked is read before it runs.
-   */
+  /** Ends the connection if its deadline has passed, because after a blocked event loop messages are read before timers. @returns whether it has ended */
   endIfDue (): boolean {
     const now = Date.now()
     if (now < this.#deadline) return false
@@ -154,13 +147,13 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
       this.#hintTick = null
       if (this.#socket !== null) sendSafely(this.#socket, AUTH_RENEW)
     }
-    // A class of the app may do anything in its `send`.
+    // `send` of a class of the app may have closed the connection.
     if (!this.isEnded) this.#sleep()
   }
 
   /**
-   * Pings it. One from which nothing came since the last time has gone, unless the app itself did not read from it: what
-   * came meanwhile is only known some time after it reads again.
+   * Sends a ping. If nothing came since the last one, the client is gone, unless the app has paused the socket: then the number of
+   * bytes is known only some time after it resumes.
    */
   beat (): void {
     const bytesRead = this.#socket?.isPaused === false ? this.#request?.raw.socket?.bytesRead : undefined
@@ -209,7 +202,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     return this.openedAt + this.#host.route.maxLifetime
   }
 
-  /** Ends it, once. The socket is closed even where the app's own logger throws. */
+  /** Ends the connection, once. The socket is closed even if the logger of the app throws. */
   #end (reason: CloseReason, close: () => void = () => {}): void {
     if (this.isEnded) return
     this.#deadline = -Infinity
@@ -227,8 +220,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   /**
-   * One that sleeps for less than it could is put back when it wakes. It wakes when the token expires at the latest, and in
-   * its grace every second: until then no renewal can have a hint that is due earlier.
+   * Sleeps until the deadline, the hint or the expiry, and for a second at most in the grace period, because no renewal can have
+   * an earlier hint. A connection that wakes too early sleeps again.
    */
   #sleep (): void {
     if (this.#deadline === Infinity) return
@@ -243,7 +236,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     return Math.max(this.expiresAt, Date.now() + GRACE_STEP)
   }
 
-  /** Never where a renewal gains nothing, and not while the sweep lets it sleep. */
+  /** `null` if a renewal would gain nothing. Never before the next wake-up. */
   #pickHintTick (): number | null {
     const { expiresAt, claims } = this
     const { sweep, hasFrames } = this.#host

@@ -1,6 +1,6 @@
 /*
- * The open connections of this instance, found by what one asks for them: an id, a claim. Each look-up is a map, so that
- * a user with three connections costs three, not all.
+ * The open connections of this instance, by id and by claim. Each look-up uses a map, so that its cost is the number of
+ * connections that are found, not of all.
  */
 import type { DisconnectKind } from '../backplane/contract'
 import { claimText } from '../token/claims'
@@ -10,7 +10,7 @@ import { inSlices } from '../base/slices'
 import type { ConnectionList } from './connection'
 import type { OpenConnection } from './open-connection'
 
-/** The claims by which connections are found. */
+/** The claims that have an index. */
 const INDEXED = ['sub', 'jti', 'sid'] as const
 
 /** The registry of open connections. */
@@ -30,7 +30,7 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
     return this.#byClaim.sub.all(sub)
   }
 
-  /** Those that a disconnect or a revocation is about. */
+  /** Returns the connections that a disconnect or a revocation may be about. */
   find (kind: DisconnectKind, value: string): OpenConnection[] {
     if (kind !== 'id') return this.#byClaim[kind].all(value)
     const connection = this.#byId.get(value)
@@ -42,12 +42,12 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
     inSlices([...this].values(), (connection) => connection.closeFor('auth_unavailable', 'unavailable'), () => {})
   }
 
-  /** How many a user has. */
+  /** The number of connections of a user. */
   countBySub (sub: string): number {
     return this.#byClaim.sub.count(sub)
   }
 
-  /** The one that has been open for longest. */
+  /** The connection of a user that was opened first. */
   oldestOf (sub: string): OpenConnection | undefined {
     return this.#byClaim.sub.first(sub)
   }
@@ -56,23 +56,23 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
     return this.#byId.values()
   }
 
-  /** Adds one that is open. */
+  /** Adds an open connection. */
   add (connection: OpenConnection): void {
     this.#byId.set(connection.id, connection)
     this.#index(connection, null, connection.claims)
   }
 
-  /** One has other claims than before. It is found by these, and no more by those. */
+  /** Updates the indexes after a renewal has changed the claims of a connection. */
   move (connection: OpenConnection, before: Claims | null): void {
     if (this.#byId.has(connection.id)) this.#index(connection, before, connection.claims)
   }
 
-  /** Takes one out that has ended. More than once is once. */
+  /** Removes a connection that has ended. It may be called more than once. */
   remove (connection: OpenConnection): void {
     if (this.#byId.delete(connection.id)) this.#index(connection, connection.claims, null)
   }
 
-  /** What has not changed keeps its place: who was first stays first. */
+  /** A claim that has not changed keeps its place, so that the oldest connection stays the first. */
   #index (connection: OpenConnection, before: Claims | null, after: Claims | null): void {
     for (const claim of INDEXED) {
       const from = before === null ? null : claimText(before, claim)
@@ -84,9 +84,9 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   }
 }
 
-/** Connections by the value of a claim, each value's in the order in which they were added. */
+/** Connections by the value of a claim, in the order in which they were added. */
 class Index {
-  /** One connection stands by itself: most values have one, and a set costs 200 bytes. */
+  /** A single connection is not in a set, because most values have one connection, and a set costs 200 bytes. */
   readonly #found = new Map<string, OpenConnection | Set<OpenConnection>>()
 
   all (value: string): OpenConnection[] {

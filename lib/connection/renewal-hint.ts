@@ -1,21 +1,21 @@
 /*
- * When a client is told to renew. Spread over some time, so that what was issued in one second is not renewed in one
- * second, and early enough that a slow client is in time.
+ * When a client gets the hint to renew. The times are spread, so that tokens of one second are not renewed in one second, and
+ * early enough for a slow client.
  */
 
-/** What the time of the hint depends on. All are milliseconds since the epoch. */
+/** The times that the hint depends on, in milliseconds since the epoch. */
 export interface HintTimes {
   readonly issuedAt: number
   readonly expiresAt: number
-  /** No time before it will do. */
+  /** The earliest time of the hint. */
   readonly notBefore: number
-  /** How long after a time it may be until the hint is sent, in milliseconds. */
+  /** How much later than its time the hint may be sent, in milliseconds. */
   readonly delay: number
 }
 
 /**
- * A time at random within the first three quarters of the last fifth of a token's life; for who comes later than that,
- * within the first three quarters of what is left of it.
+ * Picks a random time within the first three quarters of the last fifth of a token's life; if that is over, within the first three
+ * quarters of the remaining time.
  */
 export function pickHint ({ issuedAt, expiresAt, notBefore, delay }: HintTimes): number {
   const life = expiresAt - issuedAt

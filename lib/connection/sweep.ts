@@ -1,37 +1,37 @@
 /*
- * One sweep for all connections that end by the clock. A timer for each would cost 200 to 420 bytes and 1 to 3 us, and
- * fire after 1 ms where it is set for more than 2^31-1 ms. Here each stands in a list with those that are due in the
- * same quarter of a second, and costs the 8 bytes of its link to the next.
+ * One timer for all connections that end by the clock. A timer for each would cost 200 to 420 bytes and 1 to 3 us, and would
+ * fire after 1 ms if it were set for more than 2^31-1 ms. Here, connections that are due in the same quarter of a second form a
+ * linked list, at 8 bytes each.
  *
- * A link is in one list at a time and is never moved: what is due later than it was is put back when its time has come.
- * What ended before is left where it is until there is more of it than of the rest.
+ * A connection is in one list at a time and is never moved: if it became due later, it is added again when it wakes. An ended
+ * connection stays in its list until there are more ended connections than others.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { popKey, pushKey } from './min-heap'
 import { inSlices } from '../base/slices'
 
-/** The link of a list; the sweep's own. */
+/** The link to the next sleeper of a list. Only the sweep uses it. */
 export const kNext = Symbol('fastify-ws-auth.next')
 
-/** What the sweep wakes. */
+/** An object that the sweep wakes. */
 export interface Sleeper {
   [kNext]: Sleeper | null
-  /** Whether it is not to be woken any more. */
+  /** Whether it must not be woken any more. */
   readonly isEnded: boolean
-  /** Its time has come. It is in no list now, and may be put into one. */
+  /** The tick has come. The sleeper is in no list now, and may be added again. */
   wake (): void
 }
 
-/** How finely times are told apart, in milliseconds. */
+/** The resolution, in milliseconds. */
 export const TICK = 250
-/** How long the clock goes unread, in milliseconds: it may be set, and must be noticed within a second. */
+/** The longest timer, in milliseconds: a change of the system clock must be noticed within a second. */
 const MAX_DELAY = 1000
-/** How many that have ended are kept whatever the rest. */
+/** Up to this many ended sleepers stay in the lists in any case. */
 const MIN_ENDED = 64
 
-/** The sleepers of one app. Ticks count from its start, so that they are small integers. */
+/** The sleepers of one app. Ticks count from the start of the app, so that they are small integers. */
 export class Sweep {
-  /** Its timer is set when some user connects, and wakes the connections of all: it must not run in the context of that user. */
+  /** The timer is set when one user connects, and wakes the connections of all: it must not run in the async context of that user. */
   readonly #context = new AsyncResource('fastify-ws-auth.sweep')
   readonly #startedAt = Math.floor(Date.now() / TICK) * TICK
   readonly #lists = new Map<number, Sleeper>()
@@ -42,12 +42,12 @@ export class Sweep {
   #timer: NodeJS.Timeout | null = null
   #timerTick = 0
 
-  /** How many are in its lists, those that have ended included. */
+  /** The number of sleepers in the lists, including ended ones. */
   get size (): number {
     return this.#size
   }
 
-  /** The first tick that is not before an instant (ms since the epoch). */
+  /** The first tick at or after an instant (ms since the epoch). */
   tickAt (instant: number): number {
     return Math.ceil((instant - this.#startedAt) / TICK)
   }
@@ -62,7 +62,7 @@ export class Sweep {
     return this.instantOf(tick) <= Date.now()
   }
 
-  /** Has it woken at a tick. It must be in no list. */
+  /** Schedules a sleeper, which must be in no list. */
   add (sleeper: Sleeper, tick: number): void {
     const first = this.#lists.get(tick)
     if (first === undefined) pushKey(this.#ticks, tick)
@@ -72,7 +72,7 @@ export class Sweep {
     if (this.#timer === null || tick < this.#timerTick) this.#schedule()
   }
 
-  /** One that is in a list has ended. */
+  /** Counts a sleeper in a list that has ended. */
   forget (): void {
     this.#ended++
     if (this.#ended > MIN_ENDED && this.#ended * 2 > this.#size) this.#compact()
@@ -86,7 +86,7 @@ export class Sweep {
     this.#size = this.#ended = 0
   }
 
-  /** Nobody waits for it alone: a timer that held the process would keep it from its end. */
+  /** The timer is unref'd, because it must not keep the process alive. */
   #schedule (): void {
     clearTimeout(this.#timer ?? undefined)
     this.#timer = null
@@ -103,7 +103,7 @@ export class Sweep {
     inSlices(this.#takeDue(), wake, () => { if (this.#timer === null) this.#schedule() })
   }
 
-  /** Those whose time has come, each taken out of its list. What is done with one may change the lists. */
+  /** Removes each due sleeper from its list, and yields it. The consumer may change the lists. */
   * #takeDue (): Generator<Sleeper> {
     for (let [tick] = this.#ticks; tick !== undefined && this.isDue(tick); [tick] = this.#ticks) {
       const sleeper = this.#lists.get(tick) as Sleeper
@@ -121,7 +121,7 @@ export class Sweep {
     }
   }
 
-  /** Takes out those that have ended. */
+  /** Removes all ended sleepers. */
   #compact (): void {
     for (const [tick, first] of this.#lists) {
       const left = withoutEnded(first)

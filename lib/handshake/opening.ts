@@ -1,6 +1,6 @@
 /*
- * RFC 6455, 4.2.1: what a client's opening handshake must be. ws checks most of it, but only after all hooks have run;
- * here it is checked before anything is spent on the request.
+ * The requirements on the opening handshake of a client (RFC 6455, 4.2.1). ws checks most of them, but only after all hooks have
+ * run. Here they are checked before the token is.
  */
 import type { IncomingMessage } from 'node:http'
 import { WsAuthError } from '../base/errors'
@@ -8,7 +8,7 @@ import { listing } from '../base/header-list'
 import { HTTP_TOKEN } from '../base/grammar'
 import { countHeader } from '../base/http-headers'
 
-/** The cause of a refusal that is to be answered with the version spoken here (RFC 6455, 4.2.2). */
+/** The cause of a refusal whose answer names the supported version (RFC 6455, 4.2.2). */
 export const OTHER_VERSION = 'its Sec-WebSocket-Version is not 13'
 
 const listsUpgrade = listing('upgrade')
@@ -16,7 +16,7 @@ const listsUpgrade = listing('upgrade')
 /** RFC 6455, 4.1: 16 bytes in base64. */
 const KEY = /^[+/0-9A-Za-z]{22}==$/
 
-/** RFC 6455, 9.1, as ws reads it: extensions with parameters, whose values may be quoted and no spaces before them. Each part ends where the next begins: none is tried twice. */
+/** RFC 6455, 9.1, as ws parses it: extensions with parameters, whose values may be quoted. No part can match in two ways, so there is no backtracking. */
 const EXTENSIONS = extensions(HTTP_TOKEN.source.slice(1, -1))
 
 function extensions (token: string): RegExp {
@@ -28,9 +28,9 @@ function extensions (token: string): RegExp {
 /**
  * Checks the request line and the headers.
  *
- * @param hasValidProtocols what was found where the subprotocols were read
- * @param readsExtensions whether ws will read them: it does where it may compress, and answers 400 after all that was spent
- * @throws WsAuthError `WS_AUTH_HANDSHAKE_INVALID`; its cause is {@link OTHER_VERSION} where that is wrong
+ * @param hasValidProtocols whether the list of subprotocols is valid
+ * @param readsExtensions whether ws will read the extensions: it does if it may compress, and answers 400 to a wrong list
+ * @throws WsAuthError `WS_AUTH_HANDSHAKE_INVALID`; its cause is {@link OTHER_VERSION} for another version
  */
 export function assertOpening (request: IncomingMessage, hasValidProtocols: boolean, readsExtensions: boolean): void {
   const { headers } = request
@@ -54,7 +54,7 @@ function hasBody ({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
 }
 
-/** RFC 9112, 3.2: exactly one. `injectWS` sends none, and has no socket either. */
+/** RFC 9112, 3.2: there must be exactly one. `injectWS` sends none, and has no socket either. */
 function hasOneHost ({ headers, rawHeaders, socket }: IncomingMessage): boolean {
   if (socket === undefined) return true
   return headers.host !== undefined && countHeader(rawHeaders, 'host') === 1

@@ -1,6 +1,5 @@
 /*
- * What the plugin does to a route when it is declared: it marks it as seen, reads its `wsAuth`, and puts itself between
- * @fastify/websocket and the route's handler.
+ * The declaration of a route: its `wsAuth` option is read, the result is kept in the config of the route, and the handler is wrapped.
  */
 import type { FastifyBaseLogger, FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
 import type { KnownNames } from '../credentials/known-names'
@@ -14,15 +13,15 @@ import { PlainRequest } from './dry-run'
 
 export const kRoute = Symbol('fastify-ws-auth.route')
 
-/** What is known of a route that was declared after the plugin was registered. */
+/** A route that was declared after the plugin was registered. */
 export type KnownRoute = { readonly kind: 'http' } | {
   readonly kind: 'ticket'
-  /** How whoever asks for a ticket is authenticated. */
+  /** How clients that ask for a ticket are authenticated. */
   readonly options: CompleteRouteOptions
 } | {
   readonly kind: 'websocket'
   readonly options: CompleteRouteOptions
-  /** Whether a plain request of it is a dry run of the handshake, and not for an HTTP handler beside. */
+  /** Whether a plain request is a dry run of the handshake. It is not if the route has an HTTP handler too. */
   readonly hasDryRun: boolean
 }
 
@@ -32,7 +31,7 @@ declare module 'fastify' {
   }
 }
 
-/** A route as an `onRoute` hook gets it. */
+/** A route, as an `onRoute` hook gets it. */
 export type DeclaredRoute = RouteOptions & { websocket?: boolean, wsAuth?: unknown }
 
 type WebsocketHandler = NonNullable<RouteOptions['wsHandler']>
@@ -41,7 +40,7 @@ const HTTP: KnownRoute = { kind: 'http' }
 
 /** Reads the `wsAuth` option of a route, and keeps the result in the config of the route. @throws TypeError if the option is wrong */
 export function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): KnownRoute {
-  // A route with a websocket may have a copy of the config of the ticket route: it is no ticket route for that.
+  // A websocket route may have a copy of the config of the ticket route. That does not make it a ticket route.
   if (route.config?.[kRoute]?.kind === 'ticket' && !isWebsocket(route)) return HTTP
   assertNoMisplacedPolicy(route)
   const seen = isWebsocket(route) ? readWebsocketRoute(route, plugin) : HTTP
@@ -53,7 +52,7 @@ export function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): Know
   return seen
 }
 
-/** A hook that comes later would be believed to guard the route, and would not. */
+/** Makes `wsAuth` read-only: setting it in a later `onRoute` hook would have no effect. */
 function fixWsAuth (route: DeclaredRoute): void {
   const { wsAuth } = route
   Object.defineProperty(route, 'wsAuth', {
@@ -83,7 +82,7 @@ function isHead ({ method }: DeclaredRoute): boolean {
   return [method].flat().every((one) => one === 'HEAD')
 }
 
-/** What a route is declared with that hands out tickets: its requests are authenticated as handshakes are. */
+/** The options of the route that issues tickets: its requests are authenticated as handshakes are. */
 export function declareTicketRoute (plugin: HandshakeOptions, names: KnownNames): { config: FastifyContextConfig, onRequest: onRequestHookHandler } {
   const options = readRouteOptions({ token: { param: false, message: false } }, { ...plugin, tickets: { query: null, require: false } })
   return { config: { [kRoute]: { kind: 'ticket', options } }, onRequest: plainRequestHook(names) }
@@ -96,7 +95,7 @@ function plainRequestHook (names: KnownNames): onRequestHookHandler {
   }
 }
 
-/** Has `open` called with each socket of a route, and with what calls its handler. */
+/** Replaces the handler of a route by `open`, which gets each socket, and a function that calls the handler. */
 export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: [...Parameters<WebsocketHandler>, run: () => unknown]) => unknown): void {
   const handler = (route.websocket === true ? route.handler : route.wsHandler) as WebsocketHandler
   if (typeof handler !== 'function') return
@@ -107,15 +106,15 @@ export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: [...
   else route.wsHandler = wrapped
 }
 
-/** What {@link readRoute} remembered. */
+/** The result that {@link readRoute} has kept. */
 export function knownRouteOf ({ config }: { config?: FastifyContextConfig }): KnownRoute | undefined {
   return config?.[kRoute]
 }
 
-/** What a handshake that has lost its `Upgrade` on the way is told, and the log. */
+/** The message if a handshake has lost its `Upgrade` on the way, for the client and for the log. */
 const DROPPED = 'Sec-WebSocket-Key came without Upgrade: a proxy drops it, and has to be told to pass on Upgrade and Connection'
 
-/** Has plain requests of a route marked as dry runs, and answered with 426 (RFC 9110, 15.5.22) at the end of all hooks. */
+/** Marks plain requests of a route as dry runs, and answers them with 426 (RFC 9110, 15.5.22) after all hooks. */
 export function addDryRun (route: DeclaredRoute, names: KnownNames): void {
   route.onRequest = [...[route.onRequest ?? []].flat(), plainRequestHook(names)]
   const { handler } = route
@@ -124,7 +123,7 @@ export function addDryRun (route: DeclaredRoute, names: KnownNames): void {
     const plain = candidateOf(request.raw)
     const wasHandshake = plain instanceof PlainRequest && plain.wasHandshake
     reply.code(426).header('cache-control', 'no-store')
-    // HTTP/2 has no such headers (RFC 9113, 8.2.2), and browsers open a WebSocket by HTTP/1.1 then.
+    // HTTP/2 has no such headers (RFC 9113, 8.2.2). Browsers open a WebSocket by HTTP/1.1 then.
     if (!isHttp2(request.raw)) reply.headers({ upgrade: 'websocket', connection: 'upgrade' })
     return reply.send({
       statusCode: 426,
@@ -134,14 +133,14 @@ export function addDryRun (route: DeclaredRoute, names: KnownNames): void {
   }
 }
 
-/** Has the log say of a plain request that it was sent as a handshake. */
+/** Logs that a plain request was sent as a handshake. */
 export function logDropped (log: Pick<FastifyBaseLogger, 'warn'>): void {
   log.warn(DROPPED)
 }
 
-/** Has a route refused that the hooks of this plugin do not cover, whatever it is asked for: its handler never runs. */
+/** Replaces the handler of a websocket route that the hooks of this plugin do not cover by a refusal. */
 export function refuseUncovered (route: DeclaredRoute): void {
-  // It may have been copied from a route that is covered: the mark is that one's.
+  // The config may be a copy of the config of a covered route, with the mark of that route.
   if (route.config?.[kRoute] !== undefined) {
     const { [kRoute]: mark, ...config } = route.config
     route.config = config
@@ -150,15 +149,15 @@ export function refuseUncovered (route: DeclaredRoute): void {
   route.handler = () => { throw new WsAuthError('WS_AUTH_ROUTE_UNPROTECTED') }
 }
 
-/** Keys beside `websocket: true` that are policies in the `wsAuth` option, and how else they are written. */
+/** Keys that are policies inside of the `wsAuth` option, and their other spellings. */
 const POLICY_KEYS: ReadonlyMap<string, string> = new Map([
   ['roles', 'roles'], ['role', 'roles'], ['scopes', 'scopes'], ['scope', 'scopes'], ['authorize', 'authorize'], ['authorise', 'authorize']
 ])
 
-/** A policy that is one letter away from its place would let everybody in. @throws TypeError that says where it belongs */
+/** @throws TypeError for a policy that is misspelt or in the wrong place, because it would let everybody in */
 export function assertNoMisplacedPolicy (route: DeclaredRoute): void {
   const where = `in ${[route.method].flat().join(', ')} ${route.url}`
-  // @fastify/websocket asks whether it is truthy, and takes another function for the handler then.
+  // @fastify/websocket tests whether the value is truthy, and takes another function for the handler then.
   if (route.websocket != null && typeof route.websocket !== 'boolean') throw new TypeError(`"websocket" option must be true or false ${where}`)
   for (const key of Object.keys(route)) {
     const plain = plainKey(key)
@@ -173,7 +172,7 @@ export function assertNoMisplacedPolicy (route: DeclaredRoute): void {
   }
 }
 
-/** Without case, and without what separates words. */
+/** Lower case, without separators of words. */
 function plainKey (key: string): string {
   return key.toLowerCase().replace(/[-_]/g, '')
 }

@@ -1,23 +1,23 @@
 /*
- * The messages behind the first. A handler that pauses its socket until it is ready may do so in the middle of what came
- * in one chunk, where ws would go on: then they are kept in the connection's place until it resumes, with what follows.
+ * The messages behind the first, until the handler has read them. A handler may pause its socket in the middle of a chunk, while ws
+ * goes on to emit the messages of the chunk: they are kept until the handler resumes the socket.
  */
 import type { RawData } from 'ws'
 import { guard } from '../connection/socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket-guard'
 import type { OpenConnection } from '../connection/open-connection'
 
-/** What `message` is emitted with. */
+/** The arguments of a `message` event. */
 export type Message = [data: RawData, isBinary: boolean]
 
-/** Hands them on, in order and once each. */
+/** Delivers each message once, in order. */
 export class Backlog implements SocketGuard {
   readonly #socket: GuardedSocket
   readonly #connection: OpenConnection
   readonly #kept: Message[]
-  /** Whether the handler has not been heard to have failed or not: a matter of a microtask. */
+  /** Whether it is not known yet if the handler has failed: for one microtask. */
   #isNew = true
-  /** Who began to close the socket meanwhile: what came before that is handed on first. */
+  /** Why the socket began to close meanwhile. The kept messages are delivered first. */
   #closing: Closer | null = null
 
   constructor (socket: GuardedSocket, connection: OpenConnection, kept: Message[]) {
@@ -26,27 +26,27 @@ export class Backlog implements SocketGuard {
     this.#kept = kept
   }
 
-  /** Emits them while the app reads, and goes on once it reads again. */
-  handOn (): void {
+  /** Emits the messages, and pauses as long as the app has paused the socket. */
+  deliver (): void {
     const socket = this.#socket
     this.#isNew = false
     guard(socket, this.#connection)
     for (let next = this.#next(); next !== undefined; next = this.#next()) socket.emit('message', ...next)
-    this.#tellClosing()
+    this.#reportClosing()
     if (socket.isPaused && !this.#connection.isEnded) this.#waitForResume()
   }
 
-  /** Keeps what comes, until it is handed on. */
+  /** Keeps all messages until they are delivered. */
   hold (): void {
     guard(this.#socket, this)
   }
 
-  /** Drops the kept messages: the handler has failed. The connection decides over all later ones. */
+  /** Drops the kept messages: the handler has failed. The connection guards the socket from now on. */
   drop (): void {
     this.#isNew = false
     this.#kept.length = 0
     guard(this.#socket, this.#connection)
-    this.#tellClosing()
+    this.#reportClosing()
   }
 
   admitMessage (...message: Message): boolean {
@@ -71,7 +71,7 @@ export class Backlog implements SocketGuard {
     this.#connection.onClosed()
   }
 
-  #tellClosing (): void {
+  #reportClosing (): void {
     if (this.#closing !== null) this.#connection.onClosing(this.#closing)
     this.#closing = null
   }
@@ -80,7 +80,7 @@ export class Backlog implements SocketGuard {
     return this.#socket.isPaused ? undefined : this.#kept.shift()
   }
 
-  /** What the app does after it has resumed, in the same turn, is done before. */
+  /** Delivers in the next tick, after the app has finished the turn in which it resumes. */
   #waitForResume (): void {
     const socket = this.#socket
     this.hold()
@@ -88,7 +88,7 @@ export class Backlog implements SocketGuard {
     socket.resume = () => {
       socket.resume = resume
       socket.resume()
-      process.nextTick(() => this.handOn())
+      process.nextTick(() => this.deliver())
     }
   }
 }

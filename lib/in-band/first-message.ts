@@ -1,7 +1,6 @@
 /*
- * Authentication by the first message: the socket is open, and nobody sees it until that message has come and its token
- * was accepted. One text frame, an absolute deadline, a small limit. What the client sends behind it is kept in order and
- * handed to the handler.
+ * Authentication by the first message: one text frame, with an absolute deadline and a small limit. The app does not see the
+ * socket before the token was accepted. Later messages are kept in order for the handler.
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
@@ -34,12 +33,14 @@ import { isThenable } from '../base/thenable'
 
 const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [verifyToken, checkTicketUser, checkClaims, checkRevoked, readUser, authorize]
 
-/** How many messages are kept behind the first, while its token is verified. Nothing more is read from the socket then. */
+/**
+ * How many messages, and bytes, are kept behind the first while its token is verified. The socket is paused meanwhile. Only
+ * decompressed messages can be longer than the chunk that they came in.
+ */
 const MAX_KEPT = 1024
-/** How many bytes. Only what is inflated can be more than the chunk that it came in. */
 const MAX_KEPT_BYTES = 2 ** 20
 
-/** What first messages work with. */
+/** The objects that first messages work with. */
 export interface FirstMessageDependencies {
   readonly context: AuthenticationContext
   readonly limits: Limits
@@ -54,9 +55,9 @@ export interface Waiting {
   readonly request: FastifyRequest
   readonly route: CompleteRouteOptions
   readonly source: MessageSource
-  /** Of the ticket that it came with, where one was needed. */
+  /** The claims of the ticket, if the route requires one. */
   readonly ticketClaims: Claims | null
-  /** When its upgrade was asked for. */
+  /** When the upgrade was requested, in milliseconds since the epoch. */
   readonly startedAt: number
 }
 
@@ -75,11 +76,11 @@ export class FirstMessage implements SocketGuard {
   readonly #waiting: Waiting
   readonly #dependencies: FirstMessageDependencies
   readonly #events: WaitingEvents
-  /** The longest message of the app, and of who has not authenticated; what is behind the first may be the app's. */
+  /** The longest message of the app, and the longest first message. */
   readonly #maxPayload: number
   readonly #maxBytes: number
   readonly #timer: NodeJS.Timeout
-  /** The message comes in a context of the socket: `verify`, the handler and others may read the request's AsyncLocalStorage. */
+  /** The message arrives in the async context of the socket, but `verify` and the handler may read the AsyncLocalStorage of the request. */
   readonly #context = new AsyncResource('fastify-ws-auth.first-message', { requireManualDestroy: true })
   #state: 'waiting' | 'verifying' | 'settled' = 'waiting'
   #attempt: Authentication | null = null
@@ -108,13 +109,13 @@ export class FirstMessage implements SocketGuard {
     return false
   }
 
-  /** ws closes the socket over it; nobody else has seen the socket yet. */
+  /** ws closes the socket after an error. The app has not seen the socket. */
   admitError (error: Error): boolean {
     this.#refuse(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: error }))
     return false
   }
 
-  /** An error is told of after it has closed the socket. */
+  /** An error is emitted after it has closed the socket. */
   onClosing (by: Closer): void {
     if (by !== 'error') this.#abandon()
   }
@@ -124,13 +125,13 @@ export class FirstMessage implements SocketGuard {
     this.#events.onGone()
   }
 
-  /** Closes it: the server is closing. */
+  /** Closes the socket: the server is closing. */
   shutDown (): void {
     this.#abandon()
     this.#close(GOING_AWAY, 'shutdown')
   }
 
-  /** Ends it without a closing handshake. */
+  /** Ends the socket without a closing handshake. */
   terminate (): void {
     terminateSafely(this.#waiting.socket)
   }
@@ -173,19 +174,18 @@ export class FirstMessage implements SocketGuard {
     this.#accept(attempt)
   }
 
-  /** Whether the other side has closed its half, and ours is not closed yet: who does not read could keep it for ever. */
+  /** Whether the client has closed its half. If it does not read, our half would stay open for ever. */
   get #isLeaving (): boolean {
     return this.#waiting.socket.readyState !== WebSocket.OPEN
   }
 
-  /** Nothing is waited for any more. */
   #stopWaiting (): void {
     this.#state = 'settled'
     clearTimeout(this.#timer)
     this.#events.onSettled()
   }
 
-  /** Nor is anybody interested in what the verifier may say. */
+  /** Ends the wait without a result, and aborts the verification. */
   #abandon (): void {
     if (this.#state === 'settled') return
     this.#stopWaiting()
@@ -199,12 +199,12 @@ export class FirstMessage implements SocketGuard {
     this.#abandon()
     this.#dependencies.audit.refused(request, refusal, this.#attempt, startedAt, false)
     this.#dependencies.setUser(request, null)
-    // A refusal of `verify` that has no close code is none that a client could be told.
+    // A refusal by `verify` may have no close code.
     const { code, reason } = closeFrameOf(refusal.code, route.closeCodes) ?? closeFrameOf('WS_AUTH_UNAVAILABLE', route.closeCodes) as CloseFrame
     this.#close(code, reason)
   }
 
-  /** The answer to it has to be read, and nothing long before it: it may have begun while more was allowed. */
+  /** Reads the answer to the close frame, but no long message before it, which may have begun under a higher limit. */
   #close (code: number, reason: string): void {
     const { socket } = this.#waiting
     if (!this.#isLeaving && isReadingMore(socket, this.#maxBytes)) return this.terminate()
@@ -213,7 +213,7 @@ export class FirstMessage implements SocketGuard {
     closeSafely(socket, code, reason)
   }
 
-  /** The handler is called within this turn: what the client sends next is not read before. */
+  /** Calls the handler in this turn of the event loop, before more is read from the client. */
   #accept (attempt: Authentication): void {
     const { socket, request, route, startedAt } = this.#waiting
     this.#events.onGone()
@@ -227,15 +227,15 @@ export class FirstMessage implements SocketGuard {
     const { isAsync, hasFailed } = watch(() => this.#events.onOpen(connection))
     const finish = (): void => {
       if (hasFailed()) backlog.drop()
-      else backlog.handOn()
+      else backlog.deliver()
     }
-    // A handler that is async and has failed at once is known to have by then, and one that threw has been ended.
+    // After a microtask it is known whether an async handler has failed at once. If a handler has thrown, its socket was ended.
     if (isAsync || hasFailed()) queueMicrotask(finish)
     else finish()
   }
 }
 
-/** Calls a handler, and tells whether it has thrown or what it returned has been rejected by now. */
+/** Calls a handler. `hasFailed` returns whether it has thrown, or its promise is rejected by now. */
 function watch (handler: () => unknown): { isAsync: boolean, hasFailed: () => boolean } {
   let hasFailed = false
   let isAsync = false

@@ -1,6 +1,6 @@
 /*
- * Renewal: an open connection goes on with another token of the same user. Whatever is wrong with it, nothing changes and
- * the old deadline stands.
+ * Renewal: an open connection continues with another token of the same user. If the token is refused, nothing changes, and the old
+ * deadline stays.
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
@@ -22,17 +22,18 @@ import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
 
-/** No hook waits to be told of the end of a context. */
+/** No `destroy` hook is needed for these contexts. */
 const MANUAL = { requireManualDestroy: true }
 
-/** How many renewals of one connection may be under way at once, and how many answers to it may be unsent. */
+/** How many renewals of one connection may be in progress, and how many answers to it may be unsent. */
 const MAX_UNDER_WAY = 8
 const MAX_UNSENT = 64
+
 /** One attempt to renew a connection. */
 class Renewal extends Authentication {
   readonly connection: OpenConnection
   readonly startedAt = Date.now()
-  /** Called once when nobody waits for it any more. */
+  /** Called when the renewal is aborted. */
   onAbort: (() => void) | null = null
 
   constructor (connection: OpenConnection, request: FastifyRequest, route: CompleteRouteOptions, token: string) {
@@ -53,11 +54,11 @@ export class Renewals implements ConnectionRenewals {
   readonly #context: AuthenticationContext
   readonly #audit: Audit
   readonly #setUser: SetUser
-  /** Those that have to wait. */
+  /** The renewals that wait for a check. */
   readonly #underWay = new Map<OpenConnection, Set<Renewal>>()
-  /** Runs something in the context of the request of a connection: `verify`, `user` and `authorize` may read the app's AsyncLocalStorage. */
+  /** The async context of the request of each connection: `verify`, `user` and `authorize` may read the AsyncLocalStorage of the app. */
   readonly #contexts = new Map<OpenConnection, AsyncResource>()
-  /** How many answers have not left yet, of connections that have any. */
+  /** How many answers are unsent, by connection. */
   readonly #unsent = new Map<OpenConnection, number>()
 
   constructor (context: AuthenticationContext, audit: Audit, setUser: SetUser) {
@@ -70,7 +71,7 @@ export class Renewals implements ConnectionRenewals {
     this.#contexts.set(connection, new AsyncResource('fastify-ws-auth.renewals', MANUAL))
   }
 
-  /** @throws WsAuthError where it is refused */
+  /** @throws WsAuthError if the token is refused */
   async renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
     const renew = async (): Promise<FastifyRequest['user']> => await this.#renew(connection, request, route, token)
     return await (this.#contexts.get(connection)?.runInAsyncScope(renew) ?? renew())
@@ -103,13 +104,13 @@ export class Renewals implements ConnectionRenewals {
     )
   }
 
-  /** Ends what is under way: the connection has ended. */
+  /** Aborts the renewals of a connection that has ended. */
   abort (connection: OpenConnection): void {
     this.#contexts.delete(connection)
     for (const renewal of this.#underWay.get(connection) ?? []) renewal.abort()
   }
 
-  /** As long as a handshake may take, and no longer than the connection. */
+  /** Waits for the checks, at most until `handshakeTimeout`, or until the connection ends. */
   async #wait (renewal: Renewal, outcome: Promise<WsAuthError | null>): Promise<WsAuthError | null> {
     const others = this.#underWay.get(renewal.connection) ?? new Set()
     this.#underWay.set(renewal.connection, others.add(renewal))
@@ -125,11 +126,11 @@ export class Renewals implements ConnectionRenewals {
     return refusal
   }
 
-  /** All at once, where nothing was refused, and nothing came in between. */
+  /** Applies an accepted renewal in one turn, if it is still valid. */
   #apply (renewal: Renewal, request: FastifyRequest, refusal: WsAuthError | null): WsAuthError | null {
     const { connection } = renewal
     if (connection.endIfDue() || refusal !== null) return refusal
-    // It may have been revoked, or be older, since it was asked.
+    // Meanwhile the token may have been revoked, or another renewal may have applied a newer one.
     const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#context.revocation.refusalOf(renewal.claims)
     if (late !== null) return late
     const fault = this.#setUser(request, renewal.user)
@@ -142,7 +143,7 @@ export class Renewals implements ConnectionRenewals {
     this.#send(connection, socket, authError(refusal.code))
   }
 
-  /** One that asks and does not read would have its answers kept for it without end. */
+  /** Sends an answer. A client that renews and does not read is terminated, because its answers would pile up. */
   #send (connection: OpenConnection, socket: GuardedSocket, text: string): void {
     if (connection.isEnded) return
     const unsent = (this.#unsent.get(connection) ?? 0) + 1
@@ -165,10 +166,10 @@ function checkSame ({ connection, claims }: Renewal): void {
   if (refusal !== null) throw refusal
 }
 
-/** A connection stays its user's, and never goes back to an older token: one of those could have been stolen. */
+/** A connection keeps its user, and never returns to an older token, because that could have been stolen. */
 function refusalOfClaims (present: Claims | null, next: Claims | null): WsAuthError | null {
   if (present === null || next === null) return invalid('the connection is anonymous')
-  // Two tokens without one may be about anybody.
+  // Two tokens without a `sub` may be about different users.
   if (next.sub === undefined || present.sub !== next.sub) return invalid('it is about another sub')
   if (present.iss !== next.iss) return invalid('it is of another iss')
   if ((next.iat ?? -Infinity) < (present.iat ?? -Infinity)) return invalid('it was issued before the present one')

@@ -1,6 +1,7 @@
 /*
- * The waiting room: sockets whose first message has not been accepted yet. They are hidden from the app: they are not among
- * the clients of the server, and the server emits their `connection` event only once they have authenticated.
+ * Sockets whose first message has not been accepted yet. They are not among the clients of the server, and the server emits their
+ * `connection` event only once they have authenticated. This folder handles tokens in messages, at first and in renewals; it may
+ * import `connection` and the folders below it. Start here, then read `first-message.ts` and `renewal.ts`.
  */
 import type { IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
