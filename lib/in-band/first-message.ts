@@ -30,6 +30,7 @@ import { isReadingMore, limitMessages } from '../connection/ws-internals'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
+import { callHandler } from './call-handler'
 
 const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [verifyToken, checkTicketUser, checkClaims, checkRevoked, readUser, authorize]
 
@@ -224,7 +225,7 @@ export class FirstMessage implements SocketGuard {
     sendSafely(socket, authOk(attempt.expiresAt))
     const backlog = new Backlog(socket, connection, this.#kept)
     backlog.hold()
-    const { isAsync, hasFailed } = watch(() => this.#events.onOpen(connection))
+    const { isAsync, hasFailed } = callHandler(() => this.#events.onOpen(connection))
     const finish = (): void => {
       if (hasFailed()) backlog.drop()
       else backlog.deliver()
@@ -233,21 +234,6 @@ export class FirstMessage implements SocketGuard {
     if (isAsync || hasFailed()) queueMicrotask(finish)
     else finish()
   }
-}
-
-/** Calls a handler. `hasFailed` returns whether it has thrown, or its promise is rejected by now. */
-function watch (handler: () => unknown): { isAsync: boolean, hasFailed: () => boolean } {
-  let hasFailed = false
-  let isAsync = false
-  const fail = (): void => { hasFailed = true }
-  try {
-    const result = handler()
-    isAsync = isThenable(result)
-    if (isThenable(result)) result.then(undefined, fail)
-  } catch {
-    fail()
-  }
-  return { isAsync, hasFailed: () => hasFailed }
 }
 
 function lengthOf (data: RawData): number {
