@@ -1,16 +1,20 @@
 /*
  * The documents: their tables are what the code has, their blocks of code are files or parse, their links lead somewhere.
  */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import Fastify from 'fastify'
 import t from 'tap'
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript'
 import { DEFAULT_CLOSE_CODES, wsAuthErrors } from '../../lib/base/errors'
 import { memoryBackplane } from '../../lib/backplane/memory'
 import { AUTH_RENEW, authOk, readAuthFrame } from '../../lib/connection/auth-frames'
+import fastifyWsAuth from '../../lib/index'
 import { readPluginOptions } from '../../lib/options/read-plugin-options'
 import { readRouteOptions } from '../../lib/options/read-route-options'
-import { prepare, sign } from '../helpers/app'
+import { prepare, SECRET, sign } from '../helpers/app'
 import { anchorsOf, blocksOf, DOCUMENTS, linksOf, readDocument, ROOT, section, sentencesOf, tableOf } from '../helpers/documents'
 
 const reference = readDocument('lib/README.md')
@@ -151,6 +155,42 @@ t.test('the README has the quick start, and the two commands of set-up', async (
   t.ok(blocksOf(readme).some(({ file }) => file === 'example/quick-start/server.js'))
   for (const command of ['npm ci && npm start', 'npm ci && npm test']) t.ok(readme.includes(`\`${command}\``), command)
 })
+
+t.test('the routes of the README do as they say', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const source = ['## Login with a cookie, and plain routes', '## Log out everywhere'].map((heading) => sourceIn('README.md', heading))
+  const guarded = ['## Roles', '## Messages and sending'].map((heading) => sourceIn('README.md', heading))
+  // eslint-disable-next-line no-new-func -- what the document shows is what is run
+  new Function('app', 'fastifyWsAuth', 'secret', `${source.join('')}app.register(async () => {\n${guarded.join('')}})`)(app, fastifyWsAuth, SECRET)
+  await app.ready()
+  const cookies = { token: app.jwt.sign({ sub: 'ann', roles: ['admin', 'member'], scope: 'chat:write', tenant: 'one' }) }
+  const statusOf = async (url: string, method: 'GET' | 'POST' = 'GET'): Promise<number> => (await app.inject({ url, method, cookies })).statusCode
+  t.equal((await app.inject('/me')).statusCode, 401)
+  t.equal(await statusOf('/me'), 200)
+  t.equal(await statusOf('/admin?tenant=one'), 426)
+  t.equal(await statusOf('/admin?tenant=two'), 403)
+  const headers = { cookie: `token=${cookies.token}` }
+  const socket = await app.injectWS('/echo', { headers })
+  socket.send('hello')
+  t.equal(String((await once(socket, 'message'))[0]), 'ann: hello')
+  const closed = once(socket, 'close')
+  t.equal(await statusOf('/logout-everywhere', 'POST'), 204)
+  t.strictSame((await closed).map(String), ['3000', 'token_revoked'])
+  t.equal(await statusOf('/me'), 401)
+})
+
+t.test('the tests of the README pass', async (t) => {
+  const { app } = await prepare(t, { routes: (app) => { app.get('/chat', { websocket: true, wsAuth: { roles: ['member'] } }, () => {}) } })
+  // eslint-disable-next-line no-new-func -- what the document shows is what is run
+  const run = new Function('app', 'assert', `return (async () => {${sourceIn('README.md', '## Tests of your routes')}})()`)
+  await t.resolves(run(app, assert))
+})
+
+/** The first block of code under a heading. */
+function sourceIn (path: string, heading: string): string {
+  return blocksOf(section(readDocument(path), heading)).find(({ language }) => language === 'js')?.source ?? ''
+}
 
 function parses (source: string): boolean {
   const { diagnostics } = transpileModule(source, { reportDiagnostics: true, compilerOptions: { module: ModuleKind.ESNext, target: ScriptTarget.ESNext } })
