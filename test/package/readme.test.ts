@@ -159,7 +159,7 @@ t.test('the README has the quick start, and the two commands of set-up', async (
 t.test('the routes of the README do as they say', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
-  const source = ['## Login with a cookie, and plain routes', '## Log out everywhere'].map((heading) => sourceIn('README.md', heading))
+  const source = ['## Login with a cookie, and plain routes', '## Expiry and renewal', '## Log out everywhere'].map((heading) => sourceIn('README.md', heading))
   const guarded = ['## Roles', '## Messages and sending'].map((heading) => sourceIn('README.md', heading))
   // eslint-disable-next-line no-new-func -- what the document shows is what is run
   new Function('app', 'fastifyWsAuth', 'secret', `${source.join('')}app.register(async () => {\n${guarded.join('')}})`)(app, fastifyWsAuth, SECRET)
@@ -170,8 +170,8 @@ t.test('the routes of the README do as they say', async (t) => {
   t.equal(await statusOf('/me'), 200)
   t.equal(await statusOf('/admin?tenant=one'), 426)
   t.equal(await statusOf('/admin?tenant=two'), 403)
-  const headers = { cookie: `token=${cookies.token}` }
-  const socket = await app.injectWS('/echo', { headers })
+  const { token } = (await app.inject({ url: '/token', method: 'POST', cookies })).json<{ token: string }>()
+  const socket = await app.injectWS('/echo', { headers: { authorization: `Bearer ${token}` } })
   socket.send('hello')
   t.equal(String((await once(socket, 'message'))[0]), 'ann: hello')
   const closed = once(socket, 'close')
