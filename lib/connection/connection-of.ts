@@ -1,5 +1,5 @@
 /*
- * The connection behind a socket or a request, for code that is handed only that: a library above WebSockets, for example.
+ * Finds the connection of a socket or of a request, for code that has no other access to it: a library above WebSockets, for example.
  */
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
@@ -12,7 +12,7 @@ interface Marked {
   [kConnection]?: Connection
 }
 
-/** Has a connection found by its socket and by its request. */
+/** Stores a connection on its socket and on its request. */
 export function remember (connection: Connection, socket: WebSocket & Marked, request: IncomingMessage & Marked): void {
   socket[kConnection] = connection
   request[kConnection] = connection

@@ -18,6 +18,7 @@ import { registerCookie, withCookie } from './cookie'
 import { addDecorators } from './decorators'
 import { findJwt, registerJwt } from './jwt'
 import { buildParts } from './parts'
+import type { Parts } from './parts'
 import { RouteHooks } from './route-hooks'
 import { Shutdown } from './shutdown'
 import { assertNoWebsocket } from './websocket'
@@ -34,12 +35,23 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   const jwt = findJwt(app, read)
   const options = withCookie(app, read, jwt)
 
-  // Parts and decorators.
   const parts = buildParts(app, options, jwt, claimsSchema)
-  const { audit, connections, instance, listeners, names, opener, preValidation, tickets, upgrades, verifier, waitingRoom, websocket } = parts
   addDecorators(app, parts)
+  const { routes, shutdown } = addHooks(app, parts, claimsSchema)
+  await app.register(fastifyWebsocket, parts.websocket)
+  attach(app, parts, shutdown)
+  // After @fastify/websocket: the dry run replaces the answer that it gives to a plain request.
+  app.addHook('onRoute', routes.onWrapped)
+  // The endpoints are routes as those of the app, so all hooks stand before them.
+  await addEndpoints(app, parts)
+  // After @fastify/websocket has had the upgrade.
+  parts.upgrades.listenLast(parts.listeners.relay)
+}
 
-  // Hooks and listeners. `listenFirst` is called before @fastify/websocket listens: the upgrade must be known to our hooks.
+/** Adds the hooks and the listener that must stand before those of @fastify/websocket. */
+function addHooks (app: FastifyInstance, parts: Parts, claimsSchema: ClaimsSchema): { routes: RouteHooks, shutdown: Shutdown } {
+  const { listeners, names, opener, options, preValidation, upgrades } = parts
+  // An upgrade must be known to our hooks before @fastify/websocket routes it.
   upgrades.listenFirst(listeners.relay, names, options.handshakeTimeout)
   // The hooks below do not cover scopes beside ours, but the upgrades of their routes come to the same server.
   guardOtherScopes(app, preValidation)
@@ -52,32 +64,29 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
     routes.assertPolicies()
     listeners.setReady()
   })
-  // Before @fastify/websocket, which wraps the handler that it finds in a route.
+  // @fastify/websocket wraps the handler that it finds in a route.
   app.addHook('onRoute', routes.onDeclared)
-  // Before @fastify/websocket, which would close the sockets without a code.
+  // @fastify/websocket would close the sockets without a code.
   const shutdown = new Shutdown(app, parts, options.websocket.preClose)
   app.addHook('preClose', shutdown.begin)
   app.addHook('onClose', shutdown.finish)
-  // Before @fastify/websocket, which destroys the socket of an upgrade that was answered.
+  // @fastify/websocket destroys the socket of an upgrade that was answered.
   app.addHook('onResponse', preValidation.onResponse)
+  return { routes, shutdown }
+}
 
-  await app.register(fastifyWebsocket, websocket)
+/** Gives the WebSocket server, which exists now, to the parts that need it, and starts the heartbeat. */
+function attach (app: FastifyInstance, { connections, options, waitingRoom }: Parts, shutdown: Shutdown): void {
   shutdown.attach(app.websocketServer)
   waitingRoom.attach(app.websocketServer, awaitsMessage)
-  if (options.heartbeat !== null) {
-    const stop = startHeartbeat(connections, options.heartbeat.interval)
-    app.addHook('preClose', (done) => { stop(); done() })
-  }
-  // After @fastify/websocket: the dry run replaces the answer that it gives to a plain request.
-  app.addHook('onRoute', routes.onWrapped)
+  if (options.heartbeat === null) return
+  const stop = startHeartbeat(connections, options.heartbeat.interval)
+  app.addHook('preClose', (done) => { stop(); done() })
+}
 
-  // Endpoints. They are routes as those of the app, so all hooks stand before them.
-  if (tickets !== null && options.tickets.path !== null) {
-    addTicketRoute(app, options.tickets.path, { options, tickets, audit, names })
-  }
+async function addEndpoints (app: FastifyInstance, { audit, instance, names, options, tickets, verifier }: Parts): Promise<void> {
+  if (tickets !== null && options.tickets.path !== null) addTicketRoute(app, options.tickets.path, { options, tickets, audit, names })
   if (options.backChannelLogout !== null) await addLogoutRoute(app, options.backChannelLogout, { options, verifier, instance })
-  // After @fastify/websocket has had the upgrade.
-  upgrades.listenLast(listeners.relay)
 }
 
 function assertUserIsWritable (app: FastifyInstance): void {
