@@ -16,7 +16,7 @@ import { readTokenSources } from './read-token-sources'
  */
 export function readHandshakeOptions (given: Record<string, unknown>, prefix: string, base: HandshakeOptions): HandshakeOptions {
   const token = optional(given.token, (value) => readTokenSources(`${prefix}token`, value, base.token)) ?? base.token
-  if (token.query !== null && token.query === base.tickets.query) invalid(`${prefix}token.query`, 'another name than that of tickets.query')
+  if (token.query !== null && token.query === base.tickets.query) invalid(`${prefix}token.query`, 'another name than tickets.query')
   return {
     token,
     origin: optional(given.origin, (value) => readOrigin(`${prefix}origin`, value)) ?? base.origin,

@@ -71,7 +71,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ tickets: { query: '' } }, '"tickets.query" option must be a non-empty string'],
   [{ tickets: { ttl: 0 } }, '"tickets.ttl" option must be an integer from 1 to 2147483647'],
   [{ tickets: { require: 1 } }, '"tickets.require" option must be a boolean'],
-  [{ tickets: { query: 'token' } }, '"token.query" option must be another name than that of tickets.query'],
+  [{ tickets: { query: 'token' } }, '"token.query" option must be another name than tickets.query'],
   [{ revocationTtl: Infinity }, `"revocationTtl" option must be an integer from 1 to ${Number.MAX_SAFE_INTEGER}`],
   [{ backplane: true }, '"backplane" option must be a backplane, such as memoryBackplane() or redisBackplane({ client })'],
   [{ backplane: {} }, '"backplane" option must be a backplane, such as memoryBackplane() or redisBackplane({ client })'],
