@@ -1,50 +1,50 @@
 /*
- * What the instances of an app have to agree on, as a contract: commands that reach every instance, revocations that a late
- * starter learns of, and things that are used once. `memory-backplane.ts` keeps it within a process, `redis/` among many;
- * both pass the same tests (test/contracts). Whoever speaks to another store can write a third.
+ * backplane/ keeps what the instances of an app agree on: commands, revocations in force, values that are used once. It may
+ * import token/ and base/. Start with the interface `Backplane` here: memory.ts implements it within a process, redis/ between
+ * processes, and an app may implement it with another store. Every implementation must pass test/contracts/backplane.ts.
  */
 import type { QuietLog } from '../base/quiet-log'
 
-/** What a revocation can be about: a claim of RFC 7519 (`jti`, `sub`) or of OpenID Connect Front-Channel Logout 1.0 (`sid`). */
+/** The claim that a revocation is about: `jti` or `sub` (RFC 7519, 4.1), or `sid` (OpenID Connect Front-Channel Logout 1.0, 3). */
 export type RevocationKind = 'jti' | 'sid' | 'sub'
 
-/** What a disconnect can be about: a claim, or the id of a connection. */
+/** What a disconnect is about: a claim, or the id of a connection. */
 export type DisconnectKind = RevocationKind | 'id'
 
 export const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', 'sub']
 export const DISCONNECT_KINDS: readonly DisconnectKind[] = ['id', ...REVOCATION_KINDS]
 
-/** Tokens with a claim of this value are refused, and their connections closed. */
+/** Refuses the tokens that have a claim of this value, and closes their connections. */
 export interface RevokeCommand {
   readonly type: 'revoke'
   readonly kind: RevocationKind
   readonly value: string
-  /** By `sub`: tokens that were issued in this second since the epoch or before, or without an `iat`. `null` by `jti` and `sid`: all. */
+  /** For `sub`, in seconds since the epoch: only tokens issued in this second or before, or without an `iat`. `null` for `jti` and `sid`: all tokens. */
   readonly issuedBy: number | null
-  /** How long it is kept, in milliseconds since the epoch. */
+  /** When the revocation ends, in milliseconds since the epoch. */
   readonly untilAt: number
 }
 
-/** Connections are closed. */
+/** Closes connections. Their tokens stay valid. */
 export interface DisconnectCommand {
   readonly type: 'disconnect'
   readonly kind: DisconnectKind
   readonly value: string
-  /** The close code, or `null` for the one that the route has for `forbidden`. */
+  /** The close code; `null` for the code that the route has for `forbidden`. */
   readonly code: number | null
-  /** The reason of the close frame, or `null` for `disconnected`. */
+  /** The reason in the close frame; `null` for `disconnected`. */
   readonly reason: string | null
 }
 
-/** What instances tell each other. */
+/** A message from one instance to the others. */
 export type Command = RevokeCommand | DisconnectCommand
 
-/** What an instance has answered to a command. */
+/** The answer of one instance to a command. */
 export interface InstanceAnswer {
   readonly id: string
-  /** False where it did not answer in time. */
+  /** False if the instance did not answer in time. */
   readonly answered: boolean
-  /** How many connections it has closed; `null` where it did not answer. */
+  /** How many connections the instance closed; `null` if it did not answer. */
   readonly closed: number | null
 }
 
@@ -55,47 +55,49 @@ export interface BackplaneMember {
   /** Never throws. */
   readonly log: QuietLog
   /**
-   * Applies a command, and answers how many connections that closed here. It must be called for every command of another
-   * instance and for every revocation of the past, in any order; more than once is no harm for revocations. Never throws.
+   * Applies a command. The backplane calls it for every command of another instance and for every earlier revocation, in any
+   * order. It may call it more than once with the same revocation. Never throws.
+   *
+   * @returns how many connections the command closed on this instance
    */
   apply (command: Command): number
-  /** All revocations that it knows of and that are kept still, for a store that has lost them. */
+  /** All revocations in force that this instance knows, for a store that has lost them. */
   revocations (): Iterable<RevokeCommand>
-  /** Nobody can vouch for what is open here any more: commands may have been missed. */
+  /** The backplane cannot be reached: this instance may have missed commands. */
   onOutage (): void
 }
 
-/** A value that is there at once, or later. */
+/** A value, or a promise of it. */
 export type Eventually<T> = T | PromiseLike<T>
 
-/** An instance's connection to the others. What rejects does so within 5 s. */
+/** The link of one instance to the others. A promise that rejects does so within 5 s. */
 export interface BackplaneLink {
-  /** Resolves when all revocations of the past have been applied. Never rejects. */
+  /** Resolves when all earlier revocations have been applied. Never rejects. */
   readonly ready: Promise<void>
-  /** Whether all commands of the others have been applied, but for the last few seconds'. Asked at each handshake. */
+  /** Whether the commands of the other instances have been applied, except those of the last few seconds. Read at each handshake. */
   readonly isCurrent: boolean
   /**
-   * Tells the other instances. The caller has applied the command already.
+   * Sends a command to the other instances. The caller has applied it already.
    *
-   * @returns what each other live instance answered, once all have or 5 s have passed
-   * @throws Error where it cannot be known that they will get it
+   * @returns the answer of each live instance, when all have answered or 5 s have passed
+   * @throws Error if it is not certain that the others will receive it
    */
   publish (command: Command): Promise<readonly InstanceAnswer[]>
-  /** Keeps a value under a name for so many milliseconds; false where there is one by that name. */
+  /** Stores a value for `ttl` ms. Resolves to false if the name is taken. */
   put (name: string, value: string, ttl: number): Eventually<boolean>
-  /** The value by a name, or `null`. */
+  /** The value of a name, or `null`. */
   get (name: string): Eventually<string | null>
-  /** The value by a name, or `null`. Among all that ask at once, on whatever instances, one gets it, and nobody after. */
+  /** Removes a name. Resolves to its value, or `null`: of several callers, on any instances, exactly one gets the value. */
   take (name: string): Eventually<string | null>
-  /** Leaves the others. Nothing is applied any more. Never rejects. */
+  /** Ends the link. After that it applies nothing. Never rejects. */
   leave (): Promise<void>
 }
 
-/** What instances agree on, and by what means; see the `backplane` option. */
+/** Connects the instances of an app; see the `backplane` option. */
 export interface Backplane {
-  /** Called once by each app that is to be an instance, at its registration. Must not throw where the others cannot be reached. */
+  /** Called once for each instance, when the app registers the plugin. Must not throw if the store cannot be reached. */
   join (member: BackplaneMember): BackplaneLink
 }
 
-/** How long the answer of another instance is waited for, in milliseconds. */
+/** How long a command waits for the answers of other instances, in milliseconds. */
 export const ANSWER_TIMEOUT = 5000

@@ -1,13 +1,13 @@
 /*
- * The instances of one process: the default, of one app alone. Given to several apps it joins them, as tests do.
+ * A backplane in memory. It is the default, for one app; several apps of one process that share it are instances of each other.
  */
 import type { Backplane, BackplaneLink, BackplaneMember, Command, InstanceAnswer } from './contract'
-import { Revocations } from './revocation-list'
+import { RevocationList } from './revocation-list'
 
-/** How many values are added until those that are over are looked for. */
+/** After how many additions the expired values are removed. */
 const PRUNE_AFTER = 1000
 
-/** A backplane within this process. What it knows ends with the process, revocations and tickets included. */
+/** Creates a backplane within this process. Its revocations and tickets are lost when the process ends. */
 export function memoryBackplane (): Backplane {
   return new MemoryBackplane()
 }
@@ -19,7 +19,7 @@ interface KeptValue {
 
 class MemoryBackplane implements Backplane {
   readonly #members = new Set<BackplaneMember>()
-  readonly #revocations = new Revocations()
+  readonly #revocations = new RevocationList()
   readonly #values = new Map<string, KeptValue>()
   #added = 0
 

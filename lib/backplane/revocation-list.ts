@@ -1,41 +1,41 @@
 /*
- * The revocations that are in force, in memory: asked at each handshake, so that it costs no round trip. They are about
- * claims and never about the text of a token, which has twins (a signature can be changed and stay valid).
+ * The revocations in force. They are in memory because every handshake reads them. A revocation names a claim, not the text of
+ * a token, because the same signature can be written in several ways.
  */
 import type { RevocationKind, RevokeCommand } from './contract'
 import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import { inSlices } from '../base/slices'
 
-/** How often what is over is thrown away at most, in milliseconds: when there is something new. */
+/** How long an addition waits at least before it removes the expired revocations again, in milliseconds. */
 const PRUNE_INTERVAL = 60_000
 
-/** One by `sub`. */
+/** A revocation by `sub`. */
 interface UserRevocation {
   readonly issuedBy: number
   readonly untilAt: number
 }
 
-/** A set of revocations. */
-export class Revocations {
-  /** When each is over. */
+/** A list of revocations. */
+export class RevocationList {
+  /** When each revocation ends, in milliseconds since the epoch, by the value of the claim. */
   readonly #jti = new Map<string, number>()
   readonly #sid = new Map<string, number>()
   readonly #sub = new Map<string, UserRevocation>()
   #prunedAt = Date.now()
 
-  /** How many there are, those included that are over and not thrown away yet. */
+  /** The number of revocations. Expired ones count until they are removed. */
   get size (): number {
     return this.#jti.size + this.#sid.size + this.#sub.size
   }
 
-  /** Adds one. Of two about the same, what either refuses is refused, for as long as either is kept. */
+  /** Adds a revocation. Two of the same claim are merged: the later `issuedBy` and the later `untilAt` count. */
   add ({ kind, value, issuedBy, untilAt }: RevokeCommand): void {
     const now = Date.now()
     if (untilAt <= now) return
     if (kind === 'sub') {
       const found = this.#sub.get(value)
-      // What is over may stand there still: it is not to come back with the new one.
+      // An expired revocation may not be removed yet. Merging would put it in force again.
       const known = found !== undefined && found.untilAt > now ? found : undefined
       this.#sub.set(value, {
         issuedBy: Math.max(issuedBy ?? Infinity, known?.issuedBy ?? -Infinity),
@@ -45,15 +45,15 @@ export class Revocations {
       const revoked = this.#revokedBy(kind)
       revoked.set(value, Math.max(untilAt, revoked.get(value) ?? 0))
     }
-    this.#pruneNowAndThen()
+    this.#prune()
   }
 
-  /** Whether a token of these claims is revoked. */
+  /** Whether a token with these claims is revoked. */
   isRevoked (claims: Claims): boolean {
     return this.size !== 0 && (this.#isListed('jti', claims) || this.#isListed('sid', claims) || this.#isUserRevoked(claims))
   }
 
-  /** Those that are in force. */
+  /** The revocations in force. */
   * [Symbol.iterator] (): Generator<RevokeCommand> {
     const now = Date.now()
     for (const kind of ['jti', 'sid'] as const) {
@@ -81,8 +81,8 @@ export class Revocations {
     return revocation !== undefined && revocation.untilAt > Date.now() && wasIssuedBy(claims, revocation.issuedBy)
   }
 
-  /** No timer does it: nothing has to be stopped. */
-  #pruneNowAndThen (): void {
+  /** Called at an addition, because a timer would have to be stopped. */
+  #prune (): void {
     const now = Date.now()
     if (Math.abs(now - this.#prunedAt) < PRUNE_INTERVAL) return
     this.#prunedAt = now
@@ -97,7 +97,7 @@ export class Revocations {
   }
 }
 
-/** Whether a token was issued in a second (since the epoch) or before. One that does not say may have been. */
+/** Whether a token was issued in a second (since the epoch) or before it. True for a token without an `iat`, because it may have been. */
 export function wasIssuedBy ({ iat }: Claims, issuedBy: number): boolean {
   return iat === undefined || Math.floor(iat) <= issuedBy
 }

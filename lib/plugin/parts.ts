@@ -9,7 +9,7 @@ import { Stats } from '../audit/stats'
 import type { ClaimsSchema } from '../authentication/claims-schema'
 import { userSetter } from '../authentication/identity'
 import { Tickets } from '../authentication/tickets'
-import { Revocations } from '../backplane/revocation-list'
+import { RevocationList } from '../backplane/revocation-list'
 import { ConnectionLifecycle } from '../connection/lifecycle'
 import { Limits, Pending } from '../connection/limits'
 import { ConnectionRegistry } from '../connection/registry'
@@ -73,7 +73,7 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const connections = new ConnectionRegistry()
   const limits = new Limits(options.limits, connections, pending)
   const verifier = createVerifier(app, options, jwt)
-  const revocations = new Revocations()
+  const revocations = new RevocationList()
   const instance = new Instance({ backplane, connections, revocations, log, revocationTtl })
   const { link } = instance
   attend(app, link)

@@ -1,66 +1,72 @@
 /*
- * What `revoke` and `disconnect` are told: read once, here. Whoever logs a user out must not learn later that a typing error
- * has logged out nobody.
+ * revocation/ runs the commands `revoke` and `disconnect` on this instance and on the others. It may import backplane/, token/ and
+ * base/. Start with instance.ts, which applies the commands.
+ *
+ * This file checks the arguments of the commands. A wrong argument throws, because a logout with a typing error must not seem to
+ * succeed.
  */
 import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../backplane/contract'
 import type { DisconnectKind, RevocationKind } from '../backplane/contract'
 import { assertNoMore, readArgument } from '../base/checks'
 import { isReason, isSendableCode, MAX_REASON_BYTES } from '../base/close-codes'
 
-/** Which tokens are revoked: by exactly one claim. By `sub` those that were issued at `beforeAt` (ms since the epoch, default now) or before. */
+/**
+ * The tokens to revoke, by exactly one claim. By `sub`, only tokens issued at `beforeAt` or before are revoked: `beforeAt` is in
+ * milliseconds since the epoch, default now.
+ */
 export type RevokeMatch = OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'> & { readonly beforeAt?: number }
 
-/** Which connections are closed: by exactly one claim, or one connection by its id. */
+/** The connections to close, by exactly one claim or by the id of a connection. */
 export type DisconnectMatch = OneOf<'id'> | OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'>
 
-/** One of these and none of the others. */
+/** Exactly one of these properties. */
 type OneOf<Kind extends DisconnectKind> = { readonly [kind in Kind]: string } & { readonly [kind in Exclude<DisconnectKind, Kind>]?: never }
 
-/** How long a revocation is kept. */
+/** Options of `revoke`. */
 export interface RevokeOptions {
-  /** In milliseconds since the epoch. Default: `revocationTtl` from now. */
+  /** When the revocation ends, in milliseconds since the epoch. Default: `revocationTtl` from now. */
   readonly untilAt?: number
 }
 
-/** How connections are closed. */
+/** Options of `disconnect`. */
 export interface DisconnectOptions {
-  /** A close code that may be sent (RFC 6455, 7.4). Default: that of `closeCodes.forbidden`. */
+  /** The close code, one that may be sent (RFC 6455, 7.4). Default: `closeCodes.forbidden`. */
   readonly code?: number
-  /** At most 123 bytes. Default `disconnected`. */
+  /** The reason in the close frame, at most 123 bytes of UTF-8. Default `disconnected`. */
   readonly reason?: string
 }
 
-/** What all kinds of match have in common. */
+/** A match that was read. */
 export interface Target<Kind> {
   readonly kind: Kind
   readonly value: string
 }
 
-/** Seconds since the epoch of this century and many to come; as milliseconds they are of the early seventies. */
+/** Numbers in this range are seconds since the epoch from 2001 to 5138. As milliseconds they would be in the years 1970 to 1973. */
 const SECONDS_FROM = 1e9
 const SECONDS_TO = 1e11
 
-/** @throws TypeError for anything that is no {@link RevokeMatch} */
+/** @throws TypeError if the value is not a {@link RevokeMatch} */
 export function readRevokeMatch (match: unknown): Target<RevocationKind> & { readonly beforeAt: number } {
   const { beforeAt, ...rest } = readArgument('match', match)
   const target = readTarget(rest, REVOCATION_KINDS)
-  if (beforeAt !== undefined && target.kind !== 'sub') throw new TypeError('"match.beforeAt" must be left out, unless it is by sub')
+  if (beforeAt !== undefined && target.kind !== 'sub') throw new TypeError('"match.beforeAt" must be left out, unless the match is by sub')
   return { ...target, beforeAt: readInstant('match.beforeAt', beforeAt, Date.now()) }
 }
 
-/** @throws TypeError for anything that is no {@link DisconnectMatch} */
+/** @throws TypeError if the value is not a {@link DisconnectMatch} */
 export function readDisconnectMatch (match: unknown): Target<DisconnectKind> {
   return readTarget(readArgument('match', match), DISCONNECT_KINDS)
 }
 
-/** @returns until when, in milliseconds since the epoch. @throws TypeError for anything that is no {@link RevokeOptions} */
+/** @returns `untilAt`. @throws TypeError if the value is not {@link RevokeOptions} */
 export function readRevokeOptions (options: unknown, ttl: number): number {
   const { untilAt, ...rest } = readArgument('options', options === undefined ? {} : options)
   assertNoMore('options', rest)
   return readInstant('options.untilAt', untilAt, Date.now() + ttl)
 }
 
-/** @throws TypeError for anything that is no {@link DisconnectOptions} */
+/** @throws TypeError if the value is not {@link DisconnectOptions} */
 export function readDisconnectOptions (options: unknown): { code: number | null, reason: string | null } {
   const { code, reason, ...rest } = readArgument('options', options === undefined ? {} : options)
   assertNoMore('options', rest)
@@ -82,7 +88,7 @@ function readTarget<Kind extends string> (match: Record<string, unknown>, kinds:
 function readInstant (name: string, value: unknown, byDefault: number): number {
   if (value === undefined) return byDefault
   if (typeof value !== 'number' || !Number.isFinite(value)) throw new TypeError(`"${name}" must be a number of milliseconds since the epoch`)
-  // What a JWT has in its claims would revoke nobody.
+  // A claim of a JWT is in seconds. Read as milliseconds it would revoke no token.
   if (value >= SECONDS_FROM && value < SECONDS_TO) throw new TypeError(`"${name}" must be in milliseconds since the epoch, not in seconds`)
   return value
 }

@@ -1,6 +1,6 @@
 /*
- * This instance among the others of the app: what is revoked or disconnected on one is on all. A command is applied here
- * first and told the others then; what they tell is applied in the same way.
+ * One instance of the app: a command is applied on this instance first, and then sent to the others. The commands of the others are
+ * applied in the same way.
  */
 import { hostname } from 'node:os'
 import type { FastifyBaseLogger } from 'fastify'
@@ -16,13 +16,13 @@ import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } f
 import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
 import { wasIssuedBy } from '../backplane/revocation-list'
-import type { Revocations } from '../backplane/revocation-list'
+import type { RevocationList } from '../backplane/revocation-list'
 
-/** What became of a command. */
+/** The result of a command. */
 export interface CommandResult {
-  /** How many connections were closed, on all instances that have answered. */
+  /** How many connections were closed, on all instances that answered. */
   readonly closed: number
-  /** Each live instance, this one first. */
+  /** The answer of each live instance, this one first. */
   readonly instances: readonly InstanceAnswer[]
 }
 
@@ -30,7 +30,7 @@ export interface CommandResult {
 export interface Closable {
   readonly isEnded: boolean
   readonly claims: Claims | null
-  /** @param code a close code, or the kind of one that the route may have changed */
+  /** @param code a close code, or a kind, whose code the route may have changed */
   closeFor (reason: 'disconnected' | 'token_revoked', code: CloseKind | number, text?: string): void
 }
 
@@ -38,30 +38,30 @@ export interface Closable {
 export interface CommandTarget {
   /** The connections whose claims, or whose id, have this value. */
   find (kind: DisconnectKind, value: string): Iterable<Closable>
-  /** Closes all connections with `auth_unavailable`: the backplane cannot say any more which of them were revoked. */
+  /** Closes all connections with `auth_unavailable`, because it is not known which of them were revoked. */
   closeAll (): void
 }
 
-/** What an instance works with. */
+/** The objects and options that an instance works with. */
 export interface InstanceDependencies {
   readonly backplane: Backplane
   readonly connections: CommandTarget
-  readonly revocations: Revocations
+  readonly revocations: RevocationList
   readonly log: FastifyBaseLogger
   /** How long a revocation is kept by default, in milliseconds. */
   readonly revocationTtl: number
 }
 
-/** How long a backplane may take to tell the others, in milliseconds: somewhat longer than it should. */
+/** How long a backplane may take to send a command, in milliseconds: longer than the contract permits. */
 const PUBLISH_TIMEOUT = ANSWER_TIMEOUT + 1000
 
-/** One process of the app, or one app of the process. */
+/** One instance: an app in a process. A process can have several. */
 export class Instance implements BackplaneMember {
   readonly id = `${hostname()}:${process.pid}:${createId().slice(0, 8)}`
   readonly log: QuietLog
   readonly link: BackplaneLink
   readonly #connections: CommandTarget
-  readonly #revocations: Revocations
+  readonly #revocations: RevocationList
   readonly #revocationTtl: number
 
   constructor ({ backplane, connections, revocations, log, revocationTtl }: InstanceDependencies) {
@@ -73,10 +73,10 @@ export class Instance implements BackplaneMember {
   }
 
   /**
-   * Refuses tokens from now on, and closes their connections, on all instances.
+   * Revokes tokens: refuses them from now on, and closes their connections, on all instances.
    *
-   * @throws TypeError for a wrong match or option. WsAuthError `WS_AUTH_UNAVAILABLE` where the others may not get it: here
-   *   it is in force all the same
+   * @throws TypeError if the match or an option is wrong; WsAuthError `WS_AUTH_UNAVAILABLE` if the other instances may not receive
+   *   the command. It is in force on this instance then
    */
   async revoke (match: RevokeMatch, options?: RevokeOptions): Promise<CommandResult> {
     const { kind, value, beforeAt } = readRevokeMatch(match)
@@ -85,16 +85,16 @@ export class Instance implements BackplaneMember {
   }
 
   /**
-   * Closes connections on all instances. Their tokens stay good.
+   * Closes connections on all instances. Their tokens stay valid.
    *
-   * @throws TypeError for a wrong match or option. WsAuthError `WS_AUTH_UNAVAILABLE` where the others may not get it: here
-   *   it is done all the same
+   * @throws TypeError if the match or an option is wrong; WsAuthError `WS_AUTH_UNAVAILABLE` if the other instances may not receive
+   *   the command. The connections of this instance are closed then
    */
   async disconnect (match: DisconnectMatch, options?: DisconnectOptions): Promise<CommandResult> {
     return await this.#command({ type: 'disconnect', ...readDisconnectMatch(match), ...readDisconnectOptions(options) })
   }
 
-  /** The logger of the app may throw at each connection that is closed: none of the others is spared for that. */
+  /** Closes the other connections even if closing one throws, as it does if the app's logger throws. */
   apply (command: Command): number {
     if (command.type === 'revoke') this.#revocations.add(command)
     let closed = 0
@@ -119,23 +119,23 @@ export class Instance implements BackplaneMember {
 
   async #command (command: Command): Promise<CommandResult> {
     const closed = this.apply(command)
-    const told = { command: command.type, by: command.kind, value: command.value }
+    const summary = { command: command.type, by: command.kind, value: command.value }
     try {
-      const others = await withDeadline(this.link.publish(command), PUBLISH_TIMEOUT, 'telling the other instances')
+      const others = await withDeadline(this.link.publish(command), PUBLISH_TIMEOUT, 'sending a command to the other instances')
       const instances = [{ id: this.id, answered: true, closed }, ...others]
       const result = { closed: instances.reduce((sum, { closed }) => sum + (closed ?? 0), 0), instances }
       const silent = others.filter(({ answered }) => !answered)
-      if (silent.length === 0) this.log.info({ ...told, closed: result.closed, instances: instances.length }, 'websocket connections were closed')
-      else this.log.warn({ ...told, closed: result.closed, instances: instances.length, silent: silent.map(({ id }) => id) }, 'some instances did not answer')
+      if (silent.length === 0) this.log.info({ ...summary, closed: result.closed, instances: instances.length }, 'websocket connections were closed')
+      else this.log.warn({ ...summary, closed: result.closed, instances: instances.length, silent: silent.map(({ id }) => id) }, 'some instances did not answer')
       return result
     } catch (error) {
-      this.log.error({ ...told, closed, err: error }, 'the other instances may not get a command')
+      this.log.error({ ...summary, closed, err: error }, 'the other instances may not receive a command')
       throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
     }
   }
 }
 
-/** Closes a connection that was found by a command's claim, where it is one that the command is about. */
+/** Closes a connection that has the claim of a command, if the command is about it. @returns whether it was closed */
 function closeBy (command: Command, connection: Closable): boolean {
   if (connection.isEnded) return false
   if (command.type === 'disconnect') {

@@ -7,12 +7,12 @@ import { WsAuthError } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
 import type { BackplaneLink } from '../backplane/contract'
-import type { Revocations } from '../backplane/revocation-list'
+import type { RevocationList } from '../backplane/revocation-list'
 import type { Claims } from '../token/claims'
 
-/** What the check works with. */
+/** The objects and options that the check works with. */
 export interface RevocationCheckDependencies {
-  readonly revocations: Revocations
+  readonly revocations: RevocationList
   /** Knows whether the list of revocations is complete. */
   readonly link: Pick<BackplaneLink, 'isCurrent'>
   readonly log: FastifyBaseLogger
@@ -24,7 +24,7 @@ export interface RevocationCheckDependencies {
 
 /** Looks claims up in the list of revocations, if the list is complete. */
 export class RevocationCheck {
-  readonly #revocations: Revocations
+  readonly #revocations: RevocationList
   readonly #link: Pick<BackplaneLink, 'isCurrent'>
   readonly #log: QuietLog
   readonly #revocationTtl: number
@@ -41,7 +41,7 @@ export class RevocationCheck {
 
   /** The refusal for tokens of these claims, or `null`. Without claims, only an outage of the backplane is a refusal. */
   refusalOf (claims: Claims | null): WsAuthError | null {
-    if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane cannot say what was revoked') })
+    if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane does not know the current revocations') })
     return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
   }
 
@@ -52,13 +52,13 @@ export class RevocationCheck {
     return refusal !== null
   }
 
-  /** Warns, once, of a token that outlives its revocation: it would be accepted again. */
+  /** Warns, once, of a token that outlives its revocation: it would become valid again. */
   warnOfLongLife ({ claims, expiresAt }: { readonly claims: Claims | null, readonly expiresAt: number | null }): void {
     if (this.#warnsOf === 'none' || claims === null) return
     if (expiresAt === null ? this.#warnsOf !== 'all' : expiresAt <= Date.now() + this.#revocationTtl) return
     this.#warnsOf = 'none'
-    const what = expiresAt === null ? 'a token has no exp, and never expires' : 'a token lives longer than revocationTtl'
-    this.#log.warn(`${what}: if it is revoked, it is good again after revocationTtl (${this.#revocationTtl} ms)`)
+    const problem = expiresAt === null ? 'a token has no exp, and never expires' : 'a token lives longer than revocationTtl'
+    this.#log.warn(`${problem}: if it is revoked, it becomes valid again after revocationTtl (${this.#revocationTtl} ms)`)
   }
 
   /** False also if the backplane of the app throws, or returns anything but `true`. */

@@ -14,7 +14,7 @@ import { popKey, pushKey } from '../../lib/connection/min-heap'
 import { fieldsOf, memberOf, parseEntry, parseMember } from '../../lib/backplane/redis/log/entry'
 import { compareIds, isNext, partsOf } from '../../lib/backplane/redis/log/position'
 import { entriesOf, pairsOf } from '../../lib/backplane/redis/client/replies'
-import { Revocations } from '../../lib/backplane/revocation-list'
+import { RevocationList } from '../../lib/backplane/revocation-list'
 import { anyOrder, anyText, holds, unicode } from '../helpers/arbitraries'
 
 const MINUTE = 60_000
@@ -64,7 +64,7 @@ t.test('in any order and at any time, exactly those tokens are revoked that a li
   holds(fc.property(fc.array(step, { maxLength: 40, size: 'max' }), (steps) => {
     let now = 1_000_000
     Date.now = () => now
-    let revocations = new Revocations()
+    let revocations = new RevocationList()
     const all: Told[] = []
     for (const one of steps) {
       if (one.type === 'wait') {
@@ -76,7 +76,7 @@ t.test('in any order and at any time, exactly those tokens are revoked that a li
         if (ttl > 0) all.push({ command, at: now })
       } else if (one.type === 'copy') {
         // What another instance learns from this one, more than once.
-        const copy = new Revocations()
+        const copy = new RevocationList()
         const inForce = [...revocations]
         for (const command of [...inForce, ...inForce.reverse()]) copy.add(command)
         revocations = copy
@@ -98,7 +98,7 @@ t.test('revocations are the same in whatever order they come', async (t) => {
   const command = fc.record({ type: fc.constant('revoke' as const), kind: fc.constantFrom<RevocationKind>('jti', 'sid', 'sub'), value: name, issuedBy: issued, untilAt: fc.integer({ min: 1, max: 100 }).map((ms) => Date.now() + ms * MINUTE) })
     .map((command): RevokeCommand => command.kind === 'sub' ? command : { ...command, issuedBy: null })
   const sorted = (commands: readonly RevokeCommand[]): string[] => {
-    const revocations = new Revocations()
+    const revocations = new RevocationList()
     for (const command of commands) revocations.add(command)
     return [...revocations].map((command) => JSON.stringify(command)).sort()
   }

@@ -4,7 +4,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { RevokeCommand } from '../../lib/backplane/contract'
-import { Revocations } from '../../lib/backplane/revocation-list'
+import { RevocationList } from '../../lib/backplane/revocation-list'
 
 const NOW = 1_700_000_000_000
 const MINUTE = 60_000
@@ -22,7 +22,7 @@ function freezeClock (t: Test): (now: number) => void {
 
 t.test('what is told to others is what was added', async (t) => {
   freezeClock(t)(NOW)
-  const revocations = new Revocations()
+  const revocations = new RevocationList()
   const commands = [command('jti', 'a', NOW + 1), command('sid', 'b', NOW + 2), command('sub', 'c', NOW + 3, 7)]
   for (const one of commands) revocations.add(one)
   t.strictSame([...revocations], commands)
@@ -31,7 +31,7 @@ t.test('what is told to others is what was added', async (t) => {
 t.test('one that ends in this millisecond leaves nothing in the next about the same user', async (t) => {
   const setNow = freezeClock(t)
   setNow(NOW)
-  const revocations = new Revocations()
+  const revocations = new RevocationList()
   revocations.add(command('sub', 'ann', NOW + 5, 1000))
   setNow(NOW + 5)
   revocations.add(command('sub', 'ann', NOW + 10, 3))
@@ -41,7 +41,7 @@ t.test('one that ends in this millisecond leaves nothing in the next about the s
 t.test('a minute after the last time what is over is thrown away, that which ends in this millisecond too', async (t) => {
   const setNow = freezeClock(t)
   setNow(NOW)
-  const revocations = new Revocations()
+  const revocations = new RevocationList()
   for (const kind of ['jti', 'sid', 'sub'] as const) revocations.add(command(kind, 'over', NOW + MINUTE, 1))
   setNow(NOW + MINUTE - 1)
   revocations.add(command('jti', 'kept', NOW + 2 * MINUTE))

@@ -6,7 +6,7 @@ import type { RevokeCommand } from '../../lib/backplane/contract'
 import type { Claims } from '../../lib/token/claims'
 import { isReason, isSendableCode } from '../../lib/base/close-codes'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from '../../lib/revocation/command-arguments'
-import { Revocations, wasIssuedBy } from '../../lib/backplane/revocation-list'
+import { RevocationList, wasIssuedBy } from '../../lib/backplane/revocation-list'
 import { setClock } from '../helpers/moved-clock'
 import { until } from '../helpers/app'
 
@@ -21,8 +21,8 @@ function by (kind: 'jti' | 'sid', value: string, untilAt = Date.now() + HOUR): R
 }
 
 /** A set of these, added in this order. */
-function setOf (...commands: RevokeCommand[]): Revocations {
-  const revocations = new Revocations()
+function setOf (...commands: RevokeCommand[]): RevocationList {
+  const revocations = new RevocationList()
   for (const command of commands) revocations.add(command)
   return revocations
 }
@@ -48,7 +48,7 @@ t.test('a token is revoked by what it says of itself, and by nothing else', asyn
     [{ jti: null as never, sid: undefined }, false]
   ]
   for (const [claims, expected] of cases) t.equal(revocations.isRevoked(claims), expected, JSON.stringify(claims))
-  t.notOk(new Revocations().isRevoked({ jti: 'one', sid: 'two', sub: 'ann' }), 'without any revocation, none is')
+  t.notOk(new RevocationList().isRevoked({ jti: 'one', sid: 'two', sub: 'ann' }), 'without any revocation, none is')
 })
 
 t.test('a jti or sid that is a number is matched by its digits', async (t) => {
@@ -147,7 +147,7 @@ t.test('names of what objects have are names as any others', async (t) => {
   for (const kind of ['jti', 'sid', 'sub'] as const) {
     for (const name of names) {
       const claims = JSON.parse(JSON.stringify({ [kind]: name, iat: 5 })) as Claims
-      t.notOk(new Revocations().isRevoked(claims))
+      t.notOk(new RevocationList().isRevoked(claims))
       t.notOk(setOf({ ...byUser('other', 5), kind }).isRevoked(claims))
       t.ok(setOf({ ...byUser(name, 5), kind }).isRevoked(claims), `${kind} ${name}`)
     }
@@ -155,7 +155,7 @@ t.test('names of what objects have are names as any others', async (t) => {
 })
 
 t.test('what is over is thrown away when there is something new, at most once a minute', async (t) => {
-  const revocations = new Revocations()
+  const revocations = new RevocationList()
   const now = Date.now()
   for (let i = 0; i < 3000; i++) {
     revocations.add(by('jti', `${i}`, now + 30_000))
@@ -178,7 +178,7 @@ t.test('what is over is thrown away when there is something new, at most once a 
 })
 
 t.test('a clock that is set back keeps nobody from throwing away', async (t) => {
-  const revocations = new Revocations()
+  const revocations = new RevocationList()
   setClock(t, -HOUR)
   revocations.add(by('jti', 'x', Date.now() + 1))
   setClock(t, HOUR)
@@ -206,7 +206,7 @@ t.test('a match is exactly one of its claims, and nothing else', async (t) => {
   for (const beforeAt of [0, -0, -1, 1.5, 1e300, -1e300]) t.strictSame(readRevokeMatch({ sub: 'ann', beforeAt }), { kind: 'sub', value: 'ann', beforeAt })
   t.throws(() => readRevokeMatch({ id: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { jti }, { sid }, { sub }: a non-empty string' })
   t.throws(() => readDisconnectMatch({ x: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { id }, { jti }, { sid }, { sub }: a non-empty string' })
-  t.throws(() => readRevokeMatch({ jti: 'x', beforeAt: 5 }), { name: 'TypeError', message: '"match.beforeAt" must be left out, unless it is by sub' })
+  t.throws(() => readRevokeMatch({ jti: 'x', beforeAt: 5 }), { name: 'TypeError', message: '"match.beforeAt" must be left out, unless the match is by sub' })
   for (const kind of ['id', 'jti', 'sid', 'sub']) {
     for (const value of ['x', ' ', '__proto__', 'constructor', '\0', '😀', 'x'.repeat(65_536)]) t.strictSame(readDisconnectMatch({ [kind]: value }), { kind, value })
   }

@@ -30,8 +30,8 @@ const COMMANDS = 200
 const TICKETS = 2000
 
 const require = createRequire(import.meta.url)
-const { redisBackplane } = require(resolve(flags.dist, 'redis/index.js'))
-const { Revocations } = require(resolve(flags.dist, 'revocations.js'))
+const { redisBackplane } = require(resolve(flags.dist, 'backplane/redis/index.js'))
+const { RevocationList } = require(resolve(flags.dist, 'backplane/revocation-list.js'))
 
 const folder = mkdtempSync(join(tmpdir(), 'fastify-ws-auth-many-'))
 const path = join(folder, 'redis.sock')
@@ -44,7 +44,7 @@ const clients = []
 function join1 (id) {
   const client = new Redis({ path })
   clients.push(client)
-  const revocations = new Revocations()
+  const revocations = new RevocationList()
   const member = {
     id,
     log,

@@ -6,7 +6,7 @@ import Fastify from 'fastify'
 import type { Test } from 'tap'
 import type { Backplane, BackplaneLink, BackplaneMember, Command, DisconnectCommand, InstanceAnswer, RevocationKind, RevokeCommand } from '../../lib/backplane/contract'
 import { createId } from '../../lib/base/id'
-import { Revocations } from '../../lib/backplane/revocation-list'
+import { RevocationList } from '../../lib/backplane/revocation-list'
 import { until, within } from '../helpers/app'
 
 /** Where instances meet. What is made there leads to the others that were made there, as in many processes. */
@@ -31,7 +31,7 @@ class Recorder implements BackplaneMember {
   readonly lines: string[] = []
   readonly log = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { this.lines.push(line) } } } }).log
   readonly applied: Command[] = []
-  readonly known = new Revocations()
+  readonly known = new RevocationList()
   outages = 0
   /** What it answers. */
   closes: (command: Command) => number = () => 0

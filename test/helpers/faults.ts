@@ -14,15 +14,15 @@ export const GOOD = { sub: 'alice', jti: 'hers' }
 /** Short, where an outage is what is tested. */
 export const STALE_AFTER = 1000
 
-export const CANNOT_FOLLOW = 'the log in Redis cannot be followed: trying again'
-export const MAY_NOT_GET = 'the other instances may not get a command'
-export const LOST = 'the log in Redis was lost or is another: what this instance knows to be revoked is written back'
-export const WRITTEN_BACK = 'revocations were written back to Redis, which had lost them'
-export const TRIMMED = 'the log in Redis was trimmed before it was read: all revocations are read again, disconnects may have been missed'
-export const CLOSED_ALL = `nothing was heard of Redis for ${STALE_AFTER} ms: handshakes are refused and connections closed`
-export const KEPT_ALL = `nothing was heard of Redis for ${STALE_AFTER} ms: what is revoked elsewhere is not known, and connections are kept`
-export const UNKNOWN_ENTRY = 'an entry of the log in Redis is none of ours and was passed over: who else writes there?'
-export const UNKNOWN_REVOCATION = 'a revocation in Redis is none of ours and was passed over: who else writes there?'
+export const CANNOT_FOLLOW = 'cannot follow the log in Redis: trying again'
+export const MAY_NOT_GET = 'the other instances may not receive a command'
+export const LOST = 'the log in Redis was lost or replaced: this instance writes back the revocations that it knows'
+export const WRITTEN_BACK = 'Redis had lost revocations: this instance has written them back'
+export const TRIMMED = 'the log in Redis was trimmed before this instance had read it: all revocations are read again, disconnects may have been missed'
+export const CLOSED_ALL = `Redis has not answered for ${STALE_AFTER} ms: handshakes are refused and connections are closed`
+export const KEPT_ALL = `Redis has not answered for ${STALE_AFTER} ms: connections are kept, and revocations of other instances may be missing`
+export const UNKNOWN_ENTRY = 'an entry of the log in Redis was not written by fastify-ws-auth and is ignored: another program may use the same keys'
+export const UNKNOWN_REVOCATION = 'a revocation in Redis was not written by fastify-ws-auth and is ignored: another program may use the same keys'
 
 const unhandled: unknown[] = []
 process.on('unhandledRejection', (error) => { unhandled.push(error) })

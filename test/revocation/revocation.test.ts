@@ -492,7 +492,7 @@ t.test('a jti that verify gives as a number is matched by its digits', async (t)
 
 t.test('the log warns once, of a token that lives longer than its revocation would', async (t) => {
   const exp = (ttl: number): Claims => ({ sub: 'ann', exp: seconds(ttl) })
-  const warning = /^a token (lives longer than revocationTtl|has no exp, and never expires): if it is revoked, it is good again after revocationTtl/
+  const warning = /^a token (lives longer than revocationTtl|has no exp, and never expires): if it is revoked, it becomes valid again after revocationTtl/
   const verify = (token: string): Claims => JSON.parse(Buffer.from(token.split('.')[1] as string, 'base64url').toString()) as Claims
   const cases: Array<[string, fastifyWsAuth.WsAuthOptions, Claims[], number]> = [
     ['an exp beyond', { revocationTtl: HOUR }, [exp(3700), exp(3800), exp(3900)], 1],

@@ -1,5 +1,6 @@
 /*
- * The public face of `fastify-ws-auth/redis`: many instances that agree by Redis.
+ * redis/ is the public module `fastify-ws-auth/redis`: the backplane for many instances. It may import base/ and contract.ts. Start
+ * with `redisBackplane` here, then link.ts, which connects one instance; client/ adapts Redis clients, log/ is the stream of commands.
  */
 import type { Backplane } from '../contract'
 import { checkKeys, invalid, readInteger, readObject } from '../../base/checks'
@@ -15,17 +16,18 @@ export type { NodeRedisLike } from './client/node-redis'
 /** Options of {@link redisBackplane}. */
 export interface RedisBackplaneOptions {
   /**
-   * A client of ioredis (also for a cluster), iovalkey or node-redis, for Redis 7 or what speaks as it does. It stays the app's own:
-   * it is neither connected nor closed here. For reading it is duplicated.
+   * A client of ioredis (also for a cluster), iovalkey or node-redis, connected to Redis 7 or a compatible server. The app connects
+   * and closes it. The backplane duplicates it for reading.
    */
   client: RedisClient
-  /** What all keys begin with, in braces: one for each app that shares the Redis. Default `'fastify-ws-auth'`. */
+  /** The beginning of all keys, which is put in braces. Each app that shares the Redis needs its own. Default `'fastify-ws-auth'`. */
   prefix?: string
-  /** How old what was read may be, in milliseconds, until nobody can be vouched for. Default 30 000. */
+  /** After how long without a reply of Redis an outage begins, in milliseconds, from 100 to 2147483647. Default 30 000. */
   staleAfter?: number
   /**
-   * What happens then. `'close'` (default): handshakes are refused with 503, and open connections are closed with
-   * `closeCodes.unavailable`. `'keep'`: handshakes and connections go on, without what is revoked elsewhere; tickets need Redis either way.
+   * What happens during an outage. `'close'` (default): handshakes are refused with 503, and open connections are closed with
+   * `closeCodes.unavailable`. `'keep'`: handshakes are accepted and connections stay open, although revocations of other instances
+   * may be missing. Tickets need Redis in both cases.
    */
   onOutage?: 'close' | 'keep'
 }
@@ -34,9 +36,9 @@ const MIN_STALE_AFTER = 100
 const MAX_STALE_AFTER = 2 ** 31 - 1
 
 /**
- * A backplane for many instances, by Redis.
+ * Creates a backplane that connects many instances through Redis.
  *
- * @throws TypeError `"<option>" option must be <what>`
+ * @throws TypeError if an option is not valid: `"<option>" option must be ...`
  */
 export function redisBackplane (options: RedisBackplaneOptions): Backplane {
   const given = readObject('options', options)

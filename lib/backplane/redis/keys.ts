@@ -1,19 +1,18 @@
-/* The keys of an app in Redis. All have one hash tag: in a cluster they are on one node, where one command can read several. */
+/*
+ * The keys of an app in Redis. All have the same hash tag, so that a cluster keeps them on one node and one command can read several.
+ */
 
-/** How long answers are kept for who has asked, in milliseconds. */
-export const INBOX_TTL = 60_000
-
-/** Names of keys. */
+/** The names of the keys. */
 export interface Keys {
   /** The stream of commands. */
   readonly log: string
-  /** The sorted set of revocations in force, by when each is over. */
+  /** The sorted set of revocations in force. The score is when a revocation ends, in milliseconds since the epoch. */
   readonly revoked: string
-  /** The sorted set of instances, by until when each is believed to live. */
+  /** The sorted set of live instances. The score is when an instance counts as gone, in milliseconds since the epoch by the clock of Redis. */
   readonly alive: string
-  /** The stream of answers to an instance. */
+  /** The stream of answers to an instance, by its id. */
   readonly inbox: (id: string) => string
-  /** What is kept by a name, whatever that is: it is none of the above. */
+  /** A stored value, by its name. Never one of the keys above. */
   readonly value: (name: string) => string
 }
 

@@ -1,42 +1,42 @@
 /*
- * Notices that nothing was heard of Redis for too long. A blocked event loop is no outage: whether Redis can be read is known
- * once it was asked for after that.
+ * Notices that Redis has not answered for too long. A blocked event loop looks the same at first, so an outage begins only when
+ * another read has failed.
  */
 import type { BackplaneMember } from '../contract'
 import { withDeadline } from '../../base/deadline'
-import { COMMAND_TIMEOUT } from './client/asking'
+import { COMMAND_TIMEOUT } from './client/connection'
 import type { RedisConnection } from './client/connection'
 import type { LogReader } from './log/reader'
 
-/** What is watched. */
-export interface OutageWatchParts {
+/** The objects and options that a watch works with. */
+export interface OutageWatchDependencies {
   readonly connection: RedisConnection
   readonly reader: LogReader
   readonly member: BackplaneMember
-  /** How old what was read of the log may be, in milliseconds. */
+  /** How old the last read of the log may be, in milliseconds. */
   readonly staleAfter: number
   readonly onOutage: 'close' | 'keep'
 }
 
-/** How often is looked at the most, in milliseconds. */
+/** How often the watch looks at least, in milliseconds. */
 const MAX_INTERVAL = 1000
 
-/** Watches one instance. */
+/** Watches the link of one instance. */
 export class OutageWatch {
-  readonly #parts: OutageWatchParts
+  readonly #with: OutageWatchDependencies
   readonly #timer: NodeJS.Timeout
   #isOut = false
   #isProbing = false
   #isStopped = false
 
-  constructor (parts: OutageWatchParts) {
-    this.#parts = parts
-    this.#timer = setInterval(() => { void this.#look() }, Math.min(parts.staleAfter / 4, MAX_INTERVAL)).unref()
+  constructor (dependencies: OutageWatchDependencies) {
+    this.#with = dependencies
+    this.#timer = setInterval(() => { void this.#look() }, Math.min(dependencies.staleAfter / 4, MAX_INTERVAL)).unref()
   }
 
-  /** Whether the log has been read, and not too long ago where that matters. */
+  /** Whether the log has been read: once if `onOutage` is `'keep'`, else recently. */
   get isCurrent (): boolean {
-    return this.#parts.reader.hasBegun && (this.#parts.onOutage === 'keep' || this.#isFresh)
+    return this.#with.reader.hasBegun && (this.#with.onOutage === 'keep' || this.#isFresh)
   }
 
   stop (): void {
@@ -45,16 +45,16 @@ export class OutageWatch {
   }
 
   get #isFresh (): boolean {
-    return performance.now() - this.#parts.reader.readAt <= this.#parts.staleAfter
+    return performance.now() - this.#with.reader.readAt <= this.#with.staleAfter
   }
 
   async #look (): Promise<void> {
-    const { connection, reader, staleAfter } = this.#parts
+    const { connection, reader, staleAfter } = this.#with
     if (this.#isFresh) this.#isOut = false
     if (!reader.hasBegun || this.#isFresh || this.#isOut || this.#isProbing) return
     this.#isProbing = true
     try {
-      await withDeadline(reader.check(connection), Math.min(staleAfter, COMMAND_TIMEOUT), 'reading the log of Redis')
+      await withDeadline(reader.check(connection), Math.min(staleAfter, COMMAND_TIMEOUT), 'reading the log in Redis')
     } catch (error) {
       if (!this.#isStopped && !this.#isFresh) this.#onOutage(error)
     } finally {
@@ -63,12 +63,12 @@ export class OutageWatch {
   }
 
   #onOutage (error: unknown): void {
-    const { member, onOutage, staleAfter } = this.#parts
+    const { member, onOutage, staleAfter } = this.#with
     this.#isOut = true
-    const what = onOutage === 'close'
-      ? 'handshakes are refused and connections closed'
-      : 'what is revoked elsewhere is not known, and connections are kept'
-    member.log.error({ err: error }, `nothing was heard of Redis for ${staleAfter} ms: ${what}`)
+    const effect = onOutage === 'close'
+      ? 'handshakes are refused and connections are closed'
+      : 'connections are kept, and revocations of other instances may be missing'
+    member.log.error({ err: error }, `Redis has not answered for ${staleAfter} ms: ${effect}`)
     if (onOutage === 'close') member.onOutage()
   }
 }

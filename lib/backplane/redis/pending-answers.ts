@@ -1,58 +1,53 @@
 /*
- * Commands of this instance that others are to answer, and what they have answered. An answer is an entry in the stream of
- * who has asked: it waits there if the connection is lost.
+ * The commands of this instance that other instances have not answered yet.
  */
 import type { InstanceAnswer } from '../contract'
+import { parseAnswer } from './answer-stream'
 import type { StreamEntry } from './client/replies'
 
-/** How often is looked whether who has not answered still lives, in milliseconds. */
-const LOOK_INTERVAL = 500
+/** How often a pending command checks that the instances it waits for are alive, in milliseconds. */
+const CHECK_INTERVAL = 500
 
-/** The fields of an answer: how many connections were closed by each command, by its uid. */
-export function answerFields (from: string, closed: ReadonlyMap<string, number>): string[] {
-  return ['from', from, 'closed', JSON.stringify(Object.fromEntries(closed))]
-}
+/** The pending commands of an instance. */
+export class PendingAnswers {
+  readonly #pending = new Map<string, PendingCommand>()
 
-/** The open questions of an instance. */
-export class Questions {
-  readonly #open = new Map<string, Question>()
-
-  /** A command is about to be told of: answers may come from now on. */
-  begin (uid: string): Question {
-    const question = new Question()
-    this.#open.set(uid, question)
-    return question
+  /** Expects answers to a command. Call it before the command is sent, because an answer may come at once. */
+  begin (uid: string): PendingCommand {
+    const pending = new PendingCommand()
+    this.#pending.set(uid, pending)
+    return pending
   }
 
-  /** Nobody is interested in answers any more. */
+  /** Ignores further answers to a command. */
   end (uid: string): void {
-    this.#open.delete(uid)
+    this.#pending.delete(uid)
   }
 
-  /** Waits for no answers any more. */
+  /** Stops waiting for all commands. */
   close (): void {
-    for (const question of this.#open.values()) question.close()
+    for (const pending of this.#pending.values()) pending.close()
   }
 
-  /** Reads answers. */
+  /** Takes the answers from entries of the stream. */
   take (entries: readonly StreamEntry[]): void {
-    for (const { fields } of entries) {
-      const from = fields.get('from')
-      if (from === undefined) continue
-      for (const [uid, closed] of readClosed(fields.get('closed'))) this.#open.get(uid)?.take(from, closed)
+    for (const entry of entries) {
+      const answer = parseAnswer(entry)
+      if (answer === null) continue
+      for (const [uid, closed] of answer.closed) this.#pending.get(uid)?.take(answer.from, closed)
     }
   }
 }
 
-/** A command that is answered. */
-class Question {
-  /** How many connections each instance has closed. */
+/** A command that waits for answers. */
+class PendingCommand {
+  /** How many connections each instance closed, by the id of the instance. */
   readonly #closed = new Map<string, number>()
   #awaited: readonly string[] = []
   #isClosed = false
   #settle = (): void => {}
 
-  /** One that comes twice is of a command that came twice: nothing was left to close. */
+  /** The larger count stands if an instance answers twice: it applied the command twice, and the second time found nothing to close. */
   take (from: string, closed: number): void {
     this.#closed.set(from, Math.max(closed, this.#closed.get(from) ?? 0))
     if (this.#isOver) this.#settle()
@@ -66,22 +61,22 @@ class Question {
   /**
    * Waits for answers.
    *
-   * @param ids of the instances that are to answer
-   * @param until when at the latest, on the monotonic clock
-   * @param readLiving asks which of them still live
+   * @param ids the instances that are expected to answer
+   * @param until the deadline, on the monotonic clock
+   * @param readLiving reads the ids of the live instances
    */
   async answers (ids: readonly string[], until: number, readLiving: () => Promise<readonly string[]>): Promise<InstanceAnswer[]> {
     this.#awaited = ids
     const settled = new Promise<void>((resolve) => { this.#settle = resolve })
-    const end = setTimeout(this.#settle, Math.max(until - performance.now(), 0)).unref()
-    const looking = setInterval(() => { void this.#forgetGone(readLiving) }, LOOK_INTERVAL).unref()
+    const deadline = setTimeout(this.#settle, Math.max(until - performance.now(), 0)).unref()
+    const check = setInterval(() => { void this.#forgetGone(readLiving) }, CHECK_INTERVAL).unref()
     if (!this.#isOver) await settled
-    clearTimeout(end)
-    clearInterval(looking)
+    clearTimeout(deadline)
+    clearInterval(check)
     return this.#awaited.map((id) => ({ id, answered: this.#closed.has(id), closed: this.#closed.get(id) ?? null }))
   }
 
-  /** Whoever has left will not answer. */
+  /** Waits no longer for instances that have left. */
   async #forgetGone (readLiving: () => Promise<readonly string[]>): Promise<void> {
     const living = await readLiving().catch(() => this.#awaited)
     this.#awaited = this.#awaited.filter((id) => this.#closed.has(id) || living.includes(id))
@@ -90,15 +85,5 @@ class Question {
 
   get #isOver (): boolean {
     return this.#isClosed || this.#awaited.every((id) => this.#closed.has(id))
-  }
-}
-
-/** Whoever can write into Redis can put anything there. */
-function readClosed (text: string | undefined): Array<[string, number]> {
-  try {
-    const closed = Object.entries(Object(JSON.parse(text ?? '')) as Record<string, unknown>)
-    return closed.filter((pair): pair is [string, number] => Number.isSafeInteger(pair[1]) && Number(pair[1]) >= 0)
-  } catch {
-    return []
   }
 }

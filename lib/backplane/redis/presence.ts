@@ -1,21 +1,21 @@
 /*
- * Which instances live: each says so every few seconds, and is believed for some more. By the clock of Redis, since those of
- * machines differ.
+ * Which instances are alive. Each instance renews its entry every few seconds; an entry expires by the clock of Redis, because the
+ * clocks of machines differ.
  */
 import type { RedisConnection } from './client/connection'
 import type { Keys } from './keys'
 import { valueOf } from './client/replies'
 
-/** How often an instance says that it lives, in milliseconds. */
+/** How often an instance renews its entry, in milliseconds. */
 export const BEAT_INTERVAL = 5000
-/** How long it is believed, in milliseconds. */
+/** How long an entry lasts, in milliseconds. */
 const LIFETIME = 15_000
 
-/** The presence of one instance, and what it knows of the others. */
+/** The entry of one instance, and the list of the others. */
 export class Presence {
   readonly #keys: Keys
   readonly #id: string
-  /** What the monotonic clock lacks to that of Redis, in milliseconds. */
+  /** The clock of Redis minus the monotonic clock of this process, in milliseconds; `null` before the first reply. */
   #offset: number | null = null
   #hasLeft = false
 
@@ -24,10 +24,10 @@ export class Presence {
     this.#id = id
   }
 
-  /** Says that it lives. */
+  /** Renews the entry. */
   async beat ({ send, transact }: RedisConnection): Promise<void> {
     this.#offset ??= offsetOf(await send(['TIME']))
-    // What waited for Redis meanwhile comes after the farewell.
+    // `leave` was called while this call waited for the time.
     if (this.#hasLeft) return
     const { alive } = this.#keys
     const [time] = await transact([
@@ -38,29 +38,29 @@ export class Presence {
     this.#offset = offsetOf(valueOf(time))
   }
 
-  /** How those are asked for that live, as a command for Redis. */
+  /** The command that lists the live instances. */
   get listCommand (): string[] {
     return ['ZRANGEBYSCORE', this.#keys.alive, String(this.now), '+inf']
   }
 
-  /** The others of those that live. */
+  /** The ids of the other instances in the reply to {@link listCommand}. */
   othersOf (reply: unknown): string[] {
     return Array.isArray(reply) ? reply.map(String).filter((id) => id !== this.#id) : []
   }
 
-  /** Says that it lives no more. */
+  /** Removes the entry, and the answers to this instance. */
   async leave ({ transact }: RedisConnection): Promise<void> {
     this.#hasLeft = true
     await transact([['ZREM', this.#keys.alive, this.#id], ['DEL', this.#keys.inbox(this.#id)]])
   }
 
-  /** What the clock of Redis says, in milliseconds since the epoch; that of this machine where it was not asked yet. */
+  /** The time by the clock of Redis, in milliseconds since the epoch. Before the first reply it is the time of this machine. */
   get now (): number {
     return Math.round(performance.now() + (this.#offset ?? Date.now() - performance.now()))
   }
 }
 
-/** Redis answers with seconds and microseconds. */
+/** The offset of a reply to TIME, which is in seconds and microseconds. */
 function offsetOf (time: unknown): number {
   const [seconds, microseconds] = time as [unknown, unknown]
   return Number(seconds) * 1000 + Number(microseconds) / 1000 - performance.now()

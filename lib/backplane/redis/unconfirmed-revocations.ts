@@ -1,25 +1,25 @@
 /*
- * Revocations of this instance that may be in force here alone: they could not be written, or what was written may have been
- * lost by a failover. Each is kept until it was written whole and read in the log; else it is written again.
+ * Revocations of this instance that may be missing in Redis, because the write failed or a failover lost it. Each is kept until
+ * the write succeeded and the entry was read in the log; otherwise it is written again.
  */
 import type { LoggedCommand } from './log/entry'
 
-interface UnsureRevocation {
+interface UnconfirmedRevocation {
   readonly logged: LoggedCommand
   isWritten: boolean
   isRead: boolean
-  /** When the last attempt to write it was over, on the monotonic clock: what was read before says nothing of it. */
+  /** When the last write ended, on the monotonic clock. A read before that cannot confirm it. */
   triedAt: number
 }
 
-/** How many are kept. */
+/** How many revocations are kept. */
 const MAX_KEPT = 10_000
 
-/** The revocations of an instance of which it is not sure. */
-export class UnsureRevocations {
-  readonly #kept = new Map<string, UnsureRevocation>()
+/** The unconfirmed revocations of an instance. */
+export class UnconfirmedRevocations {
+  readonly #kept = new Map<string, UnconfirmedRevocation>()
 
-  /** A command is about to be written. False where it should be kept, and cannot be: there are too many. */
+  /** Keeps a revocation before it is written. Other commands are not kept. @returns false if there is no room for the revocation */
   onWriting (logged: LoggedCommand): boolean {
     if (logged.command?.type !== 'revoke') return true
     if (this.#kept.size >= MAX_KEPT && !this.#kept.has(logged.uid)) return false
@@ -27,24 +27,24 @@ export class UnsureRevocations {
     return true
   }
 
-  /** The attempt is over. */
+  /** The write has ended. */
   onTried (uid: string, isWritten: boolean): void {
-    const unsure = this.#kept.get(uid)
-    if (unsure === undefined) return
-    unsure.triedAt = performance.now()
-    unsure.isWritten = isWritten
-    if (isWritten && unsure.isRead) this.#kept.delete(uid)
+    const revocation = this.#kept.get(uid)
+    if (revocation === undefined) return
+    revocation.triedAt = performance.now()
+    revocation.isWritten = isWritten
+    if (isWritten && revocation.isRead) this.#kept.delete(uid)
   }
 
-  /** It was read in the log. */
+  /** The entry was read in the log. */
   onRead (uid: string): void {
-    const unsure = this.#kept.get(uid)
-    if (unsure === undefined) return
-    unsure.isRead = true
-    if (unsure.isWritten) this.#kept.delete(uid)
+    const revocation = this.#kept.get(uid)
+    if (revocation === undefined) return
+    revocation.isRead = true
+    if (revocation.isWritten) this.#kept.delete(uid)
   }
 
-  /** Those that ought to have been read by now. @param readAt up to when all has been read, on the monotonic clock */
+  /** The revocations that the log should have had. @param readAt until when the log was read, on the monotonic clock */
   missingAt (readAt: number): LoggedCommand[] {
     return [...this.#kept.values()].filter(({ triedAt }) => triedAt < readAt).map(({ logged }) => logged)
   }

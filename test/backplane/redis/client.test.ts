@@ -12,7 +12,7 @@ import type { Test } from 'tap'
 import type { BackplaneMember, Command, RevokeCommand } from '../../../lib/backplane/contract'
 import { createId } from '../../../lib/base/id'
 import { DeadlineError, withDeadline } from '../../../lib/base/deadline'
-import { withDeadlines } from '../../../lib/backplane/redis/client/asking'
+import { withDeadlines } from '../../../lib/backplane/redis/client/connection'
 import { connectionOf } from '../../../lib/backplane/redis/client/detect'
 import type { AppConnection, OwnConnection } from '../../../lib/backplane/redis/client/connection'
 import { fieldsOf, memberOf, parseEntry, parseMember } from '../../../lib/backplane/redis/log/entry'
@@ -23,7 +23,7 @@ import { compareIds, epochOf, isNext, START } from '../../../lib/backplane/redis
 import { Presence } from '../../../lib/backplane/redis/presence'
 import { entriesOf, pairsOf, valueOf } from '../../../lib/backplane/redis/client/replies'
 import { addCommand, pruneCommand, readRevoked, writeRevoked } from '../../../lib/backplane/redis/log/revoked-set'
-import { Revocations } from '../../../lib/backplane/revocation-list'
+import { RevocationList } from '../../../lib/backplane/revocation-list'
 import { ODD_TEXTS } from '../../contracts/backplane'
 import { until, within } from '../../helpers/app'
 import { reasonToSkip, startProxy, startRedis } from '../../helpers/redis'
@@ -251,8 +251,8 @@ t.test('a deadline', async (t) => {
 
   t.test('is of commands and of transactions', async (t) => {
     const silent = withDeadlines({ send: async () => await new Promise(() => {}), transact: async () => await new Promise(() => {}) }, 20)
-    await t.rejects(silent.send(['GET', 'a secret']), { name: 'DeadlineError', message: 'Redis\' GET took longer than 20 ms' })
-    await t.rejects(silent.transact([['GET', 'a secret']]), { name: 'DeadlineError', message: 'a transaction of Redis took longer than 20 ms' })
+    await t.rejects(silent.send(['GET', 'a secret']), { name: 'DeadlineError', message: 'the Redis command GET took longer than 20 ms' })
+    await t.rejects(silent.transact([['GET', 'a secret']]), { name: 'DeadlineError', message: 'a Redis transaction took longer than 20 ms' })
     const quick = withDeadlines({ send: async () => 'a', transact: async () => ['b'] })
     t.same([await quick.send(['GET']), await quick.transact([])], ['a', ['b']])
   })
@@ -466,7 +466,7 @@ async function untilAnswered (client: unknown): Promise<unknown> {
 class Member implements BackplaneMember {
   readonly id = createId()
   readonly log = Fastify().log
-  readonly known = new Revocations()
+  readonly known = new RevocationList()
   apply (command: Command): number {
     if (command.type === 'revoke') this.known.add(command)
     return 0

@@ -284,10 +284,10 @@ for (const hasLog of [true, false]) {
     assertTold(t, members.slice(0, 1), MAY_NOT_GET)
     // It can still be read, also by who has to come again.
     await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-    await until(() => members.every(({ told }) => told().includes('Redis cannot be told that this instance lives: others may not wait for its answers')), 'all have come again')
+    await until(() => members.every(({ told }) => told().includes('cannot announce this instance in Redis: other instances may not wait for its answers')), 'all have come again')
     await pause(4000)
     await assertOpen(t, good)
-    assertNotTold(t, members, 'nothing was heard of Redis for 2000 ms: handshakes are refused and connections closed')
+    assertNotTold(t, members, 'Redis has not answered for 2000 ms: handshakes are refused and connections are closed')
     t.same(await Promise.all(members.map(async ({ statusOf }) => await statusOf(GOOD))), [101, 101])
     const late = await startMember(t, server)
     t.equal(await late.statusOf({ sub: 'x', jti: 'before' }), hasLog ? 401 : 101, 'who starts then knows what was revoked before')

@@ -23,10 +23,10 @@ import { RedisLink } from '../../../lib/backplane/redis/link'
 import { LogReader } from '../../../lib/backplane/redis/log/reader'
 import { LogWriter } from '../../../lib/backplane/redis/log/writer'
 import { Presence } from '../../../lib/backplane/redis/presence'
-import { Questions } from '../../../lib/backplane/redis/pending-answers'
+import { PendingAnswers } from '../../../lib/backplane/redis/pending-answers'
 import { addCommand } from '../../../lib/backplane/redis/log/revoked-set'
 import { checkServer } from '../../../lib/backplane/redis/server-check'
-import { Revocations } from '../../../lib/backplane/revocation-list'
+import { RevocationList } from '../../../lib/backplane/revocation-list'
 import { until, within } from '../../helpers/app'
 import { connectAll, LOG, REVOKED, startMember } from '../../helpers/cluster-of-apps'
 import { LOST, TRIMMED, WRITTEN_BACK } from '../../helpers/faults'
@@ -73,7 +73,7 @@ class Gate {
 /** An instance that writes down what it is told, and what it says. */
 class Listener implements BackplaneMember {
   readonly id = createId()
-  readonly known = new Revocations()
+  readonly known = new RevocationList()
   readonly applied: Command[] = []
   readonly told: string[] = []
   readonly log = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { this.told.push((JSON.parse(line) as { msg: string }).msg) } } } }).log
@@ -121,7 +121,7 @@ function entryOf (command: Command, uid = createId()): string[] {
 }
 
 t.test('the settings of Redis', { skip }, async (t) => {
-  const memoryWarning = (policy: string): string => `the maxmemory-policy of Redis is ${policy}: it may throw revocations away; noeviction does not`
+  const memoryWarning = (policy: string): string => `the maxmemory-policy of Redis is ${policy}, which may evict revocations: set it to noeviction`
 
   for (const policy of ['allkeys-lru', 'allkeys-random', 'volatile-lru', 'volatile-ttl', 'noeviction']) {
     t.test(`an app on one whose maxmemory-policy is ${policy} is ${policy.startsWith('allkeys') ? '' : 'not '}warned`, async (t) => {
@@ -163,7 +163,7 @@ t.test('the settings of Redis', { skip }, async (t) => {
     const infoOf = (version: string): string => `# Server\r\nredis_version:${version}\r\nredis_git_sha1:00000000\r\nvalkey_version:1.0.0\r\nmaxmemory_policy:noeviction\r\n`
     for (const version of ['2.8.24', '5.0.14', '6.0.16', '6.2.18']) {
       const major = version.split('.', 1)[0] as string
-      t.same(await toldOf(infoOf(version)), [`Redis ${major} is too old for fastify-ws-auth/redis: it needs 7`], version)
+      t.same(await toldOf(infoOf(version)), [`Redis ${major} is too old: fastify-ws-auth/redis needs version 7 or later`], version)
     }
     for (const version of ['7.0.0', '7.2.4', '8.2.1', '10.0.0', '255.255.255']) t.same(await toldOf(infoOf(version)), [], version)
     t.equal((await toldOf(Buffer.from(infoOf('6.2.18')))).length, 1, 'also where the client answers with a buffer')
@@ -178,7 +178,7 @@ t.test('an app that is closed tells the others nothing more, and says so at once
   await stays.app.wsAuth.revoke({ jti: 'before' })
   await gone.app.close()
   const begunAt = performance.now()
-  await t.rejects(gone.app.wsAuth.revoke({ jti: 'hers' }), { code: 'WS_AUTH_UNAVAILABLE', cause: { message: 'this instance has left the others' } })
+  await t.rejects(gone.app.wsAuth.revoke({ jti: 'hers' }), { code: 'WS_AUTH_UNAVAILABLE', cause: { message: 'the backplane is closed: this instance has already left' } })
   await t.rejects(gone.app.wsAuth.disconnect({ sub: 'ann' }), { code: 'WS_AUTH_UNAVAILABLE' })
   t.ok(performance.now() - begunAt < 4000, 'no answer is waited for')
   const client = server.client()
@@ -262,7 +262,7 @@ t.test('when Redis has not answered, and the app asks it by itself whether it is
     await leaving
     t.equal(member.outages, 0)
     // That a slow machine could not tell Redis in time that it lives is another matter.
-    t.same(member.told.filter((message) => message.startsWith('nothing was heard')), [])
+    t.same(member.told.filter((message) => message.startsWith('Redis has not answered')), [])
   })
 
   t.test('nobody is closed where it is, and what is new is read by that', async (t) => {
@@ -288,7 +288,7 @@ t.test('when Redis has not answered, and the app asks it by itself whether it is
     t.same(member.values, ['before', 'a'])
     t.equal(member.outages, 0)
     t.equal(links[0]?.isCurrent, true)
-    t.same(member.told.filter((message) => message.startsWith('nothing was heard')), [])
+    t.same(member.told.filter((message) => message.startsWith('Redis has not answered')), [])
   })
 
   t.test('all are closed where that fails and nothing could be read', async (t) => {
@@ -296,7 +296,7 @@ t.test('when Redis has not answered, and the app asks it by itself whether it is
     probe.fail(new Error('the connection is lost'))
     await until(() => member.outages === 1, 'it is an outage')
     t.equal(link.isCurrent, false)
-    t.same(member.told, ['nothing was heard of Redis for 3000 ms: handshakes are refused and connections closed'])
+    t.same(member.told, ['Redis has not answered for 3000 ms: handshakes are refused and connections are closed'])
   })
 })
 
@@ -487,7 +487,7 @@ t.test('who never gets a word in says so, and does not try for ever', { skip }, 
       return await connection.transact(commands)
     }
   }
-  await t.rejects(writer.append(unlucky, { uid: 'a', from: 'one', command: revoke('a') }), { message: 'the log of Redis could not be written to' })
+  await t.rejects(writer.append(unlucky, { uid: 'a', from: 'one', command: revoke('a') }), { message: 'cannot write to the log in Redis: it was replaced during each of 5 attempts' })
   t.equal(attempts, 5)
   t.same((await client.keys('{x}:log*')).filter((key) => key !== keys.log), [], 'nothing that was begun is left')
   await writer.append(connection, { uid: 'b', from: 'one', command: revoke('b') })
@@ -501,7 +501,7 @@ const POISONED_ANSWERS: Array<string | undefined> = [
 ]
 
 t.test('answers that are none are passed over, and the question stays open', async (t) => {
-  const questions = new Questions()
+  const questions = new PendingAnswers()
   const question = questions.begin('uid')
   const alive = setInterval(() => {}, 1000)
   t.teardown(() => clearInterval(alive))
@@ -521,7 +521,7 @@ t.test('answers that are none are passed over, and the question stays open', asy
 })
 
 t.test('who has left while it was asked is not waited for, who lives is, also where nobody can say who does', async (t) => {
-  const questions = new Questions()
+  const questions = new PendingAnswers()
   const question = questions.begin('uid')
   const alive = setInterval(() => {}, 1000)
   t.teardown(() => clearInterval(alive))
@@ -649,7 +649,7 @@ t.test('an app with node-redis 5, which throws at what is closed already, comes 
   const link = redisBackplane({ client: before }).join(member)
   await link.ready
   proxy.cut()
-  await until(() => member.told.includes('the log in Redis cannot be followed: trying again'), 'it is noticed', TIMEOUT)
+  await until(() => member.told.includes('cannot follow the log in Redis: trying again'), 'it is noticed', TIMEOUT)
   await new Promise((resolve) => setTimeout(resolve, 300))
   proxy.restore()
   await until(() => member.told.includes('the log in Redis is followed again'), 'it is back', TIMEOUT)
@@ -696,7 +696,7 @@ t.test('more revocations than can be kept for later are told of, and none is for
   const outcomes = await Promise.allSettled(Array.from({ length: count }, (_, i) =>
     link.publish({ type: 'revoke', kind: 'jti', value: `token ${i}`, issuedBy: null, untilAt })))
   t.ok(outcomes.every(({ status }) => status === 'rejected'))
-  const full = 'too many revocations could not be written into the log of Redis: one more will not be written again'
+  const full = 'too many revocations are missing in the log in Redis: another one is not written again if it gets lost'
   t.equal(told.filter((message) => message === full).length, 1)
   await server.start()
   const observer = server.client()

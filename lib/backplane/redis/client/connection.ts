@@ -1,26 +1,39 @@
 /*
- * What is asked of a Redis, whatever client asks. One that blocks is a duplicate of the app's, which is ours to open and to close.
+ * client/ adapts the app's Redis client, whichever library it is of, to the interface `RedisConnection`. It may import base/.
+ * Start with the interfaces here, then detect.ts, which chooses the adapter.
  */
+import { withDeadline } from '../../../base/deadline'
 
-/** Asks Redis. */
+/** How long a command waits for the reply of Redis, in milliseconds. */
+export const COMMAND_TIMEOUT = 5000
+
+/** Sends commands to Redis. */
 export interface RedisConnection {
-  /** One command. @throws what the client or Redis throws */
+  /** Sends one command. @throws the errors of the client or of Redis */
   send (command: readonly string[]): Promise<unknown>
-  /** Some commands in one transaction (MULTI). Each reply is a value, or the Error that Redis answered with. */
+  /** Sends commands in one transaction (MULTI). Each reply is a value, or the Error that Redis replied with. @throws the errors of the client */
   transact (commands: ReadonlyArray<readonly string[]>): Promise<unknown[]>
 }
 
-/** A connection of our own. */
+/** A connection that this package opens and closes. It may block, because no other command shares it. */
 export interface OwnConnection extends RedisConnection {
-  /** @throws where it cannot be opened; it does not try again */
+  /** Opens the connection, in one attempt. @throws the error of the client */
   open (): Promise<void>
   close (): void
 }
 
-/** The connection of the app. */
+/** The connection of the app. It is neither opened nor closed here. */
 export interface AppConnection extends RedisConnection {
-  /** Another to the same Redis, which is not open yet. */
+  /** Another connection to the same Redis, which is not open yet. */
   duplicate (): OwnConnection
+}
+
+/** The same connection, with a deadline for every reply, because clients have none by default. */
+export function withDeadlines ({ send, transact }: RedisConnection, timeout = COMMAND_TIMEOUT): RedisConnection {
+  return {
+    send: async (command) => await withDeadline(send(command), timeout, `the Redis command ${command[0]}`),
+    transact: async (commands) => await withDeadline(transact(commands), timeout, 'a Redis transaction')
+  }
 }
 
 /** Whether a client has methods of these names. */

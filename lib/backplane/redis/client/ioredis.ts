@@ -1,15 +1,17 @@
-/* A client of ioredis or iovalkey, also for a cluster or by sentinels. Only its shape is known here. */
+/*
+ * Adapts a client of ioredis or iovalkey, also for a cluster or through sentinels. The library is not imported: the app has it.
+ */
 import { hasMethods } from './connection'
 import type { AppConnection, OwnConnection, RedisConnection } from './connection'
 
-/** A client as of ioredis or iovalkey, also for a cluster. */
+/** The shape of a client of ioredis or iovalkey, also for a cluster. */
 export interface IoredisLike {
   call (...args: never[]): Promise<unknown>
   multi (...args: never[]): unknown
   duplicate (...args: never[]): unknown
 }
 
-/** What is called of an {@link IoredisLike}. */
+/** The methods and options of an {@link IoredisLike} that are used here. */
 interface Ioredis {
   readonly isCluster?: boolean
   readonly options?: { readonly keyPrefix?: string, readonly redisOptions?: object }
@@ -25,8 +27,8 @@ interface OwnIoredis extends Ioredis {
 }
 
 /**
- * A blocking read lasts longer than most time-outs allow, and what has failed is opened anew from here: a client that sends
- * commands again by itself would hide that something was lost.
+ * Options of the connection for blocking reads. It has no time-outs, because a blocking read lasts longer than most of them, and
+ * no retries, because a client that repeats commands on its own would hide that an entry was lost.
  */
 const IOREDIS = {
   lazyConnect: true,
@@ -41,22 +43,22 @@ const IOREDIS = {
   enableAutoPipelining: false
 }
 
-/** Replicas lag: to who reads from one, the log looks trimmed. */
+/** Reads from masters only, because a replica lags and its log would look trimmed. */
 const CLUSTER = { clusterRetryStrategy: () => null, lazyConnect: true, enableOfflineQueue: true, enableAutoPipelining: false, scaleReads: 'master' }
 
-/** XINFO in a form in which every version knows where the key is. */
+/** XINFO as a script, whose key every version of the client finds. */
 const XINFO_STREAM = 'return redis.call("XINFO", "STREAM", KEYS[1])'
 
-/** The connection of a client, or `null` where it is of another kind. */
+/** The connection of a client, or `null` if it is of another library. */
 export function ioredisConnection (client: unknown): AppConnection | null {
-  return isIoredis(client) ? { ...asksIoredis(client), duplicate: () => duplicateIoredis(client) } : null
+  return isIoredis(client) ? { ...requestsOf(client), duplicate: () => duplicateIoredis(client) } : null
 }
 
 function isIoredis (client: unknown): client is Ioredis {
   return hasMethods(client, ['call', 'multi', 'duplicate'])
 }
 
-function asksIoredis (client: Ioredis): RedisConnection {
+function requestsOf (client: Ioredis): RedisConnection {
   const hasPrefix = (client.options?.keyPrefix ?? '') !== ''
   const written = (command: readonly string[]): [string, ...string[]] => {
     const [name = '', ...args] = hasPrefix ? withKnownKey(command) : command
@@ -72,20 +74,20 @@ function asksIoredis (client: Ioredis): RedisConnection {
   }
 }
 
-/** A `keyPrefix` goes before the keys that a client finds: not all versions find that of XINFO, or any in capital letters. */
+/** ioredis adds `keyPrefix` to the keys that it finds. Not all versions find the key of XINFO, or a key of a command in capitals. */
 function withKnownKey (command: readonly string[]): readonly string[] {
   const [name, , key = ''] = command
   return name === 'XINFO' ? ['EVAL', XINFO_STREAM, '1', key] : command
 }
 
 function duplicateIoredis (client: Ioredis): OwnConnection {
-  // Before ioredis 6 a cluster's `redisOptions` are replaced, the password among them.
+  // Before ioredis 6, `duplicate` replaces the `redisOptions` of a cluster, including the password.
   const own = client.isCluster === true
     ? client.duplicate([], { ...CLUSTER, redisOptions: { ...client.options?.redisOptions, ...IOREDIS, lazyConnect: undefined } })
     : client.duplicate(IOREDIS)
-  // That it could not be opened says less than what came before.
-  let why: unknown
-  own.on('error', (error) => { why = error })
-  const open = async (): Promise<void> => await own.connect().catch((error: unknown) => { throw why ?? error })
-  return { ...asksIoredis(own), open, close: () => own.disconnect() }
+  // The last error event says more than the rejection of `connect`, which is only "connection is closed".
+  let lastError: unknown
+  own.on('error', (error) => { lastError = error })
+  const open = async (): Promise<void> => await own.connect().catch((error: unknown) => { throw lastError ?? error })
+  return { ...requestsOf(own), open, close: () => own.disconnect() }
 }

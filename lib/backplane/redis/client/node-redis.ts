@@ -1,20 +1,22 @@
-/* A client of node-redis, of one Redis. Only its shape is known here. */
+/*
+ * Adapts a client of node-redis for one Redis server. The library is not imported: the app has it.
+ */
 import { hasMethods } from './connection'
 import type { AppConnection, OwnConnection, RedisConnection } from './connection'
 
-/** A client as of node-redis. */
+/** The shape of a client of node-redis 5 or later. */
 export interface NodeRedisLike {
   readonly isOpen: boolean
   sendCommand (...args: never[]): Promise<unknown>
   multi (...args: never[]): unknown
   duplicate (...args: never[]): unknown
-  /** Of one connection: neither a cluster nor a sentinel has it, whose `sendCommand` is another. */
+  /** Only a client of one server has it. The `sendCommand` of a cluster or of sentinels has other parameters. */
   watch (...args: never[]): unknown
   /** Since node-redis 5. */
   withTypeMapping (...args: never[]): unknown
 }
 
-/** What is called of a {@link NodeRedisLike}. */
+/** The methods and options of a {@link NodeRedisLike} that are used here. */
 interface NodeRedis {
   readonly isOpen: boolean
   readonly options?: { readonly socket?: object }
@@ -35,21 +37,21 @@ interface OwnNodeRedis extends NodeRedis {
   on (event: 'error', listener: () => void): void
 }
 
-/** The connection of a client, or `null` where it is of another kind. */
+/** The connection of a client, or `null` if it is of another library. */
 export function nodeRedisConnection (client: unknown): AppConnection | null {
-  return isNodeRedis(client) ? { ...asksNodeRedis(withTexts(client)), duplicate: () => duplicateNodeRedis(client) } : null
+  return isNodeRedis(client) ? { ...requestsOf(withTexts(client)), duplicate: () => duplicateNodeRedis(client) } : null
 }
 
 function isNodeRedis (client: unknown): client is NodeRedis {
   return hasMethods(client, ['sendCommand', 'multi', 'duplicate', 'watch', 'withTypeMapping']) && typeof (client as { isOpen?: unknown }).isOpen === 'boolean'
 }
 
-/** The same client, also where the app has it reply with buffers. */
+/** The same client with strings as replies, even if the app set it to reply with buffers. */
 function withTexts (client: NodeRedis): NodeRedis {
   return client.withTypeMapping({})
 }
 
-function asksNodeRedis (client: NodeRedis): RedisConnection {
+function requestsOf (client: NodeRedis): RedisConnection {
   return {
     send: async (command) => await client.sendCommand(command),
     transact: async (commands) => {
@@ -58,7 +60,7 @@ function asksNodeRedis (client: NodeRedis): RedisConnection {
       try {
         return await transaction.exec()
       } catch (error) {
-        // It throws where one of them failed, and has all replies.
+        // If one command failed, node-redis throws an error that has all replies.
         const { replies } = error as { replies?: unknown }
         if (Array.isArray(replies)) return replies
         throw error
@@ -71,10 +73,10 @@ function duplicateNodeRedis (client: NodeRedis): OwnConnection {
   const socket = { ...client.options?.socket, reconnectStrategy: false, socketTimeout: undefined }
   const own = client.duplicate({ socket, commandOptions: undefined, disableOfflineQueue: false })
   own.on('error', () => {})
-  return { ...asksNodeRedis(own), open: async () => { await own.connect() }, close: () => closeNodeRedis(own) }
+  return { ...requestsOf(own), open: async () => { await own.connect() }, close: () => closeNodeRedis(own) }
 }
 
-/** It throws where it is closed already. */
+/** Ignores the error that `destroy` throws if the client is closed already. */
 function closeNodeRedis (own: OwnNodeRedis): void {
   try {
     own.destroy()

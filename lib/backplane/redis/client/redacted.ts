@@ -1,34 +1,34 @@
 /*
- * Clients throw errors that have the command in them: the password of the connection, the claims behind a ticket. What is
- * logged of them is what Redis said, and nothing of what it was told.
+ * Removes secrets from the errors of a client. Such an error can hold the command, and with it the password of the connection or
+ * the claims of a ticket; only the reply of Redis is kept.
  */
 import { errorWithoutToken } from '../../../base/redaction'
 import type { AppConnection, OwnConnection, RedisConnection } from './connection'
 
-/** Redis repeats the arguments of a command that it does not know. */
+/** The part of an "unknown command" reply that repeats the arguments. */
 const REPEATED = /, with args beginning with[^]*/
 
-/** The same connection, whose errors say nothing of what it was asked. */
-export function discreet (connection: AppConnection): AppConnection {
-  return { ...discreetRequests(connection), duplicate: () => discreetOwn(connection.duplicate()) }
+/** The same connection, whose errors do not hold the command. */
+export function redacted (connection: AppConnection): AppConnection {
+  return { ...redactedRequests(connection), duplicate: () => redactedOwn(connection.duplicate()) }
 }
 
-function discreetOwn (own: OwnConnection): OwnConnection {
-  return { ...discreetRequests(own), open: async () => await own.open().catch(fail), close: () => own.close() }
+function redactedOwn (own: OwnConnection): OwnConnection {
+  return { ...redactedRequests(own), open: async () => await own.open().catch(fail), close: () => own.close() }
 }
 
-function discreetRequests ({ send, transact }: RedisConnection): RedisConnection {
+function redactedRequests ({ send, transact }: RedisConnection): RedisConnection {
   return {
     send: async (command) => await send(command).catch(fail),
-    transact: async (commands) => (await transact(commands).catch(fail)).map((reply) => reply instanceof Error ? discreetError(reply) : reply)
+    transact: async (commands) => (await transact(commands).catch(fail)).map((reply) => reply instanceof Error ? redactedError(reply) : reply)
   }
 }
 
 function fail (error: unknown): never {
-  throw discreetError(error)
+  throw redactedError(error)
 }
 
-function discreetError (error: unknown): Error {
+function redactedError (error: unknown): Error {
   const safe = errorWithoutToken(error, '')
   if (!REPEATED.test(safe.message)) return safe
   return new Error(safe.message.replace(REPEATED, ''))

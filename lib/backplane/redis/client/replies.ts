@@ -1,14 +1,14 @@
 /*
- * What Redis replies, read into values: clients and versions of its protocol differ in how they show pairs.
+ * Reads the replies of Redis. Clients and versions of the protocol (RESP2, RESP3) represent pairs in different ways.
  */
 
-/** An entry of a stream: its id, and its fields. */
+/** An entry of a stream. */
 export interface StreamEntry {
   readonly id: string
   readonly fields: ReadonlyMap<string, string>
 }
 
-/** What is pairs: a Map, an object, a list of pairs, or a flat list. */
+/** The pairs of a Map, an object, a list of pairs, or a flat list of names and values. */
 export function pairsOf (reply: unknown): Array<[string, unknown]> {
   if (reply === null || reply === undefined) return []
   if (reply instanceof Map) return [...reply].map(([key, value]) => [String(key), value])
@@ -19,7 +19,7 @@ export function pairsOf (reply: unknown): Array<[string, unknown]> {
   return pairs
 }
 
-/** The entries of a stream: of XRANGE, and of each stream of XREAD. */
+/** The entries in a reply to XRANGE, or of one stream in a reply to XREAD. */
 export function entriesOf (reply: unknown): StreamEntry[] {
   if (!Array.isArray(reply)) return []
   return reply.filter(Array.isArray).map(([id, fields]) => ({
@@ -28,7 +28,7 @@ export function entriesOf (reply: unknown): StreamEntry[] {
   }))
 }
 
-/** A reply of a transaction. @throws the Error that Redis answered with */
+/** The value of a reply in a transaction. @throws the reply, if it is an Error */
 export function valueOf (reply: unknown): unknown {
   if (reply instanceof Error) throw reply
   return reply

@@ -1,6 +1,9 @@
 /*
- * Commands as entries of the log. Whoever can write into Redis can put anything there: what is no command of ours is
- * told of and passed over.
+ * log/ is the stream of commands in Redis, and the set of revocations in force beside it. It may import client/, ../keys, ../presence
+ * and ../answer-stream. Start with the form of an entry here, then writer.ts and reader.ts.
+ *
+ * Other programs can write to Redis too. The parsers return `null` for an entry that this package did not write; the reader logs
+ * and skips it.
  */
 import { isReason, isSendableCode } from '../../../base/close-codes'
 import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../../contract'
@@ -9,22 +12,22 @@ import type { StreamEntry } from '../client/replies'
 
 /** A command in the log. */
 export interface LoggedCommand {
-  /** Unique among all, also where it was written twice. */
+  /** Unique for each command. Two entries have the same uid if the command was written twice. */
   readonly uid: string
-  /** The instance that has written it. */
+  /** The id of the instance that wrote the entry. */
   readonly from: string
-  /** `null` for the wish that all read the revocations again. */
+  /** `null` asks all instances to read the revocations again. */
   readonly command: Command | null
 }
 
 const RELOAD = 'reload'
 
-/** The fields of an entry. */
+/** The fields of the entry for a command. */
 export function fieldsOf ({ uid, from, command }: LoggedCommand): string[] {
   return ['uid', uid, 'from', from, 'command', command === null ? RELOAD : JSON.stringify(command)]
 }
 
-/** The command of an entry, or `null` where it is none. */
+/** The command in an entry, or `null` if the entry has none. */
 export function parseEntry ({ fields }: StreamEntry): LoggedCommand | null {
   const uid = fields.get('uid')
   const from = fields.get('from')
@@ -58,20 +61,20 @@ function readCommand ({ type, kind, value, issuedBy, untilAt, code, reason }: Re
 }
 
 /**
- * What a revocation is called in the set of those in force, where its score is when it is over. By `sub` it says until when
- * tokens were issued, so that each is a member of its own and none can undo another.
+ * The member of the sorted set for a revocation; its score is `untilAt`. For `sub` it includes `issuedBy`, so that two revocations
+ * of a user are two members and neither replaces the other.
  */
 export function memberOf ({ kind, value, issuedBy }: RevokeCommand): string {
   const text = isPlain(value) ? value : JSON.stringify(value)
   return kind === 'sub' ? `sub:${issuedBy}:${text}` : `${kind}:${text}`
 }
 
-/** Half a surrogate pair, which a claim can have, is nothing that UTF-8 can say: it is written as in JSON. */
+/** False for a text with half a surrogate pair, which UTF-8 cannot represent. It is written as JSON. */
 function isPlain (value: string): boolean {
   return !value.startsWith('"') && value.isWellFormed()
 }
 
-/** The revocation of a member of that set, or `null` where it is none. */
+/** The revocation of a member of the sorted set, or `null` if the member is not a revocation. */
 export function parseMember (member: string, untilAt: number): RevokeCommand | null {
   const [, kind, issuedBy, text] = /^(?:(jti|sid)|sub:(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)):([^]+)$/.exec(member) ?? []
   const value = text === undefined ? null : readText(text)
@@ -80,7 +83,7 @@ export function parseMember (member: string, untilAt: number): RevokeCommand | n
   return Number.isFinite(Number(issuedBy)) ? { type: 'revoke', kind: 'sub', value, issuedBy: Number(issuedBy), untilAt } : null
 }
 
-/** A value as it was before {@link memberOf}, or `null` where there was none. */
+/** The value that {@link memberOf} wrote, or `null` if it wrote none. */
 function readText (text: string): string | null {
   if (!text.startsWith('"')) return text
   try {

@@ -1,17 +1,17 @@
 /*
- * Follows the log of commands, and notices where it cannot be followed: a part was trimmed before it was read, a failover has
- * lost what was read already, the log was lost and begun anew. Then the revocations in force are read instead, and where Redis
- * may have lost some, it gets them from whoever knows them.
+ * Reads the log of commands, and notices gaps: entries were trimmed before they were read, a failover lost entries that were read
+ * already, or the log was lost and created again. After a gap the reader reads all revocations in force; if Redis may have lost some,
+ * it writes back those that its instance knows.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BackplaneMember } from '../../contract'
 import { createId } from '../../../base/id'
 import { withDeadline } from '../../../base/deadline'
-import { COMMAND_TIMEOUT, withDeadlines } from '../client/asking'
+import { COMMAND_TIMEOUT, withDeadlines } from '../client/connection'
 import type { RedisConnection } from '../client/connection'
 import { memberOf, parseEntry } from './entry'
 import type { LoggedCommand } from './entry'
-import { INBOX_TTL } from '../keys'
+import { INBOX_TTL } from '../answer-stream'
 import type { Keys } from '../keys'
 import { readHead } from './writer'
 import type { LogWriter } from './writer'
@@ -21,62 +21,63 @@ import { entriesOf, pairsOf } from '../client/replies'
 import type { StreamEntry } from '../client/replies'
 import { readRevoked, writeRevoked } from './revoked-set'
 
-/** How many entries are read at once. */
+/** How many entries one command reads. */
 const BATCH = 1000
-/** Within how many milliseconds, at random, instances write back what Redis has lost: the first spares the others most of it. */
+/** The longest random delay before an instance writes back lost revocations, in milliseconds: the first instance spares the others most of the work. */
 const WRITE_BACK_SPREAD = 500
 
-/** Why the revocations have to be read again, the least first. */
-const GAPS = ['none', 'wished', 'trimmed', 'lost'] as const
+/** Why all revocations must be read again, the least serious reason first. */
+const GAPS = ['none', 'requested', 'trimmed', 'lost'] as const
 type Gap = typeof GAPS[number]
 
-/** What a reader works with. */
-export interface LogReaderParts {
+/** The objects that a reader works with. */
+export interface LogReaderDependencies {
   readonly keys: Keys
   readonly member: BackplaneMember
   readonly writer: LogWriter
-  /** Called with the commands of other instances, in order, some more than once. */
+  /** Called with commands of other instances, in order. Some come more than once. */
   readonly onCommands: (commands: readonly LoggedCommand[]) => void
-  /** Called with the uid of each command of this instance. */
+  /** Called with the uid of each command of this instance, when it is read. */
   readonly onOwn: (uid: string) => void
-  /** Called with the answers to commands of this one. */
+  /** Called with answers to the commands of this instance. */
   readonly onAnswers: (entries: readonly StreamEntry[]) => void
-  /** Called where Redis may have lost all that it was told. */
+  /** Called if Redis may have lost all data. */
   readonly onLost: () => void
 }
 
-/** Reads the log of one instance. Several connections may be used to read at once. */
+/** Reads the log for one instance. Calls with different connections may overlap. */
 export class LogReader {
-  readonly #parts: LogReaderParts
+  readonly #with: LogReaderDependencies
   #position: Position = START
   #hasBegun = false
   #inboxId = START.id
-  /** On the monotonic clock. */
+  /** When the last answer was read, on the monotonic clock. */
   #answeredAt = -Infinity
   #readAt = -Infinity
-  /** It stays until it is made up for: what fails on the way is not forgotten. */
+  /** The gap that is not repaired yet. A failed repair leaves it as it is. */
   #gap: Gap = 'none'
+  /** How many gaps were noticed. */
   #gaps = 0
 
-  constructor (parts: LogReaderParts) {
-    this.#parts = parts
+  constructor (dependencies: LogReaderDependencies) {
+    this.#with = dependencies
   }
 
-  /** Whether the revocations of the past have been read. */
+  /** Whether the revocations in force have been read once. */
   get hasBegun (): boolean {
     return this.#hasBegun
   }
 
-  /** Up to when all has been read, on the monotonic clock. */
+  /** Until when everything has been read, on the monotonic clock. */
   get readAt (): number {
     return this.#readAt
   }
 
-  /** Reads the revocations in force, and stands at the end of the log as it was before. */
+  /** Reads the revocations in force, and begins at the end that the log had before that. */
   async begin (connection: RedisConnection): Promise<void> {
     const asking = withDeadlines(connection)
     const askedAt = performance.now()
-    const position = await this.#positionAt(asking, await readHead(asking, this.#parts.keys))
+    const position = await this.#positionAt(asking, await readHead(asking, this.#with.keys))
     await this.#readRevoked(asking)
     this.#position = position
     this.#hasBegun = true
@@ -84,49 +85,49 @@ export class LogReader {
   }
 
   /**
-   * Looks whether the log is still the one that was read, and reads what is new in it. To be called after each time that it may
-   * have become another: ids of a lost entry are given a second time, and what is behind them would be passed over.
+   * Checks that the log is still the one that was read, and reads its new entries. Call it after every event that may have replaced
+   * the log: a new log uses the ids of lost entries again, and `read` alone would skip the entries that have them.
    */
   async check (connection: RedisConnection): Promise<void> {
     const asking = withDeadlines(connection)
     const askedAt = performance.now()
     const { id, uid } = this.#position
-    const head = await readHead(asking, this.#parts.keys)
+    const head = await readHead(asking, this.#with.keys)
     const now = await this.#positionAt(asking, id)
     const isAnother = uid !== null && now.uid !== null && now.uid !== uid
     if (isAnother || compareIds(head, id) < 0) await this.#moveTo(head, asking, 'lost')
     let isMore = this.#isBefore(head)
     while (isMore) isMore = await this.#readSome(connection, 0) > 0 && this.#isBefore(head)
     if (this.#isBefore(head)) await this.#moveTo(head, asking, 'trimmed')
-    // Another attempt may have failed.
-    await this.#reload(asking)
-    this.#vouchUpTo(askedAt)
+    // Repairs a gap that an earlier attempt could not repair.
+    await this.#repair(asking)
+    this.#markReadUntil(askedAt)
   }
 
-  /** Reads what is new. @param block for how many milliseconds it is waited for; 0 is not at all */
+  /** Reads new entries. @param block how long to wait for one, in milliseconds; 0 does not wait */
   async read (connection: RedisConnection, block: number): Promise<void> {
     const askedAt = performance.now()
     const count = await this.#readSome(connection, block)
-    // What was asked for before the commands were written says nothing of them.
-    if (count < BATCH) this.#vouchUpTo(askedAt)
+    // A full batch may not be the end. The time is that of the request, because the reply has no later entries.
+    if (count < BATCH) this.#markReadUntil(askedAt)
   }
 
-  /** @returns how many entries there were */
+  /** @returns how many entries were read */
   async #readSome (connection: RedisConnection, block: number): Promise<number> {
-    const { keys, member } = this.#parts
+    const { keys, member } = this.#with
     const inbox = keys.inbox(member.id)
     const wait = block > 0 ? ['BLOCK', String(block)] : []
-    // It is another by then, and its ids are by the clock of Redis, which may have been set back.
+    // The stream has expired and begins anew. Its ids follow the clock of Redis, which may have been set back.
     if (performance.now() - this.#answeredAt > INBOX_TTL) this.#inboxId = START.id
     const command = ['XREAD', 'COUNT', String(BATCH), ...wait, 'STREAMS', keys.log, inbox, this.#position.id, this.#inboxId]
-    const reply = await withDeadline(connection.send(command), block + COMMAND_TIMEOUT, 'reading the log of Redis')
-    // A client may have put a prefix before the names of keys.
+    const reply = await withDeadline(connection.send(command), block + COMMAND_TIMEOUT, 'reading the log in Redis')
+    // A client may have added a prefix to the names of the keys.
     const streams = pairsOf(reply)
     const entries = entriesOf(streams.find(([name]) => name.endsWith(keys.log))?.[1])
     const answers = entriesOf(streams.find(([name]) => name.endsWith(inbox))?.[1])
     this.#takeAnswers(answers)
     this.#takeEntries(entries)
-    await this.#reload(withDeadlines(connection))
+    await this.#repair(withDeadlines(connection))
     return entries.length
   }
 
@@ -135,87 +136,87 @@ export class LogReader {
     if (last === undefined) return
     this.#inboxId = last.id
     this.#answeredAt = performance.now()
-    this.#parts.onAnswers(answers)
+    this.#with.onAnswers(answers)
   }
 
-  /** Not while something is missing that another connection reads. */
-  #vouchUpTo (askedAt: number): void {
+  /** Does nothing while a gap is open, which a call with another connection may be repairing. */
+  #markReadUntil (askedAt: number): void {
     if (this.#gap === 'none') this.#readAt = Math.max(this.#readAt, askedAt)
   }
 
   #takeEntries (entries: readonly StreamEntry[]): void {
-    const { member, onCommands, onOwn } = this.#parts
+    const { member, onCommands, onOwn } = this.#with
     const commands: LoggedCommand[] = []
     let unknown = 0
     for (const entry of entries) {
       const { id } = this.#position
-      // Another connection was faster.
+      // A call with another connection has read it.
       if (compareIds(entry.id, id) <= 0) continue
-      if (!isNext(entry.id, id)) this.#note(id === START.id || epochOf(entry.id) === epochOf(id) ? 'trimmed' : 'lost')
+      if (!isNext(entry.id, id)) this.#noteGap(id === START.id || epochOf(entry.id) === epochOf(id) ? 'trimmed' : 'lost')
       const logged = parseEntry(entry)
       this.#position = { id: entry.id, uid: uidOf(entry) }
       if (logged === null) unknown++
       else if (logged.from === member.id) onOwn(logged.uid)
       else commands.push(logged)
     }
-    if (commands.some(({ command }) => command === null)) this.#note('wished')
+    if (commands.some(({ command }) => command === null)) this.#noteGap('requested')
     if (commands.length > 0) onCommands(commands)
-    if (unknown > 0) this.#tellOfUnknown('an entry of the log')
+    if (unknown > 0) this.#reportUnknown('an entry of the log')
   }
 
-  /** Nothing before a place can be read any more. */
+  /** Skips to an id, because the entries before it cannot be read. */
   async #moveTo (head: string, asking: RedisConnection, gap: Gap): Promise<void> {
     this.#position = await this.#positionAt(asking, head)
-    this.#note(gap)
+    this.#noteGap(gap)
   }
 
-  #note (gap: Gap): void {
+  #noteGap (gap: Gap): void {
     this.#gaps++
     if (GAPS.indexOf(gap) <= GAPS.indexOf(this.#gap)) return
     this.#gap = gap
-    const { member: { log }, onLost } = this.#parts
-    if (gap === 'trimmed') log.warn('the log in Redis was trimmed before it was read: all revocations are read again, disconnects may have been missed')
+    const { member: { log }, onLost } = this.#with
+    if (gap === 'trimmed') log.warn('the log in Redis was trimmed before this instance had read it: all revocations are read again, disconnects may have been missed')
     if (gap !== 'lost') return
-    log.error('the log in Redis was lost or is another: what this instance knows to be revoked is written back')
+    log.error('the log in Redis was lost or replaced: this instance writes back the revocations that it knows')
     onLost()
   }
 
-  /** Reads the revocations in force in place of commands that were missed. */
-  async #reload (asking: RedisConnection): Promise<void> {
+  /** Repairs the gap: reads the revocations in force in place of the missed commands. */
+  async #repair (asking: RedisConnection): Promise<void> {
     const [gap, gaps] = [this.#gap, this.#gaps]
     if (gap === 'none') return
     if (gap === 'lost') await sleep(Math.random() * WRITE_BACK_SPREAD, undefined, { ref: false })
     const present = await this.#readRevoked(asking)
     if (gap === 'lost') await this.#writeBack(asking, present)
-    // There may be another since it was begun.
+    // Another gap may have been noticed meanwhile.
     if (this.#gaps === gaps) this.#gap = 'none'
   }
 
-  /** The others are told where something was missing: they have read without it, perhaps. */
+  /** Writes the revocations that Redis lacks, and asks the others to read again, because they may have read the incomplete set. */
   async #writeBack (asking: RedisConnection, present: ReadonlyMap<string, number>): Promise<void> {
-    const { keys, member, writer } = this.#parts
-    const lacking = [...member.revocations()].filter((revocation) => (present.get(memberOf(revocation)) ?? 0) < revocation.untilAt)
-    if (lacking.length === 0) return
-    await writeRevoked(asking.send, keys, lacking)
+    const { keys, member, writer } = this.#with
+    const missing = [...member.revocations()].filter((revocation) => (present.get(memberOf(revocation)) ?? 0) < revocation.untilAt)
+    if (missing.length === 0) return
+    await writeRevoked(asking.send, keys, missing)
     await writer.append(asking, { uid: createId(), from: member.id, command: null })
-    member.log.warn({ revocations: lacking.length }, 'revocations were written back to Redis, which had lost them')
+    member.log.warn({ revocations: missing.length }, 'Redis had lost revocations: this instance has written them back')
   }
 
-  /** @returns when each is over, by its name in Redis */
+  /** @returns when each revocation ends, by its member in the sorted set */
   async #readRevoked (asking: RedisConnection): Promise<ReadonlyMap<string, number>> {
-    const { keys, member } = this.#parts
+    const { keys, member } = this.#with
     const present = new Map<string, number>()
     let unknown = 0
     await readRevoked(asking.send, keys, (revocation) => {
       present.set(memberOf(revocation), revocation.untilAt)
       member.apply(revocation)
     }, () => { unknown++ })
-    if (unknown > 0) this.#tellOfUnknown('a revocation')
+    if (unknown > 0) this.#reportUnknown('a revocation')
     return present
   }
 
-  #tellOfUnknown (what: string): void {
-    this.#parts.member.log.error(`${what} in Redis is none of ours and was passed over: who else writes there?`)
+  #reportUnknown (what: string): void {
+    this.#with.member.log.error(`${what} in Redis was not written by fastify-ws-auth and is ignored: another program may use the same keys`)
   }
 
   #isBefore (head: string): boolean {
@@ -223,12 +224,12 @@ export class LogReader {
   }
 
   async #positionAt (asking: RedisConnection, id: string): Promise<Position> {
-    const [entry] = entriesOf(await asking.send(['XRANGE', this.#parts.keys.log, id, id]))
+    const [entry] = entriesOf(await asking.send(['XRANGE', this.#with.keys.log, id, id]))
     return { id, uid: entry === undefined ? null : uidOf(entry) }
   }
 }
 
-/** What is none of ours may have none. */
+/** An empty string if the entry has none, because another program wrote it. */
 function uidOf ({ fields }: StreamEntry): string {
   return fields.get('uid') ?? ''
 }

@@ -1,6 +1,6 @@
 /*
- * The revocations in force, as Redis has them beside the log: what a late starter reads, and who has missed a part of the
- * log. A sorted set, whose scores only grow (ZADD GT): written twice, late or in any order, it is the same.
+ * The sorted set of revocations in force. An instance reads it when it starts, and when it has missed entries of the log. Scores only
+ * grow (ZADD GT), so the set is the same if revocations are written twice, late or in another order.
  */
 import type { RevokeCommand } from '../../contract'
 import type { RedisConnection } from '../client/connection'
@@ -8,25 +8,25 @@ import { memberOf, parseMember } from './entry'
 import type { Keys } from '../keys'
 import { pairsOf } from '../client/replies'
 
-/** How many are read or written at once. */
+/** How many revocations one command reads or writes. */
 const BATCH = 1000
 
-/** How a revocation is added, as a command for Redis. */
+/** The command that adds revocations. */
 export function addCommand ({ revoked }: Keys, revocations: readonly RevokeCommand[]): string[] {
   return ['ZADD', revoked, 'GT', ...revocations.flatMap((revocation) => [String(revocation.untilAt), memberOf(revocation)])]
 }
 
-/** How those are taken out that were over at an instant (ms since the epoch). */
+/** The command that removes the revocations that ended before `now`, in milliseconds since the epoch. */
 export function pruneCommand ({ revoked }: Keys, now: number): string[] {
   return ['ZREMRANGEBYSCORE', revoked, '-inf', String(now)]
 }
 
 /**
- * Reads them all, some at a time: those that are there all the while are among them, and some may come twice. What is over
- * is there until it is thrown away, and in force no more.
+ * Reads all revocations in force, in batches. A revocation that is in the set during the whole call is read, some of them twice.
+ * Members that have expired but are not removed yet are skipped.
  *
- * @param read called with each
- * @param onUnknown called with each member that is none
+ * @param read called with each revocation
+ * @param onUnknown called for each member that is not a revocation
  */
 export async function readRevoked (send: RedisConnection['send'], { revoked }: Keys, read: (revocation: RevokeCommand) => void, onUnknown: () => void): Promise<void> {
   let cursor = '0'
@@ -42,7 +42,7 @@ export async function readRevoked (send: RedisConnection['send'], { revoked }: K
   } while (cursor !== '0')
 }
 
-/** Adds what it lacks. */
+/** Adds revocations, in batches. */
 export async function writeRevoked (send: RedisConnection['send'], keys: Keys, revocations: readonly RevokeCommand[]): Promise<void> {
   for (let i = 0; i < revocations.length; i += BATCH) {
     await send(addCommand(keys, revocations.slice(i, i + BATCH)))

@@ -1,6 +1,6 @@
 /*
- * Writes commands into the log, and what is revoked into the set beside it: both in one transaction, so that whoever reads
- * the set after a place in the log has all that stands before it.
+ * Writes commands to the log, and revocations to the set beside it. One transaction writes both, so that a set that is read after
+ * a position in the log has every revocation before that position.
  */
 import type { RedisConnection } from '../client/connection'
 import { fieldsOf } from './entry'
@@ -13,34 +13,34 @@ import { addCommand } from './revoked-set'
 
 /** About how many entries the log keeps. */
 const MAX_ENTRIES = 100_000
-/** How often another epoch is tried, where others have begun one at the same time. */
+/** How often an append is tried if the log is replaced at the same time. */
 const MAX_ATTEMPTS = 5
 
-/** The id that a log gave last; that before all others where there is no log. By itself: out of memory, Redis takes no transaction. */
+/** The last id of the log, or that of {@link START} if there is no log. It is no transaction, because a Redis that is out of memory accepts none. */
 export async function readHead ({ send }: RedisConnection, { log }: Keys): Promise<string> {
   return headOf(await send(['XINFO', 'STREAM', log]).catch((error: unknown) => error))
 }
 
-/** Of a reply to XINFO STREAM. @throws what else Redis answered with */
+/** The last id in a reply to XINFO STREAM. @throws the reply, if it is another Error than "no such key" */
 function headOf (reply: unknown): string {
   if (reply instanceof Error && /no such key/i.test(reply.message)) return START.id
   return String(new Map(pairsOf(valueOf(reply))).get('last-generated-id'))
 }
 
-/** Where the next entry goes: into the log that there is, into one that is begun, or into one in place of a log that is full. */
+/** Where the next entry goes: the present log, a new log because there is none, or another log because the present one has used all ids. */
 interface NextEntry {
   readonly epoch: bigint
   readonly into: 'log' | 'new log' | 'another log'
 }
 
-/** Of an epoch as of a sequence: each is 64 bits. */
+/** The largest epoch, and the largest sequence: both have 64 bits. */
 const MAX_PART = 2n ** 64n - 1n
 
-/** Writes into the log. */
+/** Writes to the log, for one instance. */
 export class LogWriter {
   readonly #keys: Keys
   readonly #presence: Presence
-  /** `null` where it is not known. */
+  /** `null` if it must be read from Redis. */
   #next: NextEntry | null = null
   #lastEpoch = 0n
 
@@ -52,8 +52,9 @@ export class LogWriter {
   /**
    * Writes an entry.
    *
-   * @param more further commands of the same transaction, whose replies are of no account
-   * @returns the ids of the other instances that lived in that moment
+   * @param more further commands of the same transaction. Their replies are ignored
+   * @returns the ids of the other instances that were alive at that moment
+   * @throws the error that Redis or the client answered with
    */
   async append (connection: RedisConnection, entry: LoggedCommand, more: ReadonlyArray<readonly string[]> = []): Promise<string[]> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -62,15 +63,15 @@ export class LogWriter {
       const revocations = entry.command?.type === 'revoke' ? [addCommand(this.#keys, [entry.command])] : []
       const replies = await connection.transact([...commands, this.#presence.listCommand, ...revocations, ...more])
       if (isAdded(replies.slice(0, commands.length))) {
-        this.#assume(next.epoch)
+        this.#remember(next.epoch)
         const [alive, added] = replies.slice(commands.length)
-        // Beside the log alone, who starts later would not learn of it.
+        // An entry in the log alone is not enough: an instance that starts later reads only the set.
         if (revocations.length > 0) valueOf(added)
         return this.#presence.othersOf(valueOf(alive))
       }
       this.#next = null
     }
-    throw new Error('the log of Redis could not be written to')
+    throw new Error(`cannot write to the log in Redis: it was replaced during each of ${MAX_ATTEMPTS} attempts`)
   }
 
   async #readNext (connection: RedisConnection): Promise<NextEntry> {
@@ -78,22 +79,22 @@ export class LogWriter {
     if (head === START.id) return { epoch: this.#newEpoch, into: 'new log' }
     const [epoch = 0n, sequence = 0n] = partsOf(head)
     if (sequence < MAX_PART) return { epoch, into: 'log' }
-    // Whoever can write into Redis can have taken the last id.
+    // Another program can have written an entry with the last possible id.
     return epoch < MAX_PART ? { epoch: epoch + 1n, into: 'log' } : { epoch: BigInt(Date.now()), into: 'another log' }
   }
 
-  #assume (epoch: bigint): void {
+  #remember (epoch: bigint): void {
     this.#next = { epoch, into: 'log' }
     if (epoch > this.#lastEpoch) this.#lastEpoch = epoch
   }
 
-  /** A log that is begun must not be taken for the one that was lost. */
+  /** An epoch after the last known one, so that readers can tell the new log from the lost one. */
   get #newEpoch (): bigint {
     const now = BigInt(Date.now())
     return now > this.#lastEpoch || this.#lastEpoch === MAX_PART ? now : this.#lastEpoch + 1n
   }
 
-  /** Of several that begin a log at once one succeeds, and the others add to it. */
+  /** RENAMENX lets one instance succeed if several create the log at once. The others then add to it. */
   #addCommands ({ epoch, into }: NextEntry, entry: LoggedCommand): string[][] {
     const { log } = this.#keys
     const added = [`${epoch}-*`, ...fieldsOf(entry)]
@@ -103,14 +104,14 @@ export class LogWriter {
   }
 }
 
-/** False where the log was lost, or another has begun, or another epoch. @throws what else Redis answered with */
+/** False if the log is gone, if another instance created it first, or if its epoch is a later one. @throws any other Error that Redis replied with */
 function isAdded ([id, renamed]: readonly unknown[]): boolean {
   if (isBehind(id) || valueOf(id) === null) return false
-  // RENAMENX answers 0 where there was a log, as a number or in letters.
+  // RENAMENX replies 0 if there is a log already, as a number or as a string.
   return String(valueOf(renamed)) !== '0'
 }
 
-/** Whether Redis says that there is an entry behind already, or no id left. */
+/** Whether Redis refused the id, because the log has a later one or no id is left. */
 function isBehind (reply: unknown): boolean {
   return reply instanceof Error && /equal or smaller|exhausted|too large/i.test(reply.message)
 }
