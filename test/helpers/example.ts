@@ -12,10 +12,10 @@ import { promisify } from 'node:util'
 
 const ROOT = process.cwd()
 const PACKAGE = join(ROOT, 'dist/index.js')
-const SERVER = join(ROOT, 'example/build/server.js')
-const START_TIMEOUT = 20_000
+const SERVER = join(ROOT, 'example/build/chat/server.js')
+const START_TIMEOUT = 120_000
 /** The demonstration takes eight seconds, where nothing else runs. */
-const RUN_TIMEOUT = 60_000
+const RUN_TIMEOUT = 180_000
 
 const run = promisify(execFile)
 
