@@ -1,0 +1,94 @@
+/*
+ * The recipes of example/, each run as its first comment says.
+ */
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { buildPackage, startFile } from '../helpers/example'
+import { startProvider } from '../helpers/provider'
+import { runNode } from '../helpers/run-alone'
+
+const ROOT = join(__dirname, '../..')
+const CLIENT = 'web'
+
+t.before(buildPackage)
+
+function post (url: string, body: object, headers: Record<string, string> = {}): Promise<Response> {
+  return fetch(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
+}
+
+async function cookieOf (url: string, name: string): Promise<string> {
+  return (await post(`${url}/login`, { name })).headers.getSetCookie()[0]?.split(';')[0] ?? ''
+}
+
+/** A connection that has been greeted, and what it will be closed with. */
+async function enter (url: string, headers: Record<string, string>): Promise<{ greeting: string, closed: Promise<string> }> {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/chat`, { headers })
+  const closed = once(socket, 'close').then(([code, reason]) => `${code} ${reason}`)
+  const [greeting] = await once(socket, 'message')
+  return { greeting: String(greeting), closed }
+}
+
+/** The code that a handshake is refused with, by a dry run of it. */
+async function refusalOf (url: string, headers: Record<string, string>): Promise<string | undefined> {
+  return (await (await fetch(`${url}/chat`, { headers })).json() as { code?: string }).code
+}
+
+t.test('cookie-login-and-plain-routes: a cookie opens a plain route and a socket, and a logout ends both', async (t) => {
+  const { url, output } = await startFile(t, 'recipes/cookie-login-and-plain-routes.js')
+  t.equal((await post(`${url}/login`, { name: 'mallory' })).status, 401)
+  const [cookie, other] = [await cookieOf(url, 'ann'), await cookieOf(url, 'ann')]
+  t.same(await (await fetch(`${url}/me`, { headers: { cookie } })).json(), { name: 'ann', roles: ['member'] })
+  const [here, there] = [await enter(url, { cookie }), await enter(url, { cookie: other })]
+  t.equal(here.greeting, 'hello ann')
+
+  t.equal((await post(`${url}/logout`, {}, { cookie })).status, 204)
+  t.equal(await here.closed, '3000 token_revoked')
+  t.equal((await fetch(`${url}/me`, { headers: { cookie } })).status, 401)
+  t.equal(await refusalOf(url, { cookie }), 'WS_AUTH_TOKEN_REVOKED')
+  t.equal((await fetch(`${url}/me`, { headers: { cookie: other } })).status, 200, 'the other login stays')
+
+  t.equal((await post(`${url}/logout-everywhere`, {}, { cookie: other })).status, 204)
+  t.equal(await there.closed, '3000 token_revoked')
+  t.notMatch(output(), /eyJ/, 'no token is in the log')
+})
+
+t.test('cookie-login-and-plain-routes: a plain route takes the cookie only, and garbage in it is 401', async (t) => {
+  const { url } = await startFile(t, 'recipes/cookie-login-and-plain-routes.js')
+  const cookie = await cookieOf(url, 'ann')
+  const token = cookie.split('=')[1] ?? ''
+  for (const headers of [{}, { cookie: 'token=a.b.c' }, { cookie: 'token=' }, { authorization: `Bearer ${token}` }]) {
+    t.equal((await fetch(`${url}/me`, { headers: { ...headers } })).status, 401, JSON.stringify(headers))
+  }
+  t.equal(await refusalOf(url, { cookie: await cookieOf(url, 'eve') }), 'WS_AUTH_FORBIDDEN')
+})
+
+t.test('tests-with-node-test: all of its tests pass', async (t) => {
+  const { code, output } = await runNode(ROOT, '--test', 'example/recipes/tests-with-node-test.test.js')
+  t.equal(code, 0, output)
+  t.match(output, /pass 4$/m)
+})
+
+t.test('tests-with-tap: all of its tests pass', async (t) => {
+  const { code, output } = await runNode(ROOT, 'example/recipes/tests-with-tap.test.js')
+  t.equal(code, 0, output)
+  t.match(output, /^# \{ total: 3, pass: 3 \}$/m)
+})
+
+t.test('jwks-with-oidc-provider: an access token is let in, an ID token is not, and a logout at the provider closes', async (t) => {
+  const provider = await startProvider(t)
+  const { url } = await startFile(t, 'recipes/jwks-with-oidc-provider.js', { ISSUER: provider.issuer, CLIENT_ID: CLIENT, JWKS_URI: provider.jwksUri })
+  await provider.open([{ id: CLIENT, logoutUri: `${url}/backchannel-logout` }])
+  const login = await provider.logIn('ann', CLIENT)
+  const { greeting, closed } = await enter(url, { authorization: `Bearer ${login.accessToken}` })
+  t.equal(greeting, 'hello ann')
+  t.equal(await refusalOf(url, { authorization: `Bearer ${login.idToken}` }), 'WS_AUTH_TOKEN_INVALID')
+
+  await login.logOut()
+  t.same(provider.outcomes, ['success'])
+  t.equal(await closed, '3000 token_revoked')
+  t.equal(await refusalOf(url, { authorization: `Bearer ${login.accessToken}` }), 'WS_AUTH_TOKEN_REVOKED')
+})
+
