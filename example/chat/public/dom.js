@@ -27,5 +27,5 @@ export function logTo (list, text) {
   line.prepend(element('time', '', timeOf(Date.now())))
   list.append(line)
   if (list.childElementCount > 50) list.firstElementChild.remove()
-  list.scrollTop = list.scrollHeight
+  list.parentElement.scrollTop = list.parentElement.scrollHeight
 }

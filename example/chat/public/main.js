@@ -37,7 +37,7 @@ function showChat () {
 
 function show (id) {
   find('#login').hidden = id !== 'login'
-  find('#app').hidden = find('#account').hidden = find('#status').hidden = id !== 'app'
+  for (const each of ['#app', '#account', '#status', '#sections']) find(each).hidden = id !== 'app'
   if (id === 'login') find('#name').focus()
 }
 

@@ -70,8 +70,7 @@ function renderRoomButton ({ name, unread }) {
   button.setAttribute('aria-pressed', String(name === selected))
   const count = find('i', button)
   count.hidden = unread === 0
-  count.textContent = unread
-  count.ariaLabel = `${unread} unread`
+  count.replaceChildren(String(unread), element('span', 'unseen', ' unread'))
 }
 
 function renderRoom (room) {
@@ -108,9 +107,10 @@ function renderLost ({ detail }) {
 
 function renderMessages (room) {
   const list = find('#messages')
-  const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60
+  const view = list.parentElement
+  const isAtEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 60
   list.replaceChildren(...(room.said.length === 0 ? [emptyOf(room)] : room.said.map(messageOf)))
-  if (isAtEnd) list.scrollTop = list.scrollHeight
+  if (isAtEnd) view.scrollTop = view.scrollHeight
 }
 
 function messageOf ({ name, text, at }) {
