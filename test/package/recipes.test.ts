@@ -92,10 +92,7 @@ t.test('jwks-with-oidc-provider: an access token is let in, an ID token is not, 
   t.equal(await refusalOf(url, { authorization: `Bearer ${login.accessToken}` }), 'WS_AUTH_TOKEN_REVOKED')
 })
 
-<<<<<<< Updated upstream
-=======
 t.test('example/README.md lists each recipe', async (t) => {
   const readme = readFileSync(join(ROOT, 'example/README.md'), 'utf8')
   for (const name of readdirSync(join(ROOT, 'example/recipes'))) t.ok(readme.includes(`(recipes/${name})`), name)
 })
->>>>>>> Stashed changes
