@@ -21,7 +21,7 @@ const WARM_UP = 20_000
 /** @type {What} */
 const { dist, by, when, count } = JSON.parse(process.argv[2] ?? '')
 /** @type {typeof import('../../lib/connection/sweep.ts')} */
-const { Sweep, kNext } = createRequire(import.meta.url)(resolve(dist, 'expiry.js'))
+const { Sweep, kNext } = createRequire(import.meta.url)(resolve(dist, 'connection/sweep.js'))
 
 let woken = 0
 
