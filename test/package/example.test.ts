@@ -247,8 +247,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
   t.test('the 21st login in a minute is 429', async (t) => {
     const { url } = await startExample(t)
     // At once, because a busy machine takes longer than the minute for one after the other.
-    const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await logIn(url, 'ann', 'guess')).status))
-    t.same(statuses, Array<number>(20).fill(401))
+    await Promise.all(Array.from({ length: 20 }, async () => t.equal((await logIn(url, 'ann', 'guess')).status, 401)))
     const response = await logIn(url, 'ann', PASSWORDS.ann)
     t.equal(response.status, 429)
     t.equal(await messageOf(response), 'Too many attempts: wait a minute')
@@ -320,13 +319,11 @@ t.test('over HTTP', { buffered: true }, async (t) => {
 
   t.test('the page allows the scripts and styles of its server, and has none inline', async (t) => {
     const response = await fetch(url)
-    const page = await response.text()
     const policy = response.headers.get('content-security-policy') ?? ''
     for (const directive of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "require-trusted-types-for 'script'"]) t.match(policy, directive)
     t.notMatch(policy, /unsafe|\*/)
-    t.equal(response.headers.get('x-content-type-options'), 'nosniff')
-    t.equal(response.headers.get('x-frame-options'), 'DENY')
-    t.notMatch(page, /<style|<script(?! type="module" src="[\w.]+"><\/script>)| on\w+=| style=/)
+    t.match(Object.fromEntries(response.headers), { 'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY' })
+    t.notMatch(await response.text(), /<style|<script(?! type="module" src="[\w.]+"><\/script>)| on\w+=| style=/)
 
     for (const name of readdirSync(join(__dirname, '../../example/chat/public'))) {
       const file = await fetch(`${url}/${name === 'index.html' ? '' : name}`)
