@@ -249,8 +249,9 @@ t.test('when Redis has not answered, and the app asks it by itself whether it is
     probe.fail(new Error('the connection is lost'))
     await new Promise((resolve) => setTimeout(resolve, 100))
     t.equal(member.outages, 0)
-    t.same(member.told, [])
-    t.equal(link.isCurrent, true)
+    // On a slow machine the log may have been followed again after the pause, which is told too.
+    t.same(member.told.filter((message) => message.startsWith('Redis has not answered')), [])
+    await until(() => link.isCurrent, 'it is followed')
   })
 
   t.test('nobody is told of an outage by who has left before that fails', async (t) => {
