@@ -249,7 +249,6 @@ t.test('when Redis has not answered, and the app asks it by itself whether it is
     probe.fail(new Error('the connection is lost'))
     await new Promise((resolve) => setTimeout(resolve, 100))
     t.equal(member.outages, 0)
-    // On a slow machine the log may have been followed again after the pause, which is told too.
     t.same(member.told.filter((message) => message.startsWith('Redis has not answered')), [])
     await until(() => link.isCurrent, 'it is followed')
   })
