@@ -6,7 +6,7 @@ import { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { responseOn } from './raw-socket'
+import { endSoon, responseOn } from './raw-socket'
 
 /**
  * Serves a request as a plain one. Its body is read by its length; a chunked body would need the parser of Node.js, and is answered 411.
@@ -23,7 +23,7 @@ export function serveAsPlain (server: Server, upgrade: IncomingMessage, socket: 
   response.assignSocket(socket as Socket)
   response.once('finish', () => {
     response.detachSocket(socket as Socket)
-    socket.end(() => socket.destroy())
+    endSoon(socket)
   })
   const { 'content-length': length = 0, 'transfer-encoding': coding } = request.headers
   if (coding !== undefined) {
