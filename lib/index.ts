@@ -84,7 +84,7 @@ declare module '@fastify/jwt' {
 declare module 'fastify' {
   // eslint-disable-next-line @typescript-eslint/no-unused-vars
   interface RouteShorthandOptions<RawServer extends RawServerBase = RawServerDefault> {
-    /** Who may connect to this websocket route; see the README. Default `true`: whoever has a valid token. */
+    /** The policy of this websocket route; see the README. Default `true`: any client with a valid token may connect. */
     wsAuth?: fastifyWsAuth.RouteWsAuth
   }
 }

@@ -1,4 +1,4 @@
-/* Numbers of which the least is wanted first: a binary heap, in an array in which a parent stands before its children. */
+/* A binary heap of numbers, the least first. It is an array in which each parent stands before its children. */
 
 /** Adds a number. */
 export function pushKey (heap: number[], key: number): void {

@@ -20,9 +20,9 @@ export type OnUnanswered = (request: IncomingMessage, why: string, startedAt: nu
 export class PendingUpgrades implements UpgradeOwner {
   readonly onUnanswered: OnUnanswered
   readonly #count: Pending
-  /** PendingUpgrades without an answer. */
+  /** Upgrades without an answer. */
   readonly #pending = new Set<Upgrade>()
-  /** PendingUpgrades with an answer, whose sockets are about to close. */
+  /** Upgrades with an answer, whose sockets are about to close. */
   readonly #ending = new Set<Upgrade>()
   #relay: EventEmitter | null = null
   #take: (request: IncomingMessage, socket: Duplex, head: Buffer) => void = () => {}

@@ -9,7 +9,7 @@ import type { OriginOption, RejectWith } from './public-options'
 import { readTokenSources } from './read-token-sources'
 
 /**
- * Reads what is given of them.
+ * Reads the options that are given.
  *
  * @param prefix `wsAuth.` for a route, empty for the plugin
  * @param base the values for the options that are left out

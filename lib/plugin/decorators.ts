@@ -57,7 +57,7 @@ export interface WsAuth {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** ConnectionRegistry, tickets, revocation and counts of fastify-ws-auth. */
+    /** Connections, tickets, revocation and counts of fastify-ws-auth. */
     wsAuth: WsAuth
   }
 
