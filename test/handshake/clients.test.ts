@@ -1,4 +1,4 @@
-/* The clients that people have: ws, and the WebSocket that is built into Node. What a browser sees is in example.test.ts. */
+/* The clients that people have: ws, and the WebSocket that is built into Node. What a browser sees is in test/browser and example-browser.long.test.ts. */
 import { execFile } from 'node:child_process'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'

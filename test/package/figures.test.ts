@@ -35,9 +35,7 @@ const LONG_TESTS: Record<string, number> = {
   'test/helpers/handshake-model.ts': 609,
   'test/in-band/first-message.test.ts': 927,
   'test/in-band/renewal.test.ts': 1061,
-  'test/package/example.test.ts': 1069,
   'test/revocation/revocation.test.ts': 699,
-  'test/standards/standards.test.ts': 760,
   'test/token/hostile-tokens.test.ts': 883
 }
 

@@ -156,6 +156,17 @@ t.test('the README has the quick start, and the two commands of set-up', async (
   for (const command of ['npm ci && npm start', 'npm ci && npm test']) t.ok(readme.includes(`\`${command}\``), command)
 })
 
+t.test('the quick start has at most 60 lines, none wider than 120 characters', async (t) => {
+  const text = readDocument('example/quick-start/server.js').trimEnd().split('\n')
+  t.ok(text.length <= 60, `${text.length} lines`)
+  t.same(text.filter((line) => line.length > 120), [])
+})
+
+t.test('example/README.md lists each recipe', async (t) => {
+  const readme = readDocument('example/README.md')
+  for (const name of readdirSync(join(ROOT, 'example/recipes'))) t.ok(readme.includes(`(recipes/${name})`), name)
+})
+
 t.test('the routes of the README do as they say', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

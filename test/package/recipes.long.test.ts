@@ -2,7 +2,6 @@
  * The recipes of example/, each run as its first comment says.
  */
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -91,9 +90,4 @@ t.test('jwks-with-oidc-provider: an access token is let in, an ID token is not, 
   t.same(provider.outcomes, ['success'])
   t.equal(await closed, '3000 token_revoked')
   t.equal(await refusalOf(url, { authorization: `Bearer ${login.accessToken}` }), 'WS_AUTH_TOKEN_REVOKED')
-})
-
-t.test('example/README.md lists each recipe', async (t) => {
-  const readme = readFileSync(join(ROOT, 'example/README.md'), 'utf8')
-  for (const name of readdirSync(join(ROOT, 'example/recipes'))) t.ok(readme.includes(`(recipes/${name})`), name)
 })

@@ -1,8 +1,6 @@
 /*
  * The quick start of the README, exactly the file that a user copies: two browser windows talk, and roles decide.
  */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -35,12 +33,6 @@ async function say (page: Page, text: string): Promise<void> {
   await page.getByLabel('Message').fill(text)
   await page.keyboard.press('Enter')
 }
-
-t.test('the quick start has at most 60 lines, none wider than 120 characters', async (t) => {
-  const text = readFileSync(join(__dirname, '../../example', FILE), 'utf8').trimEnd().split('\n')
-  t.ok(text.length <= 60, `${text.length} lines`)
-  t.same(text.filter((line) => line.length > 120), [])
-})
 
 t.test('the quick start sets a cookie that no script and no other site can use', async (t) => {
   const { url } = await startFile(t, FILE)
