@@ -23,16 +23,16 @@ async function cookieOf (url: string, name: string): Promise<string> {
 }
 
 /** A connection that has been greeted, and what it will be closed with. */
-async function enter (url: string, headers: Record<string, string>): Promise<{ greeting: string, closed: Promise<string> }> {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/chat`, { headers })
+async function enter (url: string, headers: Record<string, string>, query = ''): Promise<{ greeting: string, closed: Promise<string> }> {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/chat${query}`, { headers })
   const closed = once(socket, 'close').then(([code, reason]) => `${code} ${reason}`)
   const [greeting] = await once(socket, 'message')
   return { greeting: String(greeting), closed }
 }
 
 /** The code that a handshake is refused with, by a dry run of it. */
-async function refusalOf (url: string, headers: Record<string, string>): Promise<string | undefined> {
-  return (await (await fetch(`${url}/chat`, { headers })).json() as { code?: string }).code
+async function refusalOf (url: string, headers: Record<string, string>, query = ''): Promise<string | undefined> {
+  return (await (await fetch(`${url}/chat${query}`, { headers })).json() as { code?: string }).code
 }
 
 t.test('cookie-login-and-plain-routes: a cookie opens a plain route and a socket, and a logout ends both', async (t) => {
@@ -63,6 +63,31 @@ t.test('cookie-login-and-plain-routes: a plain route takes the cookie only, and 
     t.equal((await fetch(`${url}/me`, { headers })).status, 401, JSON.stringify(headers))
   }
   t.equal(await refusalOf(url, { cookie: await cookieOf(url, 'eve') }), 'WS_AUTH_FORBIDDEN')
+})
+
+t.test('session-with-tickets: a ticket from the session opens a socket, and a logout ends both and the unused tickets', async (t) => {
+  const { url, output } = await startFile(t, 'recipes/session-with-tickets.js')
+  const ticketOf = async (cookie: string): Promise<string> => (await (await post(`${url}/ticket`, {}, { cookie })).json() as { ticket: string }).ticket
+  t.equal((await post(`${url}/login`, { name: 'mallory' })).status, 401)
+  t.equal((await post(`${url}/ticket`, {})).status, 401)
+  t.equal(await refusalOf(url, { cookie: await cookieOf(url, 'ann') }), 'WS_AUTH_TOKEN_MISSING', 'the cookie alone opens nothing')
+
+  const [cookie, other] = [await cookieOf(url, 'ann'), await cookieOf(url, 'ann')]
+  const [here, there] = [await enter(url, {}, `?ticket=${await ticketOf(cookie)}`), await enter(url, {}, `?ticket=${await ticketOf(other)}`)]
+  t.equal(here.greeting, 'hello ann')
+  const unused = await ticketOf(cookie)
+  t.equal((await post(`${url}/logout`, {}, { cookie })).status, 204)
+  t.equal(await here.closed, '3000 token_revoked')
+  t.equal((await post(`${url}/ticket`, {}, { cookie })).status, 401)
+  t.equal(await refusalOf(url, {}, `?ticket=${unused}`), 'WS_AUTH_TOKEN_REVOKED')
+  t.equal((await post(`${url}/ticket`, {}, { cookie: other })).status, 200, 'the other session stays')
+
+  t.equal((await post(`${url}/logout`, {}, { cookie: other })).status, 204)
+  t.equal(await there.closed, '3000 token_revoked')
+  t.equal(await refusalOf(url, {}, `?ticket=${await ticketOf(await cookieOf(url, 'eve'))}`), 'WS_AUTH_FORBIDDEN')
+  for (const secret of [cookie, other].map((each) => decodeURIComponent(each.split('=')[1] ?? '').split('.')[0] ?? '')) {
+    t.notOk(output().includes(secret), 'no id of a session is in the log')
+  }
 })
 
 t.test('tests-with-node-test: all of its tests pass', async (t) => {
