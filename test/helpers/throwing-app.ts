@@ -1,6 +1,6 @@
 /*
  * An app each of whose functions can be made to throw, one at a time, while clients do all that clients do. Run as a process of its
- * own it tries one after the other, and sends what has become of each: what nobody caught would have ended the process.
+ * own it tries the points that its arguments name, and sends what has become of each: an error that is not caught would have ended the process.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe } from 'node:diagnostics_channel'
@@ -344,7 +344,7 @@ function stepsOf (app: FastifyInstance, clients: Clients): Record<string, () => 
       const [connection] = app.wsAuth.connections.bySub('guy')
       return connection === undefined ? 'none' : await connection.renew(tokenOf('guy', 900)).then(() => 'renewed', () => 'refused')
     },
-    expiry: async () => await closeOf(await clients.openWith(tokenOf('hal', 2))),
+    expiry: async () => await closeOf(await clients.openWith(sign({ sub: 'hal', iat: seconds(-1), exp: Date.now() / 1000 + 1.2 }))),
     'a handler that fails': async () => await closeOf(await clients.openWith(tokenOf('ida'), '/fail')),
     revoke: async () => {
       const client = await clients.openWith(tokenOf('jim'))
@@ -410,7 +410,7 @@ function runsOf (points: readonly Point[]): Run[] {
   })
 }
 
-async function main (): Promise<void> {
+async function main (points: readonly Point[]): Promise<void> {
   Error.stackTraceLimit = 60
   const lost: string[] = []
   const onUncaught = (error: unknown): void => { (runs.getStore()?.uncaught ?? lost).push(describe(error)) }
@@ -420,7 +420,7 @@ async function main (): Promise<void> {
     const run = runs.getStore()
     if (run !== undefined) void at(run, 'subscriber')
   })
-  const queue = runsOf(POINTS)
+  const queue = runsOf(points)
   const outcomes: Outcome[] = []
   await Promise.all(Array.from({ length: AT_ONCE }, async () => {
     for (let run = queue.shift(); run !== undefined; run = queue.shift()) {
@@ -432,4 +432,4 @@ async function main (): Promise<void> {
   process.send?.({ outcomes, lost }, () => process.exit(0))
 }
 
-if (process.argv[2] === 'run' && require.main === module) void main()
+if (process.argv[2] === 'run' && require.main === module) void main(process.argv.slice(3) as Point[])
