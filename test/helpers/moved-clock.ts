@@ -87,3 +87,13 @@ export async function eventually (clock: MovedClock, isTrue: () => boolean, what
     await turn()
   }
 }
+
+/** Lets so much time go by. Then the promise has to settle though no more goes by: what is left is work. */
+export async function passUntil<T> (clock: MovedClock, ms: number, what: string, promise: Promise<T>): Promise<T> {
+  let isSettled = false
+  const settle = (): void => { isSettled = true }
+  promise.then(settle, settle)
+  await clock.pass(ms)
+  await eventually(clock, () => isSettled, what)
+  return await promise
+}
