@@ -26,8 +26,6 @@ const LONG_TESTS: Record<string, number> = {
   'test/backplane/redis/client.test.ts': 685,
   'test/backplane/redis/internals.test.ts': 705,
   'test/connection/expiry.test.ts': 606,
-  'test/connection/socket.test.ts': 507,
-  'test/credentials/no-trace.test.ts': 608,
   'test/endpoints/back-channel-logout.test.ts': 944,
   'test/handshake/hostile-handshakes.test.ts': 823,
   'test/handshake/upgrade.test.ts': 1090,
