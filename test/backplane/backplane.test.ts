@@ -34,4 +34,3 @@ t.test('the backplane by Redis keeps the quick part of the contract', { skip: re
     }
   })
 })
-
