@@ -29,7 +29,7 @@ export const FILES = {
   'lib/token/jwt-secret.ts': ['token/jwt-settings'],
   'lib/token/token-view.ts': ['token/jwt-settings'],
   'lib/handshake/handshake.ts': ['handshake/handshake-steps'],
-  'lib/handshake/pre-validation.ts': ['handshake/handshake', 'handshake/refusals', 'handshake/upgrade', 'handshake/plain-requests', 'authentication/identity', 'authentication/tickets-spend', 'authentication/tickets-require', 'authentication/tickets-claims', 'authentication/tickets-route', 'authentication/tickets-issue', 'authentication/tickets-trace', 'handshake/every-route', 'handshake/what-waits', 'handshake/http2'],
+  'lib/handshake/pre-validation.ts': ['handshake/handshake', 'handshake/refusals', 'handshake/upgrade-requests', 'handshake/upgrade-routes', 'handshake/upgrade-tokens', 'handshake/upgrade-refusals', 'handshake/upgrade-leaving', 'handshake/upgrade-deadline', 'handshake/plain-requests', 'authentication/identity', 'authentication/tickets-spend', 'authentication/tickets-require', 'authentication/tickets-claims', 'authentication/tickets-route', 'authentication/tickets-issue', 'authentication/tickets-trace', 'handshake/every-route', 'handshake/what-waits', 'handshake/http2'],
   'lib/handshake/dry-run.ts': ['handshake/plain-requests', 'handshake/answered-early', 'handshake/http2'],
   'lib/handshake/routes.ts': ['handshake/declared-routes'],
 }

@@ -26,7 +26,6 @@ const LONG_TESTS: Record<string, number> = {
   'test/connection/expiry.test.ts': 606,
   'test/endpoints/back-channel-logout.test.ts': 944,
   'test/handshake/hostile-handshakes.test.ts': 823,
-  'test/handshake/upgrade.test.ts': 1090,
   'test/helpers/handshake-model.ts': 609,
   'test/in-band/first-message.test.ts': 927,
   'test/in-band/renewal.test.ts': 1061,
