@@ -1,37 +1,21 @@
 /*
- * What is told of what was decided: to subscribers, to the log, and in numbers.
+ * Each decision is told once: in an event, in a line of the log, and in a count.
  */
-import { execFile } from 'node:child_process'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { promisify } from 'node:util'
-import Fastify from 'fastify'
-import type { FastifyBaseLogger, FastifyInstance, FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import { Audit } from '../../lib/audit/audit'
+import { Stats } from '../../lib/audit/stats'
 import { WsAuthError } from '../../lib/base/errors'
 import fastifyWsAuth from '../../lib/index'
-import { Stats } from '../../lib/audit/stats'
-import { prepare, SECRET, sign } from '../helpers/app'
-import { onDecision } from '../helpers/decisions'
+import { prepare, sign } from '../helpers/app'
+import { BEARER, decisionsOf, listen, NOW } from '../helpers/audited-chat'
+import type { Event, Line } from '../helpers/audited-chat'
 import { clientFrame, plainText, RawClient, upgrade } from '../helpers/raw-client'
-import { eventually, hold, moveClock, startChat, turn } from '../helpers/renewal-app'
+import { eventually, moveClock, startChat, turn } from '../helpers/renewal-app'
 import type { ChatSettings } from '../helpers/renewal-app'
 
-type Event = fastifyWsAuth.WsAuthEvent
-
-const CHANNEL = 'fastify-ws-auth'
-const NOW = Math.floor(Date.now() / 1000)
 const KEYS = ['address', 'code', 'connectionId', 'dryRun', 'duration', 'event', 'reason', 'route', 'source', 'sub']
-const BEARER = { authorization: `Bearer ${sign({ sub: 'ann', exp: NOW + 600 })}` }
-
-/** All events, until the test ends. */
-function listen (t: Test): Event[] {
-  const events: Event[] = []
-  onDecision(t, (event) => events.push(event))
-  return events
-}
 
 /** An event without what differs from run to run, which is checked here. */
 function shapeOf (t: Test, event: Event): Omit<Event, 'duration'> {
@@ -39,13 +23,6 @@ function shapeOf (t: Test, event: Event): Omit<Event, 'duration'> {
   t.ok(Number.isFinite(event.duration) && event.duration >= 0 && event.duration < 1e6, `duration ${event.duration}`)
   const { duration, ...rest } = event
   return rest
-}
-
-type Line = Record<string, unknown> & { level: number, msg: string }
-
-/** The lines of a log that tell of decisions. */
-function decisionsOf (log: readonly string[]): Line[] {
-  return log.map((line) => JSON.parse(line) as Line).filter(({ event }) => event !== undefined)
 }
 
 const NOTHING = { code: null, reason: null, route: '/chat', source: null, sub: null, address: '127.0.0.1', connectionId: null, dryRun: false }
@@ -289,258 +266,6 @@ t.test('a dry run is told and not counted', async (t) => {
   t.strictSame(app.wsAuth.stats().refused, {})
   t.equal((await client.send(plainText({ path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'ann', roles: ['admin'] })}` } })).response()).status, 426)
   t.equal(events.length, 1, 'one that would be accepted is no decision')
-})
-
-t.test('the address is by the app\'s trustProxy', async (t) => {
-  const forwarded = { 'x-forwarded-for': '203.0.113.7, 198.51.100.9' }
-  const cases: Array<[FastifyServerOptions['trustProxy'], string]> = [[undefined, '127.0.0.1'], [false, '127.0.0.1'], [true, '203.0.113.7'], ['127.0.0.1', '198.51.100.9'], ['10.0.0.1', '127.0.0.1']]
-  for (const [trustProxy, address] of cases) {
-    await t.test(`of ${trustProxy}`, async (t) => {
-      const events = listen(t)
-      const { app, connect } = await startChat(t, { server: trustProxy === undefined ? {} : { trustProxy } })
-      const chat = await connect(sign(), { headers: forwarded })
-      chat.client.terminate()
-      await eventually(() => app.wsAuth.connections.size === 0, 'it is gone')
-      t.strictSame(events.map(({ event, address }) => [event, address]), [['accepted', address], ['closed', address]])
-    })
-  }
-
-  await t.test('and null where there is none (injectWS)', async (t) => {
-    for (const trustProxy of [false, true]) {
-      const events = listen(t)
-      const { app } = await prepare(t, { server: { trustProxy, logger: false }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
-      const socket = await app.injectWS('/chat', { headers: { ...BEARER, ...forwarded } })
-      socket.terminate()
-      await eventually(() => app.wsAuth.connections.size === 0, 'it is gone')
-      t.strictSame(events.map(({ event, address }) => [event, address]), [['accepted', null], ['closed', null]], `trustProxy ${trustProxy}`)
-      await t.rejects(app.injectWS('/chat'), { message: /401/ })
-      t.strictSame(events.slice(2).map(({ event, address }) => [event, address]), [['refused', null]])
-      events.length = 0
-    }
-  })
-
-  await t.test('and null where the trustProxy of the app throws', async (t) => {
-    const events = listen(t)
-    let isStrict = false
-    const trustProxy = (address: string): boolean => { if (isStrict && address === 'garbage') throw new Error('thrown by a test'); return true }
-    const { app, connect } = await startChat(t, { server: { logger: false, trustProxy } })
-    isStrict = true
-    const chat = await connect(sign(), { headers: { 'x-forwarded-for': '203.0.113.7, garbage' } })
-    chat.client.close()
-    await eventually(() => app.wsAuth.connections.size === 0, 'it is gone')
-    t.strictSame(events.map(({ event, address }) => [event, address]), [['accepted', null], ['closed', null]])
-  })
-})
-
-t.test('the duration is that of the handshake, the renewal, the connection', async (t) => {
-  const events = listen(t)
-  let gate = hold()
-  const { app, port, connect } = await startChat(t, { plugin: { renewal: true }, wsAuth: { authorize: async (user) => { await gate.wait(); return (user as { role?: string }).role !== 'none' } } })
-  const clock = moveClock(t)
-  const advance = async (ms: number): Promise<void> => {
-    await eventually(() => app.wsAuth.stats().pending > 0, 'it is pending')
-    await turn()
-    await turn()
-    clock.advance(ms)
-    gate.release()
-  }
-  const refused = RawClient.open(t, port).then(async (client) => await client.upgrade({ path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'ann', role: 'none' })}` } }).response().then(() => client))
-  await advance(700)
-  await refused
-  t.strictSame(events.splice(0).map(({ event, duration }) => [event, duration]), [['refused', 700]])
-  gate = hold()
-  const connecting = connect(sign({ sub: 'ann' }))
-  await advance(900)
-  const chat = await connecting
-  gate = hold()
-  const renewing = chat.connection.renew(sign({ sub: 'ann' }))
-  clock.advance(300)
-  gate.release()
-  await renewing
-  gate = hold()
-  const renewingAgain = chat.connection.renew(sign({ sub: 'ann', role: 'none' }))
-  clock.advance(50)
-  gate.release()
-  await t.rejects(renewingAgain)
-  clock.travel(Date.now() - 10_000)
-  gate = hold()
-  const renewingBack = chat.connection.renew(sign({ sub: 'ann' }))
-  clock.travel(Date.now() - 5000)
-  gate.release()
-  await renewingBack
-  clock.advance(20_000)
-  chat.connection.close()
-  t.strictSame(events.map(({ event, duration }) => [event, duration]), [
-    ['accepted', 900], ['renewed', 300], ['renewal_refused', 50], ['renewed', 0], ['closed', 5350]
-  ])
-  clock.exit()
-})
-
-/** The methods of a logger. */
-const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
-
-function loggerOf (methods: Record<typeof LEVELS[number], (...args: unknown[]) => void>): FastifyBaseLogger {
-  return { ...methods, child () { return this } } as unknown as FastifyBaseLogger
-}
-
-/** Opens a connection, has another refused by fault of nobody and one by fault of the app, and closes it. */
-async function decideAll (t: Test, server: FastifyServerOptions): Promise<FastifyInstance> {
-  const { app, port, connect } = await startChat(t, { server, wsAuth: { authorize: (user) => { if ((user as { fails?: true }).fails) throw new Error('thrown by a test'); return true } } })
-  const chat = await connect(sign())
-  await upgrade(t, port, { path: '/chat' })
-  await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign({ fails: true })}` } })
-  chat.client.close()
-  await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')
-  t.match(app.wsAuth.stats(), { accepted: 1, refused: { WS_AUTH_TOKEN_MISSING: 1, WS_AUTH_UNAVAILABLE: 1 }, closed: { client: 1 } })
-  return app
-}
-
-t.test('loggers', async (t) => {
-  const all = ['accepted', 'refused', 'refused', 'closed']
-  await t.test('of each level get what is theirs', async (t) => {
-    const wanted: Record<string, string[]> = { trace: all, debug: all, info: all, warn: ['refused'], error: ['refused'], fatal: [], silent: [] }
-    for (const [level, events] of Object.entries(wanted)) {
-      const log: string[] = []
-      await decideAll(t, { logger: { level, stream: { write: (line: string): void => { log.push(line) } } } })
-      t.strictSame(decisionsOf(log).map(({ event }) => event), events, level)
-    }
-  })
-
-  await t.test('that are off do not keep subscribers from their events', async (t) => {
-    for (const logger of [false, { level: 'silent' }, { level: 'error', stream: { write: () => {} } }]) {
-      const events = listen(t)
-      await decideAll(t, { logger })
-      t.strictSame(events.splice(0).map(({ event }) => event), all)
-    }
-  })
-
-  await t.test('that are off cost nothing where nobody has subscribed: no event is made', async (t) => {
-    for (const logger of [false, { level: 'silent' }]) {
-      let asked = 0
-      const { app, connect } = await startChat(t, { server: { logger, trustProxy: () => { asked++; return true } }, plugin: { renewal: true } })
-      asked = 0
-      const chat = await connect(sign(), { headers: { 'x-forwarded-for': '203.0.113.7' } })
-      await chat.connection.renew(sign())
-      chat.client.close()
-      await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')
-      t.equal(asked, 0, 'the address is not asked for')
-      t.match(app.wsAuth.stats(), { accepted: 1, renewed: 1, closed: { client: 1 } })
-    }
-  })
-
-  await t.test('of the app\'s own, without a level, get all', async (t) => {
-    const lines: Array<[string, unknown]> = []
-    const write = (level: string) => (object: unknown): void => { lines.push([level, (object as Partial<Event>).event]) }
-    await decideAll(t, { logger: undefined as never, loggerInstance: loggerOf(Object.fromEntries(LEVELS.map((level) => [level, write(level)])) as never) })
-    t.strictSame(lines.filter(([, event]) => event !== undefined), [['info', 'accepted'], ['info', 'refused'], ['error', 'refused'], ['info', 'closed']])
-  })
-
-  await t.test('of the app\'s own, with one function for all levels, get all', async (t) => {
-    const lines: unknown[] = []
-    const write = (...[object]: unknown[]): void => { lines.push((object as Partial<Event>).event) }
-    await decideAll(t, { logger: undefined as never, loggerInstance: loggerOf(Object.fromEntries(LEVELS.map((level) => [level, write])) as never) })
-    t.strictSame(lines.filter((event) => event !== undefined), all)
-  })
-
-  await t.test('that throw do not keep a connection open', async (t) => {
-    const info = (...[, message]: unknown[]): void => { if (message === 'websocket connection closed') throw new Error('the disk is full') }
-    const logger = loggerOf({ ...Object.fromEntries(LEVELS.map((level) => [level, () => {}])), info } as never)
-    const { app, port, connect } = await startChat(t, {
-      plugin: { limits: { perUser: 1, onLimit: 'close-oldest' } },
-      server: { logger: undefined as never, loggerInstance: logger }
-    })
-    const { closed } = await connect(BEARER.authorization.slice(7))
-    await upgrade(t, port, { path: '/chat', headers: BEARER })
-    await eventually(() => closed.code !== null, 'the oldest is closed')
-    t.same(closed, { code: 3003, reason: 'connection_replaced' })
-    t.equal(app.wsAuth.connections.size, 1, 'the other one is open')
-  })
-
-  await t.test('of a route are the ones that are used', async (t) => {
-    const log: string[] = []
-    const { port } = await startChat(t, {
-      server: { logger: { level: 'info', stream: { write: (line: string): void => { log.push(line) } } } },
-      routes: (app) => { app.get('/quiet', { websocket: true, logLevel: 'silent' }, (socket) => { socket.close(4000) }) }
-    })
-    const client = await upgrade(t, port, { path: '/quiet', headers: BEARER })
-    await client.close()
-    t.strictSame(decisionsOf(log), [])
-  })
-})
-
-t.test('a subscriber', async (t) => {
-  await t.test('that throws disturbs no connection and no other subscriber, and is told of in the log', async (t) => {
-    // In a process of its own, for that of the tests would end.
-    const script = `
-      const { subscribe } = require('node:diagnostics_channel')
-      const Fastify = require('fastify')
-      const fastifyWsAuth = require('./lib/index')
-      const { WebSocket } = require('ws')
-      let thrown = 0, got = 0
-      subscribe('fastify-ws-auth', () => { throw new Error('thrown by a test') })
-      subscribe('fastify-ws-auth', () => { got++ })
-      const app = Fastify({ logger: { stream: { write (line) { if (JSON.parse(line).err?.message === 'thrown by a test') thrown++ } } } })
-      app.register(fastifyWsAuth, { jwt: { secret: ${JSON.stringify(SECRET)} } })
-      app.after(() => { app.get('/chat', { websocket: true }, (socket) => socket.on('message', (data) => socket.send(String(data)))) })
-      app.listen({ port: 0, host: '127.0.0.1' }).then((address) => {
-        const client = new WebSocket(address.replace('http', 'ws') + '/chat', { headers: { authorization: 'Bearer ${sign()}' } })
-        client.on('open', () => client.send('hello'))
-        client.on('message', (data) => { client.close(); client.on('close', async () => {
-          await app.close()
-          console.log(JSON.stringify({ data: String(data), thrown, got, stats: app.wsAuth.stats() }))
-        }) })
-      })`
-    const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, '--input-type=commonjs', '-e', script], { timeout: 50_000 })
-    t.match(JSON.parse(stdout), { data: 'hello', thrown: 2, got: 2, stats: { accepted: 1, closed: { client: 1 } } })
-  })
-
-  await t.test('that closes what was accepted has it closed, and no handler is run', async (t) => {
-    let opened = 0
-    const { app, port } = await startChat(t, { routes: (app) => { app.get('/short', { websocket: true }, () => { opened++ }) } })
-    onDecision(t, ({ event, connectionId }) => {
-      if (event === 'accepted') app.wsAuth.connections.get(String(connectionId))?.close(4000, 'not today')
-    })
-    const client = await upgrade(t, port, { path: '/short', headers: BEARER })
-    t.same(await client.close(), { code: 4000, reason: 'not today' })
-    t.equal(opened, 0)
-    t.match(app.wsAuth.stats(), { connections: 0, accepted: 1, closed: { app: 1 } })
-  })
-
-  await t.test('that comes later gets what is decided from then on, and one that goes gets no more', async (t) => {
-    const { connect } = await startChat(t, { server: { logger: false } })
-    const chat = await connect(sign())
-    const events: Event[] = []
-    const onEvent = (event: unknown): void => { events.push(event as Event) }
-    subscribe(CHANNEL, onEvent)
-    await chat.connection.renew(sign())
-    unsubscribe(CHANNEL, onEvent)
-    chat.connection.close()
-    t.strictSame(events.map(({ event }) => event), ['renewed'])
-  })
-})
-
-t.test('stats() is a snapshot', async (t) => {
-  const { app, port, connect } = await startChat(t, { plugin: { renewal: true } })
-  const empty = app.wsAuth.stats()
-  t.strictSame(empty, { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} })
-  const chat = await connect(sign())
-  await upgrade(t, port, { path: '/chat' })
-  const before = app.wsAuth.stats()
-  const copy = structuredClone(before)
-  t.strictSame(copy, { connections: 1, pending: 0, accepted: 1, renewed: 0, refused: { WS_AUTH_TOKEN_MISSING: 1 }, closed: {} })
-  await chat.connection.renew(sign())
-  await upgrade(t, port, { path: '/chat' })
-  chat.connection.close()
-  t.strictSame(before, copy)
-  t.strictSame(empty, { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} })
-  Object.assign(before.refused, { WS_AUTH_TOKEN_MISSING: 99 })
-  Object.assign(before.closed, { app: 99 })
-  t.strictSame(app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_MISSING: 2 }, closed: { app: 1 } })
-
-  const other = Fastify()
-  t.teardown(() => other.close())
-  await other.register(fastifyWsAuth, { jwt: { secret: SECRET } })
-  t.strictSame(other.wsAuth.stats(), empty, 'of each app its own')
 })
 
 t.test('a renewal that is refused by fault of the app is told at level error, once', async (t) => {
