@@ -7,7 +7,8 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
-import { CODES, isClean } from '../helpers/handshake-model'
+import { CODES } from '../helpers/handshake-contract'
+import { isClean } from '../helpers/handshake-model'
 import { drawAll, TriedApp, visible } from '../helpers/handshake-run'
 import type { Trial } from '../helpers/handshake-run'
 

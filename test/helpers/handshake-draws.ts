@@ -4,8 +4,9 @@
  */
 import { createHmac } from 'node:crypto'
 import { SECRET } from './app'
-import { FULL, LISTED, namesOf, REVOKED, signCookie } from './handshake-model'
-import type { AppRule, FirstMessage, OpaqueAnswer, OriginRule, RouteRule, Sent, TicketFact, TokenFact, TokenRule, World } from './handshake-model'
+import { FULL, LISTED, REVOKED } from './handshake-contract'
+import type { AppRule, FirstMessage, OpaqueAnswer, OriginRule, RouteRule, Sent, TicketFact, TokenFact, TokenRule, World } from './handshake-contract'
+import { namesOf, signCookie } from './handshake-credentials'
 import { randomFrom } from './random'
 
 /** A die with as many sides as are wanted. */

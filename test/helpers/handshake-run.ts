@@ -11,8 +11,9 @@ import fastifyWsAuth from '../../lib/index'
 import { SECRET } from './app'
 import { drawApp, drawScenario, opaqueText, signText } from './handshake-draws'
 import type { Scenario } from './handshake-draws'
-import { COOKIE_SECRET, expectedOf, FULL, LISTED, REVOKED, userOf } from './handshake-model'
-import type { AppRule, OpaqueAnswer, OriginRule, Outcome, RouteRule, Source } from './handshake-model'
+import { COOKIE_SECRET, FULL, LISTED, REVOKED } from './handshake-contract'
+import type { AppRule, OpaqueAnswer, OriginRule, Outcome, RouteRule, Source } from './handshake-contract'
+import { expectedOf, userOf } from './handshake-model'
 import { clientFrame, RawClient } from './raw-client'
 
 /** What of an outcome can be seen from outside. */
