@@ -1,5 +1,5 @@
 /*
- * `app.close()` while handshakes are under way and while more of them arrive: it resolves, and nobody gets in.
+ * `app.close()` while handshakes are under way and while more of them arrive: it resolves, and no client gets in.
  */
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -7,7 +7,7 @@ import { prepare, sign, start, until, within } from '../helpers/app'
 import type { AppSettings } from '../helpers/app'
 import { clientFrame, plainText, RawClient, requestText, upgrade } from '../helpers/raw-client'
 
-const COUNT = 50
+const COUNT = 10
 const AUTHORIZED = { authorization: `Bearer ${sign()}` }
 const UNAVAILABLE = '{"statusCode":503,"code":"WS_AUTH_UNAVAILABLE","error":"Service Unavailable","message":"Authentication is unavailable"}'
 /** That of Fastify itself, for all requests that arrive while it closes. */
@@ -45,7 +45,7 @@ t.test('handshakes that hang do not hold up app.close()', async (t) => {
   for (const [place, { plugin, ...settings }] of Object.entries(PLACES)) {
     for (const rejectWith of ['http', 'close'] as const) {
       if (rejectWith === 'close' && plugin?.verify !== undefined && plugin.verify !== never) continue
-      t.test(`in ${place}, with rejectWith '${rejectWith}'`, async (t) => {
+      t.test(`handshakes that hang in ${place} do not hold up app.close(), with rejectWith '${rejectWith}'`, async (t) => {
         const { app, port } = await start(t, { ...settings, plugin: { ...plugin, rejectWith }, routes: addChat })
         const clients = await openAll(t, port)
         for (const client of clients) client.upgrade({ path: '/chat', headers: AUTHORIZED })
@@ -90,7 +90,7 @@ t.test('a verifier learns of app.close(), and its late answer lets nobody in', a
   t.equal(app.wsAuth.stats().accepted, 0)
 })
 
-t.test('why they were refused is logged', async (t) => {
+t.test('the log says that a handshake was refused because the server closes', async (t) => {
   const { app, port, log } = await start(t, { plugin: { verify: never }, routes: addChat })
   const client = await RawClient.open(t, port)
   client.upgrade({ path: '/chat', headers: AUTHORIZED })
@@ -132,7 +132,7 @@ t.test('a dry run that hangs does not hold up app.close()', async (t) => {
   t.equal((await client.response()).body, UNAVAILABLE)
 })
 
-t.test('handshakes that arrive while the app closes', async (t) => {
+t.test('handshakes that arrive while the app closes are refused', async (t) => {
   const waysToClose: Record<string, { settings: AppSettings, answers: string[] }> = {
     'before anything was closed': { settings: {}, answers: [UNAVAILABLE, CLOSING] },
     'without Fastify\'s own 503': { settings: { server: { return503OnClosing: false } }, answers: [UNAVAILABLE] },
@@ -146,7 +146,7 @@ t.test('handshakes that arrive while the app closes', async (t) => {
     }
   }
   for (const [way, { settings, answers }] of Object.entries(waysToClose)) {
-    t.test(`${way} get 503`, async (t) => {
+    t.test(`handshakes that arrive while the app closes get 503, ${way}`, async (t) => {
       const { wait, reached, release } = gate()
       const ran: string[] = []
       const { app, port } = await start(t, {
@@ -179,7 +179,7 @@ t.test('handshakes that arrive while the app closes', async (t) => {
     })
   }
 
-  t.test('are never accepted, whenever they come', async (t) => {
+  t.test('no handshake is accepted after app.close(), whenever it comes', async (t) => {
     const { app, port } = await start(t, { plugin: { verify: async () => ({ sub: 'x' }) }, routes: addChat })
     const clients = await openAll(t, port, 200)
     let closed: Promise<undefined> | undefined
@@ -199,7 +199,7 @@ t.test('handshakes that arrive while the app closes', async (t) => {
 
   // @fastify/websocket has taken its listeners away, and Node its own: a socket that breaks while the 503 is written
   // would emit an 'error' that nobody listens to, and the process would die.
-  t.test('have their errors listened to', async (t) => {
+  t.test('errors of sockets that arrive while the app closes are listened to', async (t) => {
     const { wait, reached, release } = gate()
     const { app, port } = await start(t, { routes: (app) => { addChat(app); app.addHook('preClose', wait) } })
     const listeners: number[] = []
@@ -219,7 +219,7 @@ t.test('handshakes that arrive while the app closes', async (t) => {
     t.ok((listeners[0] ?? 0) > 0)
   })
 
-  t.test('and are reset do no harm', async (t) => {
+  t.test('handshakes that are reset while the app closes do no harm', async (t) => {
     const { wait, reached, release } = gate()
     const { app, port } = await start(t, { routes: (app) => { addChat(app); app.addHook('preClose', wait) } })
     const clients = await openAll(t, port, 100)
