@@ -3,15 +3,15 @@
  * reach the changed expression. The further in front, the more likely a test fails first.
  */
 export const FILES = {
-  'lib/revocation/command-arguments.ts': ['revocation/match', 'backplane/revocations'],
-  'lib/backplane/revocation-list.ts': ['backplane/revocations', 'backplane/revocation-set'],
-  'lib/token/claims.ts': ['token/claims', 'backplane/revocations'],
+  'lib/revocation/command-arguments.ts': ['revocation/command-arguments', 'backplane/revocation-list'],
+  'lib/backplane/revocation-list.ts': ['backplane/revocation-list'],
+  'lib/token/claims.ts': ['token/claims', 'backplane/revocation-list'],
   'lib/handshake/origin.ts': ['handshake/origin', 'handshake/handshake-steps'],
   'lib/handshake/checks.ts': ['handshake/handshake-steps'],
   'lib/authentication/tickets.ts': ['authentication/ticket-use'],
   'lib/authentication/ticket-binding.ts': ['authentication/ticket-use'],
-  'lib/authentication/authentication.ts': ['authentication/authentication', 'revocation/revocation'],
-  'lib/authentication/checks.ts': ['authentication/authentication', 'revocation/revocation'],
+  'lib/authentication/authentication.ts': ['authentication/authentication', 'revocation/revocation', 'revocation/revocation-underway'],
+  'lib/authentication/checks.ts': ['authentication/authentication', 'revocation/revocation', 'revocation/revocation-underway'],
   'lib/authentication/authorization.ts': ['authentication/authentication'],
   'lib/credentials/take.ts': ['credentials/taken-credentials', 'credentials/credentials'],
   'lib/credentials/url.ts': ['credentials/taken-credentials', 'credentials/credentials'],

@@ -64,7 +64,7 @@ function connect (t: Test, { port }: StartedApp, way: 'header' | 'message', sub:
 
 for (const way of ['header', 'message'] as const) {
   for (const code of [4503, 4999]) {
-    t.test(`who is admitted by ${way} while an outage begins is closed with ${code}, as those who were open`, async (t) => {
+    t.test(`a connection admitted by ${way} while an outage begins is closed with ${code}, like those that were open`, async (t) => {
       const events: string[] = []
       const chat = await startChat(t, code === 4503 ? {} : { closeCodes: { unavailable: code } })
       const early = connect(t, chat, way, 'early')
@@ -86,7 +86,7 @@ for (const way of ['header', 'message'] as const) {
   }
 }
 
-t.test('who was revoked while an outage begins is told of the outage, and refused when it is over', async (t) => {
+t.test('a user revoked while an outage begins gets 503 during the outage, and 401 after it', async (t) => {
   const chat = await startChat(t, {})
   const late = connect(t, chat, 'header', 'late')
   t.equal(await late.ended, '4503 auth_unavailable')
@@ -96,7 +96,7 @@ t.test('who was revoked while an outage begins is told of the outage, and refuse
   t.equal((await upgrade(t, chat.port, { path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'late', iat: 1 })}` } })).answer.status, 401)
 })
 
-t.test('a connection that a subscriber closes, while it was about to be closed, is counted once', async (t) => {
+t.test('a connection that a subscriber closes while a revocation closes it is counted once', async (t) => {
   const { app, port } = await start(t, { routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
   const headers = { authorization: `Bearer ${sign({ sub: 'ann' })}` }
   for (let i = 0; i < 3; i++) await upgrade(t, port, { path: '/chat', headers })
@@ -108,7 +108,7 @@ t.test('a connection that a subscriber closes, while it was about to be closed, 
   t.equal(results.reduce((sum, { closed }) => sum + closed, 0), 3)
 })
 
-t.test('a route whose tickets say nothing needs one where the plugin says so, and only there', async (t) => {
+t.test('a route without its own tickets.require follows that of the plugin', async (t) => {
   for (const require of [true, false]) {
     const { app, port } = await start(t, {
       plugin: { tickets: { require } },

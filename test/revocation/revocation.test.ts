@@ -1,44 +1,22 @@
 /*
- * Revocation: whom it closes, whom it keeps out, for how long, and whom it leaves in peace.
+ * Revocation: which connections it closes, which tokens it refuses, for how long, and which it leaves alone.
  */
-import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import type { Test } from 'tap'
 import type { WebSocket } from 'ws'
 import fastifyWsAuth, { memoryBackplane } from '../../lib/index'
-import { sign, start, within } from '../helpers/app'
+import { sign, start } from '../helpers/app'
 import { onDecision } from '../helpers/decisions'
 import { keys, mint, seconds } from '../helpers/keys'
 import { setClock } from '../helpers/moved-clock'
 import { clientFrame, upgrade } from '../helpers/raw-client'
-import { eventually, hold, startChat } from '../helpers/renewal-app'
+import { startChat } from '../helpers/renewal-app'
 import type { Chat, ChatApp } from '../helpers/renewal-app'
+import { REVOKED, answerTo, authFrame, closeOf } from '../helpers/revoked'
+import type { Claims } from '../helpers/revoked'
 
-type Claims = Record<string, unknown>
 type Line = Record<string, unknown> & { level: number, msg: string }
-
-const REVOKED = { code: 3000, reason: 'token_revoked' }
 const HOUR = 3_600_000
 const NOW = seconds()
-
-async function closeOf ({ closed }: Chat): Promise<Chat['closed']> {
-  await eventually(() => closed.code !== null, 'it is closed')
-  return { ...closed }
-}
-
-function authFrame (token: string): Buffer {
-  return clientFrame(1, JSON.stringify({ type: 'auth', token }))
-}
-
-function bearer (token: string): { headers: Record<string, string> } {
-  return { headers: { authorization: `Bearer ${token}` } }
-}
-
-/** The status and the code of a handshake's answer. */
-async function answerTo (t: Test, port: number, token: string, path = '/chat'): Promise<string> {
-  const { answer } = await upgrade(t, port, { path, ...bearer(token) })
-  return answer.status === 101 ? '101' : `${answer.status} ${(JSON.parse(answer.body) as { code: string }).code}`
-}
 
 /** Ann with two logins, of which one has two tokens, and Bob. */
 function people (): Record<string, Claims> {
@@ -69,7 +47,7 @@ const CASES: Array<[match: fastifyWsAuth.RevokeMatch, whom: string[]]> = [
 ]
 
 for (const [match, whom] of CASES) {
-  t.test(`revoking ${JSON.stringify(match)} closes ${whom.join(' and ') || 'nobody'}, and keeps them out`, async (t) => {
+  t.test(`revoking ${JSON.stringify(match)} closes ${whom.join(' and ') || 'no connection'}, and refuses their tokens`, async (t) => {
     const events: fastifyWsAuth.WsAuthEvent[] = []
     const { app, port, log, connect } = await startChat(t)
     const chats = new Map<string, Chat>()
@@ -108,7 +86,7 @@ for (const [match, whom] of CASES) {
   })
 }
 
-t.test('a revoked token is refused wherever it comes from', async (t) => {
+t.test('a revoked token is refused in every place that a token can have', async (t) => {
   const { app, port, connect } = await startChat(t, {
     server: { routerOptions: { maxParamLength: 1000 } },
     plugin: { token: { param: true, message: true }, tickets: true, closeCodes: { unauthorized: 4401 } },
@@ -171,32 +149,7 @@ t.test('a revoked token is refused wherever it comes from', async (t) => {
   t.equal(app.wsAuth.stats().accepted, before, 'nothing was accepted')
 })
 
-t.test('a revocation reaches a first message that waits, and one that is being verified', async (t) => {
-  const held = hold()
-  let isAsked = false
-  const { app, port, log } = await start(t, {
-    plugin: { token: { message: true } },
-    routes: (app) => {
-      app.get('/chat', { websocket: true, wsAuth: { authorize: async () => { isAsked = true; await held.wait(); return true } } }, (socket) => {
-        socket.send('the handler was run')
-      })
-    }
-  })
-  const [late, early] = [await upgrade(t, port, { path: '/chat' }), await upgrade(t, port, { path: '/chat' })]
-  const token = sign({ sub: 'ann', jti: 'j1' })
-  early.send(authFrame(token)).send(clientFrame(1, 'behind'))
-  await eventually(() => isAsked, 'it is being verified')
-  t.equal((await app.wsAuth.revoke({ jti: 'j1' })).closed, 0, 'it is no connection yet')
-  held.release()
-  t.strictSame(await early.close(), REVOKED)
-  t.strictSame(await late.send(authFrame(token)).close(), REVOKED)
-  t.equal(app.wsAuth.connections.size, 0)
-  t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 })
-  t.strictSame(app.wsAuth.stats().refused, { WS_AUTH_TOKEN_REVOKED: 1 })
-  t.equal(log.filter((line) => (JSON.parse(line) as Line).event === 'accepted').length, 1, 'one was told of, and its end')
-})
-
-t.test('without beforeAt it is now: all tokens of this second, and none of the next', async (t) => {
+t.test('a revocation without beforeAt is of all tokens of this second, and of none of the next', async (t) => {
   const { app, port } = await startChat(t)
   t.equal(await answerTo(t, port, sign({ sub: 'ann', iat: seconds() })), '101')
   const before = seconds()
@@ -209,7 +162,7 @@ t.test('without beforeAt it is now: all tokens of this second, and none of the n
   t.equal(await answerTo(t, port, sign({ sub: 'bob', iat: before })), '101')
 })
 
-t.test('an earlier beforeAt never undoes a later one, on whatever instance and in whatever order', async (t) => {
+t.test('an earlier beforeAt never undoes a later one, in any order and on any instance', async (t) => {
   const backplane = memoryBackplane()
   const [one, two] = [await startChat(t, { plugin: { backplane } }), await startChat(t, { plugin: { backplane } })]
   const now = seconds()
@@ -260,7 +213,7 @@ t.test('a revocation ends at untilAt, by default after revocationTtl', async (t)
   t.strictSame(await answers(), [])
 })
 
-t.test('anonymous connections and public routes are nobody\'s: no claim closes them', async (t) => {
+t.test('no claim closes an anonymous connection or one of a public route', async (t) => {
   const { app, port } = await start(t, {
     routes: (app) => {
       app.get('/optional', { websocket: true, wsAuth: 'optional' }, (socket) => { socket.on('message', (data) => socket.send(data)) })
@@ -274,155 +227,6 @@ t.test('anonymous connections and public routes are nobody\'s: no claim closes t
   }
   for (const client of clients) t.equal(String((await client.send(clientFrame(1, 'still here')).frame()).payload), 'still here')
   t.equal((await upgrade(t, port, { path: '/optional' })).answer.status, 101)
-})
-
-t.test('after a renewal the old names close nothing and the new ones do', async (t) => {
-  const { app, connect } = await startChat(t, { plugin: { renewal: true } })
-  for (const kind of ['jti', 'sid'] as const) {
-    for (const by of ['frame', 'renew'] as const) {
-      const claims = { sub: 'ann', iat: seconds(-10) }
-      const renewed = { ...claims, [kind]: `new ${by}` }
-      const chat = await connect(sign({ ...claims, [kind]: `old ${by}` }))
-      if (by === 'frame') t.equal((await chat.renewByFrame(sign(renewed))).type, 'auth.ok')
-      else await chat.connection.renew(sign(renewed))
-      t.equal((await app.wsAuth.revoke({ [kind]: `old ${by}` } as never)).closed, 0)
-      t.ok(await chat.isHeard())
-      t.equal((await chat.renewByFrame(sign({ ...claims, [kind]: `old ${by}` }))).code, 'WS_AUTH_TOKEN_REVOKED', 'and there is no way back')
-      t.equal((await app.wsAuth.revoke({ [kind]: `new ${by}` } as never)).closed, 1)
-      t.strictSame(await closeOf(chat), REVOKED)
-    }
-  }
-})
-
-t.test('a renewal that takes a name away leaves nothing to be found by, and one that brings one is', async (t) => {
-  const { app, connect } = await startChat(t)
-  const chat = await connect(sign({ sub: 'ann', jti: 'j1', iat: seconds(-10) }))
-  await chat.connection.renew(sign({ sub: 'ann', sid: 's1', iat: seconds(-10) }))
-  t.equal((await app.wsAuth.disconnect({ jti: 'j1' })).closed, 0)
-  t.equal((await app.wsAuth.disconnect({ sid: 's1' })).closed, 1)
-  t.equal((await closeOf(chat)).reason, 'disconnected')
-})
-
-t.test('a connection that was renewed after beforeAt is another login', async (t) => {
-  const { app, connect } = await startChat(t)
-  const [renewed, old] = [await connect(sign({ sub: 'ann', iat: seconds(-60) })), await connect(sign({ sub: 'ann', iat: seconds(-60) }))]
-  await renewed.connection.renew(sign({ sub: 'ann', iat: seconds(-10) }))
-  t.equal((await app.wsAuth.revoke({ sub: 'ann', beforeAt: seconds(-30) * 1000 })).closed, 1)
-  t.strictSame(await closeOf(old), REVOKED)
-  t.ok(await renewed.isHeard())
-  await t.rejects(renewed.connection.renew(sign({ sub: 'ann', iat: seconds(-60) })))
-})
-
-t.test('a refused renewal leaves the connection to be found as it was', async (t) => {
-  const { app, connect } = await startChat(t, { wsAuth: { authorize: ({ role }: Claims) => role !== 'none' } as never })
-  const claims = { sub: 'ann', jti: 'j1', sid: 's1', iat: seconds(-10) }
-  const chat = await connect(sign(claims))
-  for (const next of [{ ...claims, jti: 'j2', sid: 's2', role: 'none' }, { ...claims, sub: 'bob', jti: 'j2', sid: 's2' }, { ...claims, jti: 'j2', sid: 's2', iat: seconds(-20) }]) {
-    await t.rejects(chat.connection.renew(sign(next)))
-    for (const match of [{ jti: 'j2' }, { sid: 's2' }, { sub: 'bob' }]) t.equal((await app.wsAuth.disconnect(match)).closed, 0)
-  }
-  t.ok(await chat.isHeard())
-  t.equal((await app.wsAuth.revoke({ sid: 's1' })).closed, 1)
-  t.strictSame(await closeOf(chat), REVOKED)
-})
-
-t.test('a renewal under way when its new token is revoked is refused, and when its connection is revoked ends with it', async (t) => {
-  const held = hold()
-  let count = 0
-  const { app, connect } = await startChat(t, { wsAuth: { authorize: async () => { if (++count > 2) await held.wait(); return true } } })
-  const claims = { sub: 'ann', iat: seconds(-10) }
-  const [stays, goes] = [await connect(sign({ ...claims, jti: 'j1' })), await connect(sign({ ...claims, jti: 'j2' }))]
-  const outcomes = [stays, goes].map(async ({ connection }, i) => await connection.renew(sign({ ...claims, jti: `new ${i}` })).then(() => 'renewed', ({ code }) => String(code)))
-  await eventually(() => count === 4, 'both are under way')
-  t.equal((await app.wsAuth.revoke({ jti: 'new 0' })).closed, 0)
-  t.equal((await app.wsAuth.revoke({ jti: 'j2' })).closed, 1)
-  held.release()
-  t.strictSame(await Promise.all(outcomes), ['WS_AUTH_TOKEN_REVOKED', 'WS_AUTH_TOKEN_INVALID'])
-  t.equal(stays.connection.claims?.jti, 'j1')
-  t.ok(await stays.isHeard())
-  t.strictSame(await closeOf(goes), REVOKED)
-  t.equal((await app.wsAuth.disconnect({ jti: 'new 1' })).closed, 0, 'it did not come back')
-})
-
-t.test('nothing that was sent behind the message that revokes reaches the handler', async (t) => {
-  const heard: string[] = []
-  const { app, port } = await start(t, {
-    routes: (app) => {
-      app.get('/chat', { websocket: true }, (socket) => {
-        socket.on('message', (data) => {
-          heard.push(String(data))
-          if (String(data) === 'log me out') void app.wsAuth.revoke({ sub: 'ann' })
-        })
-        for (const event of ['ping', 'pong'] as const) socket.on(event, () => heard.push(event))
-      })
-    }
-  })
-  const client = await upgrade(t, port, { path: '/chat', ...bearer(sign({ sub: 'ann', iat: seconds(-10) })) })
-  client.send(Buffer.concat([clientFrame(1, 'one'), clientFrame(1, 'log me out'), clientFrame(1, 'two'), clientFrame(9, ''), clientFrame(2, 'three'), clientFrame(10, '')]))
-  t.strictSame(await client.close(), REVOKED)
-  for (let i = 0; i < 20; i++) client.send(clientFrame(1, `late ${i}`))
-  client.send(clientFrame(8, Buffer.from([0x0b, 0xb8])))
-  await within(5000, 'the connection is gone', client.ended)
-  t.strictSame(heard, ['one', 'log me out'])
-  t.equal(app.wsAuth.stats().closed.token_revoked, 1)
-})
-
-t.test('revoked from where the app may be called in the middle of things', async (t) => {
-  const claims = { sub: 'ann', jti: 'j1', iat: seconds(-10) }
-  const results: number[] = []
-  const revoke = (app: FastifyInstance): void => { void app.wsAuth.revoke({ jti: 'j1' }).then(({ closed }) => results.push(closed)) }
-  const places: Record<string, [closed: number[], (app: FastifyInstance) => fastifyWsAuth.RouteWsAuth | undefined, (app: FastifyInstance, socket: WebSocket) => void]> = {
-    'a handler': [[1], () => true, (app) => revoke(app)],
-    authorize: [[0], (app) => ({ authorize: () => { revoke(app); return true } }), () => {}],
-    'authorize, later': [[0], (app) => ({ authorize: async () => { await Promise.resolve(); revoke(app); return true } }), () => {}],
-    'a listener for its own close': [[1, 0], () => true, (app, socket) => { socket.on('close', () => revoke(app)); revoke(app) }]
-  }
-  for (const [place, [expected, wsAuth, handle]] of Object.entries(places)) {
-    await t.test(place, async (t) => {
-      results.length = 0
-      let isRun = false
-      const { app, port } = await start(t, {
-        routes: (app) => { app.get('/chat', { websocket: true, wsAuth: wsAuth(app) }, (socket) => { isRun = true; handle(app, socket) }) }
-      })
-      const client = await upgrade(t, port, { path: '/chat', ...bearer(sign(claims)) })
-      t.equal(client.answer.status, 101)
-      t.strictSame(await client.close(), REVOKED)
-      client.send(clientFrame(8, Buffer.from([0x0b, 0xb8])))
-      await within(5000, 'the connection is gone', client.ended)
-      await eventually(() => results.length === expected.length, 'all have been answered')
-      t.strictSame(results, expected)
-      t.equal(isRun, !place.startsWith('authorize'), 'a handler of who is revoked is not run')
-      t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 }, 'it ends once')
-      t.equal(app.wsAuth.connections.size, 0)
-      t.equal(await answerTo(t, port, sign(claims)), '401 WS_AUTH_TOKEN_REVOKED')
-    })
-  }
-})
-
-t.test('a listener of the events that revokes the next one, at each that is closed', async (t) => {
-  const { app, connect } = await startChat(t)
-  const chats: Chat[] = []
-  for (let i = 0; i < 5; i++) chats.push(await connect(sign({ sub: 'ann', jti: `j${i}`, iat: seconds(-10) })))
-  let next = 0
-  const inner: Array<Promise<fastifyWsAuth.CommandResult>> = []
-  onDecision(t, ({ event }) => { if (event === 'closed' && ++next < 5) inner.push(app.wsAuth.revoke({ jti: `j${next}` })) })
-  const { closed } = await app.wsAuth.revoke({ sub: 'ann' })
-  const closedInside = (await Promise.all(inner)).reduce((sum, { closed }) => sum + closed, 0)
-  for (const chat of chats) t.strictSame(await closeOf(chat), REVOKED)
-  t.strictSame(app.wsAuth.stats().closed, { token_revoked: 5 })
-  t.ok(closed + closedInside >= 5 && closedInside >= 1, `${closed} and ${closedInside}`)
-})
-
-t.test('while the app closes, and after, it is answered and closes nobody twice', async (t) => {
-  const { app, connect } = await startChat(t)
-  const chats = [await connect(sign({ sub: 'ann', iat: seconds(-10) })), await connect(sign({ sub: 'ann', iat: seconds(-10) }))]
-  const closing = app.close()
-  const during = await within(5000, 'an answer', app.wsAuth.revoke({ sub: 'ann' }))
-  await within(10_000, 'the end of the app', closing)
-  const after = await within(5000, 'an answer', app.wsAuth.disconnect({ sub: 'ann' }))
-  const reasons = [(await closeOf(chats[0] as Chat)).reason, (await closeOf(chats[1] as Chat)).reason]
-  t.equal(during.closed + after.closed, reasons.filter((reason) => reason === 'token_revoked').length)
-  t.equal(Object.values(app.wsAuth.stats().closed).reduce((sum, count) => sum + count, 0), 2, 'each ended once')
 })
 
 /** (r, n - s) verifies as (r, s) does. */
@@ -441,7 +245,7 @@ function withOtherBits (token: string): string {
   return token.slice(0, -1) + alphabet[last ^ 1]
 }
 
-t.test('no twin of a revoked token gets in: the same claims are the same token', async (t) => {
+t.test('another token with the claims of a revoked one is refused too', async (t) => {
   for (const tokenCache of [false, { max: 100, ttl: 60_000 }] as const) {
     await t.test(tokenCache === false ? 'without a cache' : 'with a cache that knows them all', async (t) => {
       const { app, port } = await startChat(t, { plugin: { tokenCache, jwt: { secret: { public: keys.ES256.public, private: keys.ES256.private }, sign: { algorithm: 'ES256' }, verify: { algorithms: ['ES256'] } } as never } })
@@ -461,7 +265,7 @@ t.test('no twin of a revoked token gets in: the same claims are the same token',
   }
 })
 
-t.test('names that objects have, and names of 64 KB, are names as any others', async (t) => {
+t.test('names of properties of objects, and names of 64 KB, are revoked like any others', async (t) => {
   const names = ['__proto__', 'constructor', 'toString', 'valueOf', 'hasOwnProperty', 'x'.repeat(65_536), `${'x'.repeat(65_535)}y`]
   for (const kind of ['jti', 'sid', 'sub']) {
     const { app, connect, port } = await startChat(t, { plugin: { verify: (token) => ({ [kind]: names[Number(token)], iat: seconds(-10) }) } })
@@ -490,7 +294,7 @@ t.test('a jti that verify gives as a number is matched by its digits', async (t)
   t.equal(await answerTo(t, port, '420'), '101')
 })
 
-t.test('the log warns once, of a token that lives longer than its revocation would', async (t) => {
+t.test('the log warns once of a token that lives longer than its revocation', async (t) => {
   const exp = (ttl: number): Claims => ({ sub: 'ann', exp: seconds(ttl) })
   const warning = /^a token (lives longer than revocationTtl|has no exp, and never expires): if it is revoked, it becomes valid again after revocationTtl/
   const verify = (token: string): Claims => JSON.parse(Buffer.from(token.split('.')[1] as string, 'base64url').toString()) as Claims
@@ -511,7 +315,7 @@ t.test('the log warns once, of a token that lives longer than its revocation wou
   }
 })
 
-t.test('several apps of a process on one backplane are one', async (t) => {
+t.test('a revocation reaches all apps of a process on one backplane', async (t) => {
   const backplane = memoryBackplane()
   const apps = [await startChat(t, { plugin: { backplane } }), await startChat(t, { plugin: { backplane } }), await startChat(t, { plugin: { backplane } })]
   const [one, two, three] = apps as [ChatApp, ChatApp, ChatApp]
@@ -536,7 +340,7 @@ t.test('several apps of a process on one backplane are one', async (t) => {
   t.equal((await one.app.wsAuth.revoke({ sub: 'ann' })).instances.length, 3, 'who has left is not waited for')
 })
 
-t.test('a logger that throws keeps nobody open, on this instance or another', async (t) => {
+t.test('a logger that throws keeps no revoked connection open, on this instance or another', async (t) => {
   for (const levels of [['info'], ['info', 'error'], ['trace', 'debug', 'info', 'warn', 'error', 'fatal']]) {
     await t.test(levels.join(), async (t) => {
       let isBroken = false
@@ -568,7 +372,7 @@ t.test('a logger that throws keeps nobody open, on this instance or another', as
   }
 })
 
-t.test('what is wrong is a TypeError by promise, and nothing happens', async (t) => {
+t.test('revoke rejects a wrong argument with a TypeError, and revokes nothing', async (t) => {
   const { app, log, connect } = await startChat(t)
   const chat = await connect(sign({ sub: 'ann', jti: 'j1' }))
   const { revoke } = app.wsAuth
@@ -592,86 +396,7 @@ t.test('a token without a jti or sid is found by its user alone', async (t) => {
   t.strictSame(await closeOf(chat), REVOKED)
 })
 
-t.test('a revocation during any step of a handshake closes what comes of it, before its handler is run', async (t) => {
-  const claims = { sub: 'ann', jti: 'j1', iat: seconds(-10) }
-  let held = hold()
-  let isHeld = false
-  const wait = async <T>(value: T): Promise<T> => { isHeld = true; await held.wait(); return value }
-  const steps: Record<string, [fastifyWsAuth.WsAuthOptions, fastifyWsAuth.RouteWsAuth, afterCheck: boolean]> = {
-    verify: [{ verify: async () => await wait(claims) }, true, false],
-    user: [{ verify: () => claims, user: async (claims: object) => await wait(claims) } as never, true, true],
-    authorize: [{ verify: () => claims }, { authorize: async () => await wait(true) }, true],
-    'a hook behind ours': [{ verify: () => claims }, true, true]
-  }
-  for (const [step, [plugin, wsAuth, isAfterCheck]] of Object.entries(steps)) {
-    await t.test(step, async (t) => {
-      held = hold()
-      isHeld = false
-      let isRun = false
-      const { app, port } = await start(t, {
-        plugin,
-        routes: (app) => {
-          if (step === 'a hook behind ours') app.addHook('preHandler', async () => { await wait(null) })
-          app.get('/chat', { websocket: true, wsAuth }, () => { isRun = true })
-        }
-      })
-      const handshake = upgrade(t, port, { path: '/chat', ...bearer('x') })
-      await eventually(() => isHeld, 'it is under way')
-      t.equal((await app.wsAuth.revoke({ jti: 'j1' })).closed, 0, 'it is no connection yet')
-      held.release()
-      const client = await handshake
-      if (isAfterCheck) {
-        t.equal(client.answer.status, 101)
-        t.strictSame(await client.close(), REVOKED)
-        t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 })
-      } else {
-        t.equal((JSON.parse(client.answer.body) as { code: string }).code, 'WS_AUTH_TOKEN_REVOKED')
-      }
-      t.notOk(isRun)
-      t.equal(app.wsAuth.connections.size, 0)
-    })
-  }
-})
-
-t.test('a revocation of the token behind a ticket that is needed reaches the first message beside it', async (t) => {
-  const held = hold()
-  let isHeld = false
-  const { app, port } = await start(t, {
-    plugin: { tickets: { require: true }, token: { message: true } },
-    routes: (app) => {
-      app.get('/chat', { websocket: true, wsAuth: { authorize: async ({ jti }: Claims) => { if (jti === 'slow') { isHeld = true; await held.wait() } return true } } as never }, (socket) => {
-        socket.send('the handler was run')
-      })
-    }
-  })
-  const open = async (): Promise<Awaited<ReturnType<typeof upgrade>>> => {
-    const { ticket } = await app.wsAuth.issueTicket({ sub: 'ann', jti: 'of the ticket', iat: seconds(-10) })
-    return await upgrade(t, port, { path: `/chat?ticket=${ticket}` })
-  }
-  const [before, during, good] = [await open(), await open(), await open()]
-  during.send(authFrame(sign({ sub: 'ann', jti: 'slow' })))
-  await eventually(() => isHeld, 'its token is verified')
-  good.send(authFrame(sign({ sub: 'ann', jti: 'good' })))
-  t.match(String((await good.frame()).payload), 'auth.ok')
-  t.equal((await app.wsAuth.revoke({ jti: 'of the ticket' })).closed, 0, 'who has a token of their own is that token\'s')
-  held.release()
-  t.strictSame(await during.close(), REVOKED)
-  t.strictSame(await before.send(authFrame(sign({ sub: 'ann', jti: 'good' }))).close(), REVOKED)
-  t.equal(app.wsAuth.connections.size, 1)
-})
-
-t.test('revoked by a listener of the server for new sockets, nobody sees the connection', async (t) => {
-  let isRun = false
-  const { app, port } = await start(t, { routes: (app) => { app.get('/chat', { websocket: true }, () => { isRun = true }) } })
-  app.websocketServer.on('connection', () => { void app.wsAuth.revoke({ sub: 'ann' }) })
-  const client = await upgrade(t, port, { path: '/chat', ...bearer(sign({ sub: 'ann', iat: seconds(-10) })) })
-  t.equal(client.answer.status, 101)
-  t.strictSame(await client.close(), REVOKED)
-  t.notOk(isRun)
-  t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 })
-})
-
-t.test('a plain request can ask whether its token was revoked, and is told where nobody knows', async (t) => {
+t.test('a plain request can ask whether its token was revoked, and fails if that is unknown', async (t) => {
   const others = { isCurrent: true }
   const backplane = memoryBackplane()
   const { app } = await start(t, {

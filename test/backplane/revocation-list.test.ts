@@ -1,16 +1,18 @@
 /*
- * What is remembered of revocations, and how it is said what is to be revoked or closed.
+ * The list of revocations: which tokens it revokes, when a revocation ends, and what it tells other instances.
  */
 import t from 'tap'
+import type { Test } from 'tap'
 import type { RevokeCommand } from '../../lib/backplane/contract'
 import type { Claims } from '../../lib/token/claims'
-import { isReason, isSendableCode } from '../../lib/base/close-codes'
-import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from '../../lib/revocation/command-arguments'
+import { readRevokeMatch } from '../../lib/revocation/command-arguments'
 import { RevocationList, wasIssuedBy } from '../../lib/backplane/revocation-list'
 import { setClock } from '../helpers/moved-clock'
 import { until } from '../helpers/app'
 
 const HOUR = 3_600_000
+const NOW = 1_700_000_000_000
+const MINUTE = 60_000
 
 function byUser (value: string, issuedBy: number | null, untilAt = Date.now() + HOUR): RevokeCommand {
   return { type: 'revoke', kind: 'sub', value, issuedBy, untilAt }
@@ -27,7 +29,18 @@ function setOf (...commands: RevokeCommand[]): RevocationList {
   return revocations
 }
 
-t.test('a token is revoked by what it says of itself, and by nothing else', async (t) => {
+function command (kind: RevokeCommand['kind'], value: string, untilAt: number, issuedBy: number | null = null): RevokeCommand {
+  return { type: 'revoke', kind, value, issuedBy, untilAt }
+}
+
+/** Sets the time. */
+function freezeClock (t: Test): (now: number) => void {
+  const { now: real } = Date
+  t.teardown(() => { Date.now = real })
+  return (now) => { Date.now = () => now }
+}
+
+t.test('a token is revoked by its own claims, and by nothing else', async (t) => {
   const revocations = setOf(by('jti', 'one'), by('sid', 'two'), byUser('ann', 1000))
   const cases: Array<[Claims, boolean]> = [
     [{ jti: 'one' }, true],
@@ -98,17 +111,17 @@ t.test('an earlier beforeAt does not undo a later one, in whatever order', async
   }
 })
 
-t.test('one that does not say which tokens is about all of the user', async (t) => {
+t.test('a revocation by sub without an instant is of all tokens of the user', async (t) => {
   const revocations = setOf(byUser('ann', null), byUser('ann', 5))
   t.ok(revocations.isRevoked({ sub: 'ann', iat: 1e12 }))
 })
 
-t.test('it ends at untilAt, not a millisecond later, and the later of two counts', async (t) => {
+t.test('a revocation ends at untilAt to the millisecond, and the later of two counts', async (t) => {
   const now = Date.now()
   const kinds = { jti: (untilAt: number) => by('jti', 'x', untilAt), sid: (untilAt: number) => by('sid', 'x', untilAt), sub: (untilAt: number) => byUser('x', 5, untilAt) }
   for (const [kind, make] of Object.entries(kinds)) {
     for (const ends of [[2000, 1000], [1000, 2000]]) {
-      await t.test(`${kind}, ${ends.join(' and ')}`, async (t) => {
+      await t.test(`two revocations by ${kind} until ${ends.join(' and ')} end at the later instant`, async (t) => {
         const real = Date.now
         t.teardown(() => { Date.now = real })
         Date.now = () => now
@@ -125,13 +138,13 @@ t.test('it ends at untilAt, not a millisecond later, and the later of two counts
   }
 })
 
-t.test('one that is over when it is added is not kept', async (t) => {
+t.test('a revocation that is over when it is added is not kept', async (t) => {
   const past = Date.now() - 1
   const revocations = setOf(by('jti', 'x', past), by('sid', 'x', past), byUser('x', 1e12, past), byUser('x', 1e12, Date.now()), byUser('x', 1e12, -1e300))
   t.equal(revocations.size, 0)
 })
 
-t.test('one that is over leaves nothing behind in the next about the same user', async (t) => {
+t.test('a revocation that is over leaves nothing behind in the next of the same user', async (t) => {
   const now = Math.floor(Date.now() / 1000)
   const revocations = setOf(byUser('ann', now + 86_400, Date.now() + 10_000))
   t.ok(revocations.isRevoked({ sub: 'ann', iat: now + 20 }))
@@ -142,7 +155,7 @@ t.test('one that is over leaves nothing behind in the next about the same user',
   t.notOk(revocations.isRevoked({ sub: 'ann', iat: now + 20 }), 'its beforeAt has ended with it')
 })
 
-t.test('names of what objects have are names as any others', async (t) => {
+t.test('names of properties of objects are revoked like any others', async (t) => {
   const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'size']
   for (const kind of ['jti', 'sid', 'sub'] as const) {
     for (const name of names) {
@@ -154,7 +167,7 @@ t.test('names of what objects have are names as any others', async (t) => {
   }
 })
 
-t.test('what is over is thrown away when there is something new, at most once a minute', async (t) => {
+t.test('revocations that are over are thrown away when one is added, at most once a minute', async (t) => {
   const revocations = new RevocationList()
   const now = Date.now()
   for (let i = 0; i < 3000; i++) {
@@ -177,7 +190,7 @@ t.test('what is over is thrown away when there is something new, at most once a 
   t.ok(revocations.isRevoked({ sid: '2999' }), 'what was renewed meanwhile is kept')
 })
 
-t.test('a clock that is set back keeps nobody from throwing away', async (t) => {
+t.test('revocations that are over are thrown away although the clock was set back', async (t) => {
   const revocations = new RevocationList()
   setClock(t, -HOUR)
   revocations.add(by('jti', 'x', Date.now() + 1))
@@ -186,75 +199,33 @@ t.test('a clock that is set back keeps nobody from throwing away', async (t) => 
   t.equal(revocations.size, 1)
 })
 
-/** Anything but one non-empty name, and one that is allowed here. */
-const WRONG: unknown[] = [
-  undefined, null, 'ann', 7, true, Symbol('x'), () => {}, [], ['ann'], [{ sub: 'ann' }], {}, new Map([['sub', 'ann']]),
-  { sub: '' }, { sub: 7 }, { sub: null }, { sub: undefined }, { sub: ['ann'] }, { sub: { toString: () => 'ann' } }, { sub: true }, { sub: Object('ann') },
-  { jti: '' }, { jti: 7 }, { jti: null }, { jti: 7n }, { sid: '' }, { sid: 0 }, { sid: NaN },
-  { jti: 'x', sid: 'y' }, { sub: 'ann', jti: 'x' }, { sub: 'ann', sid: 'y' }, { sub: 'ann', id: 'z' }, { id: 'z', jti: 'x' }, { jti: 'x', sid: 'y', sub: 'ann', id: 'z' },
-  { sub: 'ann', jti: undefined }, { sub: 'ann', extra: 1 }, { Sub: 'ann' }, { user: 'ann' }, { iss: 'ann' }, { toString: 'ann' }, JSON.parse('{"__proto__":"ann"}'), { constructor: 'ann' },
-  Object.create({ sub: 'ann' }), { beforeAt: 5 }, { jti: 'x', beforeAt: 5 }, { sid: 'x', beforeAt: 5 }, { id: 'x', beforeAt: 5 },
-  { jti: 'x', untilAt: 5 }, { sub: 'ann', untilAt: 5 }, { sub: 'ann', code: 4000 }
-]
-
-t.test('a match is exactly one of its claims, and nothing else', async (t) => {
-  for (const match of [...WRONG, { id: 'x' }]) t.throws(() => readRevokeMatch(match), TypeError)
-  for (const match of [...WRONG, { id: '' }, { id: 7 }, { sub: 'ann', beforeAt: 5 }, { sub: 'ann', beforeAt: undefined }]) t.throws(() => readDisconnectMatch(match), TypeError)
-  for (const beforeAt of [NaN, Infinity, -Infinity, null, '5', new Date(), 5n, true, [5]]) {
-    t.throws(() => readRevokeMatch({ sub: 'ann', beforeAt }), { name: 'TypeError', message: '"match.beforeAt" must be a number of milliseconds since the epoch' })
-  }
-  for (const beforeAt of [0, -0, -1, 1.5, 1e300, -1e300]) t.strictSame(readRevokeMatch({ sub: 'ann', beforeAt }), { kind: 'sub', value: 'ann', beforeAt })
-  t.throws(() => readRevokeMatch({ id: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { jti }, { sid }, { sub }: a non-empty string' })
-  t.throws(() => readDisconnectMatch({ x: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { id }, { jti }, { sid }, { sub }: a non-empty string' })
-  t.throws(() => readRevokeMatch({ jti: 'x', beforeAt: 5 }), { name: 'TypeError', message: '"match.beforeAt" must be left out, unless the match is by sub' })
-  for (const kind of ['id', 'jti', 'sid', 'sub']) {
-    for (const value of ['x', ' ', '__proto__', 'constructor', '\0', '😀', 'x'.repeat(65_536)]) t.strictSame(readDisconnectMatch({ [kind]: value }), { kind, value })
-  }
-  const before = Date.now()
-  const { beforeAt } = readRevokeMatch({ sub: 'ann', beforeAt: undefined })
-  t.ok(beforeAt >= before && beforeAt <= Date.now(), 'beforeAt is now')
+t.test('the list tells other instances the revocations that were added', async (t) => {
+  freezeClock(t)(NOW)
+  const revocations = new RevocationList()
+  const commands = [command('jti', 'a', NOW + 1), command('sid', 'b', NOW + 2), command('sub', 'c', NOW + 3, 7)]
+  for (const one of commands) revocations.add(one)
+  t.strictSame([...revocations], commands)
 })
 
-t.test('how long a revocation is kept is an instant, and there is no other option', async (t) => {
-  for (const options of [null, 'x', 5, [], [5], true, () => {}, { until: 5 }, { untilAt: 5, code: 4000 }, { reason: 'x' }, { beforeAt: 5 }]) t.throws(() => readRevokeOptions(options, 5), TypeError, String(options))
-  for (const untilAt of [NaN, Infinity, -Infinity, null, '5', new Date(), 5n]) {
-    t.throws(() => readRevokeOptions({ untilAt }, 5), { name: 'TypeError', message: '"options.untilAt" must be a number of milliseconds since the epoch' })
-  }
-  t.throws(() => readRevokeOptions({ until: 5 }, 5), { name: 'TypeError', message: '"options.until" must be left out: there is no such option' })
-  for (const untilAt of [0, -5, 1e300]) t.equal(readRevokeOptions({ untilAt }, 5), untilAt)
-  for (const options of [undefined, {}, { untilAt: undefined }]) {
-    const before = Date.now()
-    const untilAt = readRevokeOptions(options, 1000)
-    t.ok(untilAt >= before + 1000 && untilAt <= Date.now() + 1000)
-  }
+t.test('a revocation that ends in this millisecond leaves nothing in the next of the same user', async (t) => {
+  const setNow = freezeClock(t)
+  setNow(NOW)
+  const revocations = new RevocationList()
+  revocations.add(command('sub', 'ann', NOW + 5, 1000))
+  setNow(NOW + 5)
+  revocations.add(command('sub', 'ann', NOW + 10, 3))
+  t.strictSame([...revocations], [command('sub', 'ann', NOW + 10, 3)])
 })
 
-t.test('a disconnect has a close code that may be sent and a reason that there is room for', async (t) => {
-  for (const options of [null, 'x', 5, [], [5], true, { untilAt: 5 }, { Code: 4000 }, { code: 4000, reason: 'x', more: 1 }]) t.throws(() => readDisconnectOptions(options), TypeError, String(options))
-  const good = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
-  const bad = [0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65_536, -4000, 4000.5, NaN, Infinity, '4000', null, true, [4000], 4000n, Object(4000)]
-  for (const code of good) {
-    t.ok(isSendableCode(code), `${code}`)
-    t.strictSame(readDisconnectOptions({ code }), { code, reason: null })
-  }
-  for (const code of bad) {
-    t.notOk(isSendableCode(code), `${String(code)}`)
-    t.throws(() => readDisconnectOptions({ code }), { name: 'TypeError', message: '"options.code" must be a close code that may be sent' })
-  }
-  for (const reason of ['', 'x', 'x'.repeat(123), 'é'.repeat(61)]) {
-    t.ok(isReason(reason))
-    t.strictSame(readDisconnectOptions({ reason }), { code: null, reason })
-  }
-  for (const reason of ['x'.repeat(124), 'é'.repeat(62), '😀'.repeat(31), 5, null, true, Buffer.from('x'), ['x']]) {
-    t.notOk(isReason(reason))
-    t.throws(() => readDisconnectOptions({ reason }), { name: 'TypeError', message: '"options.reason" must be a string of at most 123 bytes' })
-  }
-  for (const options of [undefined, {}, { code: undefined, reason: undefined }]) t.strictSame(readDisconnectOptions(options), { code: null, reason: null })
-})
-
-t.test('an instant in seconds, as a JWT has it, would revoke nobody: it is a TypeError', async (t) => {
-  const seconds = Math.floor(Date.now() / 1000)
-  t.throws(() => readRevokeMatch({ sub: 'ann', beforeAt: seconds }), { name: 'TypeError', message: '"match.beforeAt" must be in milliseconds since the epoch, not in seconds' })
-  t.throws(() => readRevokeOptions({ untilAt: seconds }, 5), { name: 'TypeError', message: '"options.untilAt" must be in milliseconds since the epoch, not in seconds' })
-  t.equal(readRevokeMatch({ sub: 'ann', beforeAt: 0 }).beforeAt, 0)
+t.test('revocations that are over are thrown away a minute after the last time, also those that end in this millisecond', async (t) => {
+  const setNow = freezeClock(t)
+  setNow(NOW)
+  const revocations = new RevocationList()
+  for (const kind of ['jti', 'sid', 'sub'] as const) revocations.add(command(kind, 'over', NOW + MINUTE, 1))
+  setNow(NOW + MINUTE - 1)
+  revocations.add(command('jti', 'kept', NOW + 2 * MINUTE))
+  t.equal(revocations.size, 4)
+  setNow(NOW + MINUTE)
+  revocations.add(command('jti', 'another', NOW + 2 * MINUTE))
+  t.equal(revocations.size, 2)
 })
