@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import fastifyWsAuth from 'fastify-ws-auth'
 import { redisBackplane } from 'fastify-ws-auth/redis'
 import type { Redis } from 'ioredis'
+import { addAttacks } from './attacks'
 import { addLogin } from './login'
 import { addPage } from './page'
 import { addRooms } from './rooms'
@@ -45,5 +46,6 @@ export async function createApp (redis?: Redis): Promise<FastifyInstance> {
   addPage(app)
   addLogin(app)
   addRooms(app)
+  addAttacks(app)
   return app
 }

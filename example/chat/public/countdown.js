@@ -20,8 +20,11 @@ export function countDown (place, expiresAt) {
 }
 
 function tick (place) {
-  const { expiresAt } = place.dataset
-  place.textContent = expiresAt === '' ? '–' : textOf(expiresAt - clockOffset - Date.now())
+  const { expiresAt, note } = place.dataset
+  const left = expiresAt === '' ? null : expiresAt - clockOffset - Date.now()
+  place.textContent = left === null ? '–' : textOf(left)
+  // The note explains the grace.
+  if (note !== undefined) document.getElementById(note).hidden = left === null || left > 0
 }
 
 /** The server waits for the grace, because a new token may be on its way, and closes within a second after it. */

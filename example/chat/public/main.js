@@ -1,6 +1,7 @@
 /*
  * The page: shows the login or the chat, and does what the user asks for.
  */
+import { attacks } from './attacks.js'
 import { disconnect } from './connections.js'
 import { find, notify } from './dom.js'
 import { closeAll, links } from './link.js'
@@ -14,7 +15,7 @@ function showLogin (why) {
   closeAll()
   for (const list of [find('#life-log'), find('#events'), find('#stats')]) list.replaceChildren()
   find('#login-error').textContent = why
-  show('login')
+  show('login', why !== '')
 }
 
 function showChat () {
@@ -27,7 +28,7 @@ function showChat () {
   find('#disconnect').hidden = !isAdmin
   find('#disconnect-result').textContent = ''
   for (const room of Object.values(rooms)) room.clear()
-  for (const { clear } of refusals) clear()
+  for (const { clear } of [...attacks, ...refusals]) clear()
   show('app')
   rooms.members.link.open()
   if (isAdmin) rooms.admins.link.open()
@@ -35,7 +36,9 @@ function showChat () {
   selectRoom('members')
 }
 
-function show (id) {
+/** Shows the login or the chat. A page whose login was ended elsewhere goes dark, so that it is seen from afar. */
+function show (id, isDark = false) {
+  document.documentElement.classList.toggle('dark', isDark)
   find('#login').hidden = id !== 'login'
   for (const each of ['#app', '#account', '#status', '#sections']) find(each).hidden = id !== 'app'
   if (id === 'login') find('#name').focus()

@@ -37,16 +37,20 @@ export async function logIn (name, password) {
 
 /** Tells the other tabs of a login and a logout. */
 const otherTabs = new BroadcastChannel('login')
-otherTabs.onmessage = () => start()
+otherTabs.onmessage = ({ data }) => {
+  if (data === 'in') start()
+  // Else the closed connection has told this tab already, and it says why.
+  else if (me !== null) start(0, 'You have been logged out in another window. Please log in again.')
+}
 
-/** Asks the server for the login, until it can be reached. */
-export async function start (attempt = 0) {
+/** Asks the server for the login, until it can be reached. `why` is what the page says if there is none. */
+export async function start (attempt = 0, why = '') {
   try {
     const found = await fetchMe()
-    if (found === null) end()
+    if (found === null) end(why)
     else begin(found)
   } catch {
-    setTimeout(start, delayOf(attempt), attempt + 1)
+    setTimeout(start, delayOf(attempt), attempt + 1, why)
   }
 }
 
