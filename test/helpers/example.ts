@@ -56,10 +56,10 @@ export async function buildExample (): Promise<void> {
  *
  * @param file its path below `example/`
  */
-export async function startFile (t: { teardown (end: () => Promise<unknown>): void }, file: string, env: NodeJS.ProcessEnv = {}): Promise<{ url: string, output: () => string }> {
+export async function startFile (t: { teardown (end: () => Promise<unknown>): void }, file: string, env: NodeJS.ProcessEnv = {}): Promise<{ url: string, output: () => string, stop: () => Promise<number | null> }> {
   const { child, output } = startNode(t, [join(ROOT, 'example', file)], { PORT: '0', ...env })
   const [[, url = '']] = await printed(child, output, /Server listening at (http:\/\/127\.0\.0\.1:\d+)/g, 1)
-  return { url, output }
+  return { url, output, stop: () => end(child) }
 }
 
 /** Starts the chat on a free port, or on `port`; it ends with the test at the latest. */

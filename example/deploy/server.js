@@ -1,0 +1,57 @@
+/*
+ * A chat that runs in a container: many instances on one Redis, with health, metrics and an end that clients are told of.
+ *
+ *   JWT_SECRET=<32 bytes> REDIS_URL=redis://127.0.0.1:6379 node example/deploy/server.js
+ */
+const Fastify = require('fastify')
+const fastifyWsAuth = require('fastify-ws-auth')
+const { redisBackplane } = require('fastify-ws-auth/redis')
+const { Redis } = require('ioredis')
+
+const { JWT_SECRET, REDIS_URL, PORT = 3000 } = process.env
+
+const app = Fastify({
+  logger: true,
+  trustProxy: process.env.TRUST_PROXY || false, // the address of nginx: `'same-host'` compares the host that it names
+  forceCloseConnections: true // app.close() does not wait for connections that a browser opened in advance
+})
+const client = new Redis(REDIS_URL)
+client.on('error', (error) => app.log.warn(error))
+
+app.register(fastifyWsAuth, {
+  jwt: { secret: JWT_SECRET },
+  token: { query: false },
+  backplane: redisBackplane({ client }),
+  heartbeat: { interval: 30_000 }, // shorter than the timeout of nginx
+  rejectWith: 'auto'
+})
+app.register(async () => {
+  app.get('/chat', { websocket: true, wsAuth: { roles: ['member'] } }, (socket, request) => {
+    socket.send(`hello ${request.user.sub}`)
+  })
+
+  app.get('/healthz', async () => 'ok')
+
+  app.get('/metrics', async (request, reply) => {
+    const { connections, pending, accepted, renewed, refused, closed } = app.wsAuth.stats()
+    const lines = []
+    const add = (name, type, samples) => lines.push(`# TYPE ws_auth_${name} ${type}`, ...samples.map(([label, value]) => `ws_auth_${name}${label} ${value}`))
+    const by = (label, counts) => Object.entries(counts).map(([name, count]) => [`{${label}="${name}"}`, count])
+    add('connections', 'gauge', [['', connections]])
+    add('pending', 'gauge', [['', pending]])
+    add('accepted_total', 'counter', [['', accepted]])
+    add('renewed_total', 'counter', [['', renewed]])
+    add('refused_total', 'counter', by('code', refused))
+    add('closed_total', 'counter', by('reason', closed))
+    return reply.type('text/plain; version=0.0.4').send(lines.join('\n') + '\n')
+  })
+})
+
+// Without this, Node.js ends at once, and each client sees 1006 in place of 1001 shutdown.
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  process.on(signal, async () => {
+    await app.close()
+    client.disconnect()
+  })
+}
+app.listen({ host: process.env.HOST || '0.0.0.0', port: Number(PORT) })
