@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-export const ROOT = join(__dirname, '../..')
+export const ROOT = process.cwd()
 
 /** The paths of all documents, from the root of the repository. */
 export const DOCUMENTS: readonly string[] = ['.', '.github', 'example', 'lib', 'test'].flatMap((folder) =>

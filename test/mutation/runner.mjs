@@ -3,7 +3,7 @@
  * end, ended if not. A mutant is killed at the first assertion that fails.
  */
 import { fork } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { commonTokens, declareFactoryPlugin, PluginKind, tokens } from '@stryker-mutator/api/plugin'
 import { DryRunStatus, MutantRunStatus, TestStatus } from '@stryker-mutator/api/test-runner'
@@ -181,7 +181,7 @@ class Worker {
 }
 
 function testsOf (file) {
-  return FILES[file].map((name) => `test/${name}.test.js`)
+  return FILES[file].map((name) => existsSync(`test/${name}.test.js`) ? `test/${name}.test.js` : `test/${name}.long.test.js`)
 }
 
 function addCoverage (sum, more) {

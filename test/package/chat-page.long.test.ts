@@ -11,7 +11,7 @@ import { reasonToSkip, startBrowser } from '../helpers/browser'
 import { buildExample, startExample } from '../helpers/example'
 import { cookieOf, logIn, PASSWORDS, post, TIMEOUT } from '../helpers/example-chat'
 
-const FAINT_BORDERS = readFileSync(join(__dirname, '../helpers/faint-borders.js'), 'utf8')
+const FAINT_BORDERS = readFileSync(join(process.cwd(), 'test/helpers/faint-borders.js'), 'utf8')
 
 interface Outcomes { handWritten: { isSafe: boolean, steps: string[] }, guarded: { isSafe: boolean, steps: string[] } }
 

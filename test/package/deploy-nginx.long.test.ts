@@ -76,7 +76,7 @@ async function startNginx (t: Test, upstream: string): Promise<{ url: string, ou
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const port = await freePort()
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')
-  const text = readFileSync(join(__dirname, '../../example/deploy/nginx.conf'), 'utf8')
+  const text = readFileSync(join(process.cwd(), 'example/deploy/nginx.conf'), 'utf8')
     .replace('listen 8080', `listen 127.0.0.1:${port}`)
     .replace('server chat:3000', `server ${new URL(upstream).host}`)
     .replace('http {', `http { ${temporary}`)

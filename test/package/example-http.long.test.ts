@@ -176,7 +176,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.match(Object.fromEntries(response.headers), { 'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY' })
     t.notMatch(await response.text(), /<style|<script(?! type="module" src="[\w.]+"><\/script>)| on\w+=| style=/)
 
-    for (const name of readdirSync(join(__dirname, '../../example/chat/public'))) {
+    for (const name of readdirSync(join(process.cwd(), 'example/chat/public'))) {
       const file = await fetch(`${url}/${name === 'index.html' ? '' : name}`)
       t.equal(file.status, 200, name)
       t.equal(file.headers.get('content-security-policy'), policy)

@@ -83,7 +83,7 @@ t.test('on the terminal', { buffered: true }, async (t) => {
 t.test('--redis without a Redis', { buffered: true }, async (t) => {
   t.jobs = 2
   t.test('says what to do where there is no redis-server', { buffered: true }, async (t) => {
-    const { code, stdout, stderr } = await runExample(['--redis', '--port', '0'], { PATH: join(__dirname, 'nowhere') })
+    const { code, stdout, stderr } = await runExample(['--redis', '--port', '0'], { PATH: join(process.cwd(), 'nowhere') })
     t.equal(code, 1)
     t.equal(stderr, 'there is no redis-server to start: install it, or say where a Redis is, REDIS_URL=redis://127.0.0.1:6379 npm start -- --redis\n')
     t.equal(stdout, '')

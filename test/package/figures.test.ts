@@ -23,7 +23,7 @@ const LONG_FUNCTIONS: Record<string, number> = {}
 /** Files of tests with more lines than {@link MAX_TEST_LINES}. */
 const LONG_TESTS: Record<string, number> = {}
 
-const root = join(__dirname, '..', '..')
+const root = process.cwd()
 
 function filesOf (folder: string, end: string): string[] {
   const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

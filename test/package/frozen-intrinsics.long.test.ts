@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { runNode } from '../helpers/run-alone'
 
-const ROOT = join(__dirname, '..', '..')
+const ROOT = process.cwd()
 
 const folder = mkdtempSync(join(tmpdir(), 'frozen-intrinsics-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))

@@ -23,7 +23,7 @@ const PLACES: Record<string, readonly string[]> = {
 }
 const WS_VALUES = ['connection', 'in-band', 'handshake', 'index']
 
-const lib = join(__dirname, '..', '..', 'lib')
+const lib = join(process.cwd(), 'lib')
 const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -3).split(sep).join('/')).sort()
 
 interface Import {

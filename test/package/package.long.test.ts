@@ -7,7 +7,7 @@ import { dirname, join, parse } from 'node:path'
 import t from 'tap'
 import { runAlone, runNode } from '../helpers/run-alone'
 
-const ROOT = join(__dirname, '..', '..')
+const ROOT = process.cwd()
 
 const COMPILERS = {
   'TypeScript 6': join(ROOT, 'node_modules/typescript/bin/tsc'),

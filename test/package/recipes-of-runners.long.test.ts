@@ -2,11 +2,10 @@
  * The recipes for Vitest and Jest, each installed and run as its first comment says.
  */
 import { execFile } from 'node:child_process'
-import { join } from 'node:path'
 import t from 'tap'
 import { buildPackage } from '../helpers/example'
 
-const ROOT = join(__dirname, '../..')
+const ROOT = process.cwd()
 
 /** How long npm may take, in milliseconds: it installs from a registry. */
 const TIMEOUT = 240_000

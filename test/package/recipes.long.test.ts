@@ -2,14 +2,13 @@
  * The recipes of example/, each run as its first comment says.
  */
 import { once } from 'node:events'
-import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { buildPackage, startFile } from '../helpers/example'
 import { startProvider } from '../helpers/provider'
 import { runNode } from '../helpers/run-alone'
 
-const ROOT = join(__dirname, '../..')
+const ROOT = process.cwd()
 const CLIENT = 'web'
 
 t.before(buildPackage)

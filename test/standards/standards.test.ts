@@ -59,8 +59,8 @@ function titlesOf (folder: string): Map<string, Set<string>> {
 }
 
 t.test('the tables of STANDARDS.md', async (t) => {
-  const tables = standardsOf(join(__dirname, '..', 'STANDARDS.md'))
-  const titles = titlesOf(join(__dirname, '..'))
+  const tables = standardsOf(join(process.cwd(), 'test', 'STANDARDS.md'))
+  const titles = titlesOf(join(process.cwd(), 'test'))
 
   t.test('are of all standards, and of no other', async (t) => {
     t.strictSame(tables.map(([name]) => name), Object.keys(ITEMS))

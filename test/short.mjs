@@ -1,0 +1,52 @@
+/*
+ * Runs the short tests: all compiled test files but those named `*.long.test.js`, each in a process of its own. The runner of tap, which
+ * `npm run test:all` uses for its coverage, takes twice the time, because it intercepts each import of each process.
+ */
+import { spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { finished } from 'node:stream/promises'
+import { text } from 'node:stream/consumers'
+import Reporter from './reporter.mjs'
+
+/** A busy machine may need more than the 30 s that tap gives a test. */
+const env = { ...process.env, TAP_TIMEOUT: '600' }
+const FLAGS = ['--enable-source-maps', '--no-warnings']
+/** What tap prints at the end of a file. */
+const TOTALS = /^# \{ (.*) \}$/m
+
+const counts = { pass: 0, fail: 0, skip: 0, todo: 0 }
+const files = readdirSync('.build/test', { recursive: true })
+  .filter((file) => file.endsWith('.test.js') && !file.endsWith('.long.test.js'))
+  .map((file) => join('.build/test', file)).sort()
+const waiting = files.values()
+
+await Promise.all(Array.from({ length: availableParallelism() }, async () => {
+  for (const file of waiting) await test(file)
+}))
+console.log(`${files.length} files: ${counts.pass} passed, ${counts.fail} failed, ${counts.skip + counts.todo} skipped`)
+if (counts.fail > 0) process.exitCode = 1
+
+async function test (file) {
+  const startedAt = Date.now()
+  const child = spawn(process.execPath, [...FLAGS, file], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = new Promise((resolve) => child.once('close', resolve))
+  const output = await text(child.stdout)
+  const code = await ended
+  const totals = Object.fromEntries((TOTALS.exec(output)?.[1] ?? '').split(', ').map((pair) => pair.split(': ')))
+  for (const key of Object.keys(counts)) counts[key] += Number(totals[key] ?? 0)
+  // A file that ends before its totals, or without a test, has failed.
+  const hasPassed = code === 0 && Number(totals.total) > 0
+  if (!hasPassed && !(Number(totals.fail) > 0)) counts.fail++
+  console.log(`${hasPassed ? 'ok' : 'not ok'} - ${file} # ${Date.now() - startedAt} ms`)
+  if (!hasPassed || /# (?:SKIP|TODO)/.test(output)) await print(output)
+}
+
+/** Prints what failed and what was skipped. */
+async function print (output) {
+  const reporter = new Reporter()
+  reporter.pipe(process.stdout, { end: false })
+  reporter.end(output)
+  await finished(reporter)
+}
