@@ -2,6 +2,7 @@
  * base/ has what all other folders need: errors, close codes, grammars, validators. It imports no other folder. Start here: each refusal
  * is a row of the table below. The client gets the row and nothing else; the reason goes to the log.
  */
+import createError from '@fastify/error'
 
 /** The names of the close codes that the `closeCodes` option can change. */
 export type CloseKind = 'unauthorized' | 'forbidden' | 'timeout' | 'limit' | 'unavailable'
@@ -64,17 +65,24 @@ export function setStackTraceLimit (lines: number): number {
 /** A code of the table {@link wsAuthErrors}. */
 export type WsAuthErrorCode = keyof typeof wsAuthErrors
 
+/** Frameworks above Fastify (NestJS) believe the status of an error only if @fastify/error made it. */
+const FastifyError = createError<[]>('WS_AUTH', 'The handshake was refused', 500)
+
 /**
  * The refusal of a handshake. Fastify's error handler gets it with `statusCode`. The `verify` option may throw one to choose the refusal.
  *
  * @throws TypeError for a code that is not in the table
  */
-export class WsAuthError extends Error {
-  override readonly name = 'WsAuthError'
+export class WsAuthError extends FastifyError {
   /** One of the codes of {@link wsAuthErrors}. */
-  readonly code: WsAuthErrorCode
+  override readonly code: WsAuthErrorCode
   /** The HTTP status of the refusal. */
-  readonly statusCode: number
+  override readonly statusCode: number
+
+  /** That of @fastify/error compares codes, and would take any error with our code for one of these. */
+  static override [Symbol.hasInstance] (value: unknown): boolean {
+    return Function.prototype[Symbol.hasInstance].call(this, value)
+  }
 
   constructor (code: WsAuthErrorCode, options?: { cause?: unknown }) {
     if (!Object.hasOwn(wsAuthErrors, code)) {
@@ -82,10 +90,13 @@ export class WsAuthError extends Error {
     }
     // A refusal is an answer to the client and not a fault in the code, so it has no stack. A stack would cost 4 us.
     const before = setStackTraceLimit(0)
-    super(wsAuthErrors[code].message, options)
-    setStackTraceLimit(before)
+    super()
     this.code = code
     this.statusCode = wsAuthErrors[code].statusCode
+    this.message = wsAuthErrors[code].message
+    if (options !== undefined && 'cause' in options) Object.defineProperty(this, 'cause', { value: options.cause, writable: true, configurable: true })
+    Error.captureStackTrace(this, WsAuthError)
+    setStackTraceLimit(before)
   }
 
   /** The close code (before the `closeCodes` option) and the reason of this refusal; `null` if only a status can answer. */

@@ -80,7 +80,7 @@ t.test('issueTicket', async (t) => {
       [{ iat: seconds(3600) }, 'WS_AUTH_TOKEN_INVALID'],
       [{ iat: 'now' }, 'WS_AUTH_TOKEN_INVALID']
     ] as Array<[object, string]>) {
-      await t.rejects(issue({ ...ANN, ...claims }), { name: 'WsAuthError', code }, inspect(claims))
+      await t.rejects(issue({ ...ANN, ...claims }), { name: 'FastifyError', code }, inspect(claims))
     }
   })
 
@@ -138,7 +138,7 @@ t.test('when the backplane', async (t) => {
       const events: string[] = []
       const { app, port, log } = await startChat(t, { backplane: backplaneWith({ put: fail, take: fail, get: fail }) })
       onDecision(t, ({ event, code }) => { events.push(`${event} ${code}`) })
-      await t.rejects(app.wsAuth.issueTicket(ANN), { name: 'WsAuthError', code: 'WS_AUTH_UNAVAILABLE', cause: { message: 'the wire is cut' } })
+      await t.rejects(app.wsAuth.issueTicket(ANN), { name: 'FastifyError', code: 'WS_AUTH_UNAVAILABLE', cause: { message: 'the wire is cut' } })
       t.match(await ask(app), { status: 503, code: 'WS_AUTH_UNAVAILABLE' })
       t.same(events, ['refused WS_AUTH_UNAVAILABLE'])
       const path = `/chat?ticket=${'a'.repeat(43)}`

@@ -1,3 +1,4 @@
+import createError from '@fastify/error'
 import t from 'tap'
 import { DEFAULT_CLOSE_CODES, WsAuthError, wsAuthErrors } from '../../lib/base/errors'
 import type { WsAuthErrorCode } from '../../lib/base/errors'
@@ -39,12 +40,21 @@ t.test('an error is an error', async (t) => {
   const cause = new Error('inner')
   const error = new WsAuthError('WS_AUTH_UNAVAILABLE', { cause })
   t.ok(error instanceof Error)
-  t.equal(error.name, 'WsAuthError')
+  t.equal(error.name, 'FastifyError')
   t.equal(error.cause, cause)
-  t.equal(String(error), 'WsAuthError: Authentication is unavailable')
+  t.equal(String(error), 'FastifyError [WS_AUTH_UNAVAILABLE]: Authentication is unavailable')
   const { stackTraceLimit } = Error
   t.equal(Error.stackTraceLimit, stackTraceLimit)
   t.match(new Error('after').stack, 'errors.test', 'other errors keep their stack')
+})
+
+t.test('an error of another class is no WsAuthError, whatever its code is', async (t) => {
+  class Own extends WsAuthError {}
+  const Foreign = createError('WS_AUTH', 'of another package', 401)
+  t.notOk(new WsAuthError('WS_AUTH_FORBIDDEN') instanceof Own)
+  t.ok(new Own('WS_AUTH_FORBIDDEN') instanceof WsAuthError)
+  t.notOk(new Foreign() instanceof WsAuthError)
+  t.ok(new WsAuthError('WS_AUTH_FORBIDDEN') instanceof createError.FastifyError, 'it is one of Fastify')
 })
 
 t.test('there are no other codes', async (t) => {

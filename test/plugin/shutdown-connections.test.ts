@@ -112,7 +112,7 @@ t.test('a client that is verified while the app closes is told, and does not get
   handshake.upgrade({ path: '/chat', headers: { authorization: 'Bearer held' } })
   const [connection] = chat.app.wsAuth.connections
   const renewal = connection?.renew('held-by-the-app') ?? Promise.reject(new Error('there is no connection'))
-  const refused = t.rejects(renewal, { name: 'WsAuthError' }, 'a renewal by the app is refused')
+  const refused = t.rejects(renewal, { name: 'FastifyError' }, 'a renewal by the app is refused')
   await until(() => signals.length === 4, 'all are verified')
 
   // Good clients, that answer and leave.

@@ -130,7 +130,7 @@ t.test('tickets are unavailable without Redis, and come back with it', { skip: r
   const chat = await startInstance(t, redis, {}, IMPATIENT)
   const before = await ticketOf(chat)
   await redis.stop()
-  await t.rejects(chat.app.wsAuth.issueTicket(ANN), { name: 'WsAuthError', code: 'WS_AUTH_UNAVAILABLE' })
+  await t.rejects(chat.app.wsAuth.issueTicket(ANN), { name: 'FastifyError', code: 'WS_AUTH_UNAVAILABLE' })
   const response = await chat.app.inject({ method: 'POST', url: '/ws-ticket', headers: BEARER })
   t.equal(response.statusCode, 503)
   t.same(response.json(), { statusCode: 503, code: 'WS_AUTH_UNAVAILABLE', error: 'Service Unavailable', message: 'Authentication is unavailable' })
