@@ -1,6 +1,6 @@
 /*
  * The rules about promises. They need the types of all files, which takes longer than all other rules together: `npm run test:all`
- * runs them, `npm test` does not.
+ * runs them for lib and example, `npm test` does not. For the tests: `npm run lint:promises -- test`.
  */
 import { plugins } from 'neostandard'
 

@@ -1,11 +1,12 @@
 /*
- * Runs the short tests: all compiled test files but those named `*.long.test.js`, each in a process of its own. The runner of tap, which
+ * Runs the short tests: all compiled test files but those named `*.long.test.js`, each in a process of its own. With arguments, only
+ * those of some folders: `node test/short.mjs handshake connection`. The runner of tap, which
  * `npm run test:all` uses for its coverage, takes twice the time, because it intercepts each import of each process.
  */
 import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { finished } from 'node:stream/promises'
 import { text } from 'node:stream/consumers'
 import Reporter from './reporter.mjs'
@@ -17,15 +18,20 @@ const FLAGS = ['--enable-source-maps', '--no-warnings']
 const TOTALS = /^# \{ (.*) \}$/m
 
 const counts = { pass: 0, fail: 0, skip: 0, todo: 0 }
+const folders = process.argv.slice(2)
 const files = readdirSync('.build/test', { recursive: true })
   .filter((file) => file.endsWith('.test.js') && !file.endsWith('.long.test.js'))
+  .filter((file) => folders.length === 0 || folders.includes(file.split(sep, 1)[0]))
   .map((file) => join('.build/test', file)).sort()
 const waiting = files.values()
+
+console.log('TAP version 14')
 
 await Promise.all(Array.from({ length: availableParallelism() }, async () => {
   for (const file of waiting) await test(file)
 }))
-console.log(`${files.length} files: ${counts.pass} passed, ${counts.fail} failed, ${counts.skip + counts.todo} skipped`)
+const { pass, fail, skip, todo } = counts
+console.log(`# ${files.length} files\n# { total: ${pass + fail + skip + todo}, pass: ${pass}, fail: ${fail}, skip: ${skip}, todo: ${todo} }`)
 if (counts.fail > 0) process.exitCode = 1
 
 async function test (file) {

@@ -11,7 +11,7 @@ t.test('a subscriber that throws disturbs no connection and no other subscriber,
   const script = `
     const { subscribe } = require('node:diagnostics_channel')
     const Fastify = require('fastify')
-    const fastifyWsAuth = require('./lib/index')
+    const fastifyWsAuth = require(${JSON.stringify(require.resolve('../../lib/index'))})
     const { WebSocket } = require('ws')
     let thrown = 0, got = 0
     subscribe('fastify-ws-auth', () => { throw new Error('thrown by a test') })
