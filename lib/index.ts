@@ -19,6 +19,7 @@ import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
 import type { BackChannelLogoutOptions as LogoutOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import { registerWsAuth } from './plugin/register'
+import { readers as allReaders } from './in-band/readers'
 import type { StatsSnapshot } from './audit/stats'
 import type { TicketBinding as Binding } from './authentication/ticket-binding'
 import type { IssuedTicket as Ticket } from './authentication/tickets'
@@ -99,7 +100,8 @@ const fastifyWsAuth: Plugin & {
   memoryBackplane: typeof createMemoryBackplane
   WebSocket: typeof WebSocketClass
   connectionOf: typeof findConnection
-} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors, memoryBackplane: createMemoryBackplane, WebSocket: WebSocketClass, connectionOf: findConnection }) as never
+  readers: typeof allReaders
+} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors, memoryBackplane: createMemoryBackplane, WebSocket: WebSocketClass, connectionOf: findConnection, readers: allReaders }) as never
 
 fastifyWsAuth.default = fastifyWsAuth
 fastifyWsAuth.fastifyWsAuth = fastifyWsAuth
@@ -112,5 +114,6 @@ module.exports.wsAuthErrors = wsAuthErrors
 module.exports.memoryBackplane = createMemoryBackplane
 module.exports.WebSocket = WebSocketClass
 module.exports.connectionOf = findConnection
+module.exports.readers = allReaders
 
 export = fastifyWsAuth

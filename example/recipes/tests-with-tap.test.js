@@ -10,7 +10,7 @@ async function start (t) {
   const app = await createApp()
   t.teardown(() => app.close())
   await app.ready() // inject() does it by itself, injectWS() does not
-  const headersOf = (claims, options) => ({ authorization: `Bearer ${app.jwt.sign(claims, options)}` })
+  const headersOf = (claims, options) => ({ cookie: `token=${app.jwt.sign(claims, options)}` })
   return { app, headersOf }
 }
 

@@ -8,15 +8,15 @@ import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-
 import type { RevocationCheck } from '../revocation/revocation-check'
 import { expiryOf } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
-import type { Verified, Verifier } from '../token/verifier'
-import type { ClaimsSchema } from './claims-schema'
+import type { Verified } from '../token/verifier'
+import { NO_GROUPS } from './identity'
 import type { Identity } from './identity'
+import type { TokenChecksByRoute } from './token-checks'
 
 /** What all attempts of an app share. */
 export interface AuthenticationContext {
   readonly options: CompleteOptions
-  readonly verifier: Verifier
-  readonly claimsSchema: ClaimsSchema
+  readonly checks: TokenChecksByRoute
   readonly revocation: RevocationCheck
 }
 
@@ -24,6 +24,8 @@ export interface AuthenticationContext {
 export interface Authenticated extends Identity {
   /** The claims of a ticket that the route needs beside the token; `null` if there was none. */
   readonly ticketClaims: Claims | null
+  /** The subject of that ticket. */
+  readonly ticketSub: string | null
 }
 
 /** One attempt to authenticate, and its results so far. */
@@ -32,9 +34,12 @@ export class Authentication implements Authenticated {
   readonly route: CompleteRouteOptions
   credential: Credential | null
   claims: Claims | null = null
+  sub: string | null = null
+  groups: readonly string[] = NO_GROUPS
   user: FastifyRequest['user'] | null = null
   expiresAt: number | null = null
   ticketClaims: Claims | null = null
+  ticketSub: string | null = null
   /** Whether the attempt has ended before its last check: the client disconnected, or the deadline passed. */
   isOver = false
   #aborter: AbortController | null = null
@@ -47,10 +52,6 @@ export class Authentication implements Authenticated {
 
   get source (): TokenSource | null {
     return this.credential?.source ?? null
-  }
-
-  get sub (): string | null {
-    return this.claims?.sub ?? null
   }
 
   /** Aborts when the attempt is over. Made on first use, because few verifiers use it. */
@@ -67,6 +68,8 @@ export class Authentication implements Authenticated {
   /** Takes over the claims and the user of a verified token or ticket. */
   become ({ claims, user }: Verified, rules: ClaimRules): void {
     this.claims = claims
+    // For the log of a refusal before the subject is read.
+    if (this.route.subject === undefined && typeof claims.sub === 'string') this.sub = claims.sub
     this.user = user as FastifyRequest['user']
     this.expiresAt = expiryOf(claims, rules)
   }

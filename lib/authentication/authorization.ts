@@ -5,7 +5,7 @@
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from '../base/errors'
 import { namesOf } from '../base/sent-names'
-import { thenRead } from '../base/thenable'
+import { ignoreRejection, thenRead } from '../base/thenable'
 import type { Authentication, AuthenticationContext } from './authentication'
 
 export function authorize ({ request, route, claims, user }: Authentication, { options }: AuthenticationContext): void | PromiseLike<void> {
@@ -34,6 +34,7 @@ function forbidden (cause: string): WsAuthError {
 }
 
 function listOf (option: string, value: unknown): readonly string[] {
+  ignoreRejection(value)
   if (!Array.isArray(value)) throw new TypeError(`"${option}" option must return an array`)
   return value
 }

@@ -3,26 +3,55 @@
  */
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from '../base/errors'
-import { thenRead } from '../base/thenable'
+import { ignoreRejection, thenRead } from '../base/thenable'
 import type { RevocationCheck } from '../revocation/revocation-check'
 import { isLogoutToken } from '../token/claims'
+import { subjectOf } from '../token/subject'
 import { frozenCopy } from '../token/frozen-data'
 import type { Authenticated, Authentication, AuthenticationContext } from './authentication'
 
-export function verifyToken (attempt: Authentication, { options, verifier }: AuthenticationContext): void | PromiseLike<void> {
+export function verifyToken (attempt: Authentication, { options, checks }: AuthenticationContext): void | PromiseLike<void> {
   const { credential, request } = attempt
   if (credential === null || credential.source === 'ticket') return
   const { token } = credential
   if (Buffer.byteLength(token) > options.maxTokenBytes) {
     throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is longer than maxTokenBytes' })
   }
+  const { verifier } = checks.of(attempt.route)
   return thenRead(verifier.verify(token, request, attempt), (verified) => attempt.become(verified, verifier.rules))
 }
 
-/** A required ticket must belong to the user of the token. Without a `sub`, two sets of claims cannot be compared. */
-export function checkTicketUser ({ ticketClaims, claims }: Authentication): void {
-  if (ticketClaims === null || claims === null || (claims.sub !== undefined && claims.sub === ticketClaims.sub)) return
-  throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'its sub is not that of the ticket' })
+/** Asks the app about the key that a token is bound to (RFC 7800, 3.1). A ticket was confirmed when it was issued. */
+export function confirmToken ({ claims, credential, request }: Authentication, { options }: AuthenticationContext): void | PromiseLike<void> {
+  if (claims === null || credential === null || credential.source === 'ticket') return
+  if (options.confirm === undefined) {
+    if (claims.cnf !== undefined) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it has a cnf: it is bound to a key, and there is no "confirm" option to check it' })
+    return
+  }
+  return thenRead(options.confirm(claims, request) as unknown, (isConfirmed) => {
+    if (isConfirmed !== true) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'confirm: it did not return true' })
+  })
+}
+
+/** Reads the subject and the groups. */
+export function readSubject (attempt: Authentication, { options, revocation }: AuthenticationContext): void {
+  const { claims, route } = attempt
+  if (claims === null) return
+  attempt.sub = subjectOf(claims, route.subject)
+  if (attempt.sub === null) revocation.warnOfNoSubject(options.limits.perUser !== Infinity)
+  if (options.groups !== undefined) attempt.groups = groupsOf(options.groups(claims))
+}
+
+function groupsOf (groups: unknown): readonly string[] {
+  ignoreRejection(groups)
+  if (!Array.isArray(groups) || !groups.every((group) => typeof group === 'string')) throw new TypeError('"groups" option must return an array of strings')
+  return Object.freeze([...new Set(groups as string[])])
+}
+
+/** A required ticket must belong to the user of the token. Without a subject, two sets of claims cannot be compared. */
+export function checkTicketUser ({ ticketClaims, ticketSub, claims, sub }: Authentication): void {
+  if (ticketClaims === null || claims === null || (sub !== null && sub === ticketSub)) return
+  throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'its subject is not that of the ticket' })
 }
 
 /** Checked again once the connection is open (see `lifecycle.open`), because a revocation may arrive in between. */
@@ -33,21 +62,21 @@ export function checkRevoked (attempt: Authentication, { revocation }: Authentic
 }
 
 /** The refusal if the token or the ticket is revoked, else `null`. */
-export function refusalOfRevoked ({ claims, ticketClaims }: Authenticated, revocation: RevocationCheck): WsAuthError | null {
-  return revocation.refusalOf(claims) ?? (ticketClaims === null ? null : revocation.refusalOf(ticketClaims))
+export function refusalOfRevoked ({ claims, sub, ticketClaims, ticketSub }: Authenticated, revocation: RevocationCheck): WsAuthError | null {
+  return revocation.refusalOf(claims, sub) ?? (ticketClaims === null ? null : revocation.refusalOf(ticketClaims, ticketSub))
 }
 
-export function checkClaims ({ claims }: Authentication, { claimsSchema }: AuthenticationContext): void | PromiseLike<void> {
+export function checkClaims ({ claims, route }: Authentication, { checks }: AuthenticationContext): void | PromiseLike<void> {
   if (claims === null) return
   if (isLogoutToken(claims)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is a logout token' })
-  return claimsSchema.assert(claims)
+  return checks.of(route).claimsSchema.assert(claims)
 }
 
-export function readUser (attempt: Authentication, { options }: AuthenticationContext): void | PromiseLike<void> {
-  const { claims, request } = attempt
+export function readUser (attempt: Authentication): void | PromiseLike<void> {
+  const { claims, request, route } = attempt
   if (claims === null) return
-  if (options.user === undefined) return assertUser(attempt.user)
-  return thenRead(options.user(claims, request) as unknown, (user) => {
+  if (route.user === undefined) return assertUser(attempt.user)
+  return thenRead(route.user(claims, request) as unknown, (user) => {
     assertUser(user)
     attempt.user = frozenCopy(user) as FastifyRequest['user']
   })

@@ -10,11 +10,18 @@ import type { Claims } from '../token/claims'
 export interface Identity {
   readonly user: FastifyRequest['user'] | null
   readonly claims: Claims | null
+  /** The subject of the token: its `sub` (RFC 7519, 4.1.2), or the result of the `subject` option; `null` if it has none. */
+  readonly sub: string | null
+  /** The names that the `groups` option read from the claims. */
+  readonly groups: readonly string[]
   /** Where the token of the handshake, or of the first message, was found. A renewal does not change it. */
   readonly source: TokenSource | null
   /** When the token expires, in milliseconds since the epoch; `null` for never. */
   readonly expiresAt: number | null
 }
+
+/** All connections without groups share one list. */
+export const NO_GROUPS: readonly string[] = Object.freeze([])
 
 /** Sets the user of a request. Returns a refusal if that fails (a setter of the app throws), else `null`. */
 export type SetUser = (request: FastifyRequest, user: FastifyRequest['user'] | null) => WsAuthError | null

@@ -29,15 +29,26 @@ export interface TicketUse {
   readonly origin: string | undefined
   /** False for a dry run, which does not spend the ticket. */
   readonly isSpent: boolean
+  /** Whether the route has a verifier of its own: then the app itself must have bound the ticket to the path. */
+  readonly needsBinding?: boolean
+}
+
+/** What a ticket is issued for. */
+export interface TicketFor extends Verified {
+  /** Whether the app has issued it. Else it was issued to a client, for a token that the plugin's verifier has verified. */
+  readonly isByApp?: boolean
 }
 
 /** The stored data of a ticket. */
 interface KeptTicket extends TicketBinding {
   readonly claims: Claims
+  /** Left out if a client has asked for it. */
+  readonly byApp?: true
   /** The user that `formatUser` made of the claims, `null` for none. Left out if the user is the claims. */
   readonly user?: unknown
 }
 
+const NOT_BOUND = 'the route has a verifier of its own, and issueTicket did not bind the ticket to its path'
 const TICKET_BYTES = 32
 /** In milliseconds this is 1973; in seconds it is the year 5138. */
 const MIN_MILLISECONDS = 1e11
@@ -66,10 +77,10 @@ export class Tickets {
    * @throws TypeError for a wrong binding, or claims that JSON cannot hold. WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED`
    *   for claims that no token may have, `WS_AUTH_UNAVAILABLE` if the backplane does not store it
    */
-  async issue ({ claims, user }: Verified, binding: unknown): Promise<IssuedTicket> {
+  async issue ({ claims, user, isByApp }: TicketFor, binding: unknown): Promise<IssuedTicket> {
     const { path, origin } = readBinding(binding)
     assertClaims(claims, this.#rules, Date.now())
-    const kept = textOf({ claims, user: user === claims ? undefined : user ?? null, path, origin })
+    const kept = textOf({ claims, user: user === claims ? undefined : user ?? null, path, origin, byApp: isByApp === true ? true : undefined })
     const ticket = randomBytes(TICKET_BYTES).toString('base64url')
     try {
       await withDeadline(this.#keep(nameOf(ticket), kept), ANSWER_TIMEOUT, 'keeping a ticket')
@@ -93,8 +104,8 @@ export class Tickets {
     const name = nameOf(ticket)
     return thenRead(use.isSpent ? this.#link.take(name) : this.#link.get(name), (kept) => {
       if (kept === null) throw invalid('it is unknown, spent or expired')
-      const { claims, user, ...binding } = parse(kept)
-      const mismatch = mismatchOf(binding, use)
+      const { claims, user, byApp, ...binding } = parse(kept)
+      const mismatch = mismatchOf(binding, use) ?? (use.needsBinding === true && !(byApp === true && binding.path !== undefined) ? NOT_BOUND : null)
       if (mismatch !== null) throw invalid(mismatch)
       assertClaims(claims, this.#rules, Date.now())
       return { claims, user: user === undefined ? claims : freezeData(user) }

@@ -48,9 +48,14 @@ export class RevocationList {
     this.#prune()
   }
 
-  /** Whether a token with these claims is revoked. */
-  isRevoked (claims: Claims): boolean {
-    return this.size !== 0 && (this.#isListed('jti', claims) || this.#isListed('sid', claims) || this.#isUserRevoked(claims))
+  /** Whether a subject was revoked. An expired revocation counts until it is removed. */
+  get hasSubjects (): boolean {
+    return this.#sub.size > 0
+  }
+
+  /** Whether a token with these claims is revoked. @param sub its subject, or `null` */
+  isRevoked (claims: Claims, sub: string | null = claimText(claims, 'sub')): boolean {
+    return this.size !== 0 && (this.#isListed('jti', claims) || this.#isListed('sid', claims) || this.#isUserRevoked(claims, sub))
   }
 
   /** The revocations in force. */
@@ -75,9 +80,8 @@ export class RevocationList {
     return value !== null && (this.#revokedBy(kind).get(value) ?? 0) > Date.now()
   }
 
-  #isUserRevoked (claims: Claims): boolean {
-    const value = claimText(claims, 'sub')
-    const revocation = value === null ? undefined : this.#sub.get(value)
+  #isUserRevoked (claims: Claims, sub: string | null): boolean {
+    const revocation = sub === null ? undefined : this.#sub.get(sub)
     return revocation !== undefined && revocation.untilAt > Date.now() && wasIssuedBy(claims, revocation.issuedBy)
   }
 

@@ -2,6 +2,8 @@
  * Validators for options and arguments. Each error names the value and says what the value must be.
  */
 
+import { didYouMean } from './near-names'
+
 /** The longest delay of a timer of Node, in milliseconds. */
 const MAX_DELAY = 2 ** 31 - 1
 
@@ -35,10 +37,15 @@ export function readObject (option: string, value: unknown, what = 'an object'):
   return value
 }
 
-export function checkKeys (object: Record<string, unknown>, prefix: string, known: readonly string[]): void {
+/**
+ * @param known the names of the options that may stand in the object
+ * @param elsewhere the names of options that belong in another place, and the place
+ */
+export function checkKeys (object: Record<string, unknown>, prefix: string, known: readonly string[], elsewhere?: ReadonlyMap<string, string>): void {
   for (const key of Object.keys(object)) {
     if (known.includes(key)) continue
-    invalid(`${prefix}${key}`, 'left out: there is no such option')
+    const place = elsewhere?.get(key)
+    invalid(`${prefix}${key}`, `left out: there is no such option${place === undefined ? didYouMean(key, known) : `; it belongs in ${place}`}`)
   }
 }
 

@@ -48,3 +48,14 @@ function encodingsOf (token: string): string[] {
 function percentEncoded (token: string): string {
   return encodeURIComponent(token.toWellFormed())
 }
+
+/** The name and the code of an error, without its message, which may quote what a client has sent. */
+export function nameOfError (error: unknown): string {
+  try {
+    const { name, code } = Object(error) as { name?: unknown, code?: unknown }
+    const text = error instanceof Error ? [name, code].filter((part) => typeof part === 'string').join(' ') : typeof error
+    return /^[\w ]{1,60}$/.test(text) ? text : 'an error'
+  } catch {
+    return 'an error'
+  }
+}

@@ -11,3 +11,8 @@ export function isThenable<T = unknown> (value: T | PromiseLike<T>): value is Pr
 export function thenRead<T, R> (value: T | PromiseLike<T>, read: (value: T) => R | PromiseLike<R>): R | PromiseLike<R> {
   return isThenable(value) ? Promise.resolve(value).then(read) : read(value)
 }
+
+/** Takes care of a promise in a place that takes none: the value is refused, and its rejection must not end the process. */
+export function ignoreRejection (value: unknown): void {
+  if (isThenable(value)) value.then(undefined, () => {})
+}

@@ -11,8 +11,11 @@ export interface Connection extends Identity {
   readonly id: string
   /** When it was opened, in milliseconds since the epoch. */
   readonly openedAt: number
-  /** The `sub` of its claims (RFC 7519, 4.1.2), or `null`. */
-  readonly sub: string | null
+  /**
+   * When it ends if nothing is renewed, in milliseconds since the epoch: when its token expires (with `expiryGrace` and the clock
+   * tolerance of the verifier), or at `maxLifetime`, whichever is earlier. `null` for never, and once it has ended.
+   */
+  readonly endsAt: number | null
   /**
    * Continues with another token of the same user. It is verified as in a handshake; it must have the same `sub` and `iss`, must not
    * be older than the present one, and must be authorized for the route. `user`, `claims` and `expiresAt` become those of the new
@@ -39,6 +42,6 @@ export interface ConnectionList extends Iterable<Connection> {
   readonly size: number
   /** Returns the connection with this id, on this instance. */
   get (id: string): Connection | undefined
-  /** Returns the connections whose claims have this `sub`, on this instance. */
+  /** Returns the connections of this subject, on this instance. */
   bySub (sub: string): Connection[]
 }

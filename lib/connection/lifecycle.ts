@@ -16,20 +16,24 @@ import type { ConnectionRegistry } from './registry'
 import { Sweep } from './sweep'
 import type { RevocationCheck } from '../revocation/revocation-check'
 import type { Limits } from './limits'
+import type { TokenSource } from '../credentials/found'
+import { offersFrames } from '../credentials/subprotocol'
+import type { TokenChecksByRoute } from '../authentication/token-checks'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
 import type { GuardedSocket } from './socket-guard'
 import { OpenConnection } from './open-connection'
-import type { ConnectionHost, ConnectionRenewals } from './open-connection'
+import type { ConnectionRenewals } from './connection-renewals'
+import type { ConnectionHost } from './open-connection'
 
 /** The objects that connections are opened with. */
 export interface LifecycleDependencies {
   readonly options: CompleteOptions
-  /** The rules of the verifier: its clock tolerance extends `exp`, and its `maxAge` limits the age of a token. */
-  readonly rules: ClaimRules
+  /** The verifier of each route: its clock tolerance extends `exp`, and its `maxAge` limits the age of a token. */
+  readonly checks: TokenChecksByRoute
   readonly connections: ConnectionRegistry
   readonly limits: Limits
   readonly audit: Audit
-  readonly renewals: ConnectionRenewals
+  readonly renewals: ConnectionRenewals<OpenConnection>
   readonly revocation: RevocationCheck
 }
 
@@ -89,25 +93,33 @@ const FRAME_OVERHEAD = 1024
 class RouteHost implements ConnectionHost {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
-  readonly renewals: ConnectionRenewals
+  readonly renewals: ConnectionRenewals<OpenConnection>
   readonly grace: number
-  readonly hasFrames: boolean
   readonly maxFrameBytes: number
+  readonly #rules: ClaimRules
   readonly #dependencies: LifecycleDependencies
 
   constructor (dependencies: LifecycleDependencies, sweep: Sweep, route: CompleteRouteOptions) {
-    const { options, rules } = dependencies
+    const { options, checks } = dependencies
+    const { rules } = checks.of(route).verifier
     this.route = route
     this.sweep = sweep
     this.renewals = dependencies.renewals
-    this.grace = options.expiryGrace + rules.clockTolerance
-    this.hasFrames = options.renewal ?? route.token.message !== null
+    this.grace = route.expiryGrace + rules.clockTolerance
+    this.#rules = rules
     this.maxFrameBytes = Math.max(route.token.message?.maxBytes ?? 0, options.maxTokenBytes + FRAME_OVERHEAD)
     this.#dependencies = dependencies
   }
 
   endByAge (claims: Claims): number {
-    return endByAge(claims, this.#dependencies.rules) + this.#dependencies.options.expiryGrace
+    return endByAge(claims, this.#rules) + this.route.expiryGrace
+  }
+
+  hasFrames ({ raw }: FastifyRequest, source: TokenSource | null): boolean {
+    const { renewal, token } = this.route
+    if (renewal !== 'offered') return renewal
+    // An auth frame as the first message; with `read`, the first message was one of another protocol.
+    return (source === 'message' && token.message?.read === null) || offersFrames(raw.headers['sec-websocket-protocol'])
   }
 
   onChanged (connection: OpenConnection, before: Claims | null): void {

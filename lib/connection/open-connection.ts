@@ -14,36 +14,24 @@ import type { CloseKind } from '../base/errors'
 import { kNext, TICK } from './sweep'
 import type { Sleeper, Sweep } from './sweep'
 import { AUTH_RENEW, readAuthFrame } from './auth-frames'
-import type { AuthFrame } from './auth-frames'
 import { pickHint } from './renewal-hint'
+import type { ConnectionRenewals } from './connection-renewals'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
 import { guard } from './socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
 
-/** Renews connections; see `in-band/renewal.ts`. */
-export interface ConnectionRenewals {
-  /** @param request `null` once the socket has closed. @throws WsAuthError if the token is refused */
-  renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
-  /** Auth frames of this connection are handled here, in the async context of its request. */
-  attach (connection: OpenConnection): void
-  /** The connection has ended: its renewals are aborted. */
-  abort (connection: OpenConnection): void
-  /** The client has sent an auth frame. */
-  onFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void
-}
-
 /** The settings and the events that the connections of a route share. */
 export interface ConnectionHost {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
-  readonly renewals: ConnectionRenewals
+  readonly renewals: ConnectionRenewals<OpenConnection>
   /** How long a connection outlives the `exp` of its token, in milliseconds. */
   readonly grace: number
   /** When a connection with these claims ends because of their age, in milliseconds since the epoch. */
   endByAge (claims: Claims): number
-  /** Whether this package handles auth frames. */
-  readonly hasFrames: boolean
+  /** Whether this package handles the auth frames of a connection, by its request and the source of its token. */
+  hasFrames (request: FastifyRequest, source: TokenSource | null): boolean
   /** The longest auth frame, in bytes. */
   readonly maxFrameBytes: number
   /** A renewal has changed the claims. */
@@ -61,6 +49,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   readonly openedAt: number = Date.now()
   user: FastifyRequest['user'] | null
   claims: Claims | null
+  readonly sub: string | null
+  groups: readonly string[]
   readonly source: TokenSource | null
   expiresAt: number | null;
   [kNext]: Sleeper | null = null
@@ -73,10 +63,14 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   #wakeTick: number | null = null
   #hintTick: number | null = null
   #bytesRead = -1
+  /** Whether this package speaks with the client in messages. */
+  #hasFrames = false
 
-  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, source, expiresAt }: Identity, host: ConnectionHost) {
+  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, sub, groups, source, expiresAt }: Identity, host: ConnectionHost) {
     this.user = user
     this.claims = claims
+    this.sub = sub
+    this.groups = groups
     this.source = source
     this.expiresAt = expiresAt
     this.#host = host
@@ -84,8 +78,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     this.#request = request
   }
 
-  get sub (): string | null {
-    return this.claims?.sub ?? null
+  get endsAt (): number | null {
+    return Number.isFinite(this.#deadline) ? this.#deadline : null
   }
 
   get isEnded (): boolean {
@@ -95,7 +89,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   /** Guards the socket, and schedules the end. */
   start (): void {
     guard(this.#socket as GuardedSocket, this)
-    if (this.#host.hasFrames) this.#host.renewals.attach(this)
+    this.#hasFrames = this.#host.hasFrames(this.#request as FastifyRequest, this.source)
+    if (this.#hasFrames) this.#host.renewals.attach(this)
     this.#setTimes()
     this.#sleep()
   }
@@ -107,10 +102,11 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   /** Takes over the identity of a renewal. The sweep needs no earlier wake-up, because a renewal never shortens a connection. */
-  become ({ user, claims, expiresAt }: Identity): void {
+  become ({ user, claims, groups, expiresAt }: Identity): void {
     const before = this.claims
     this.user = user
     this.claims = claims
+    this.groups = groups
     this.expiresAt = expiresAt
     this.#host.onChanged(this, before)
     this.#setTimes()
@@ -164,8 +160,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
     if (this.endIfDue()) return false
-    const { hasFrames, maxFrameBytes, renewals, route } = this.#host
-    if (!hasFrames || isBinary) return true
+    if (!this.#hasFrames || isBinary) return true
+    const { maxFrameBytes, renewals, route } = this.#host
     const frame = readAuthFrame(data as Buffer, maxFrameBytes)
     if (frame === null) return true
     if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, frame)
@@ -232,15 +228,15 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   get #nextRenewal (): number {
-    if (!this.#host.hasFrames || this.expiresAt === null) return Infinity
+    if (!this.#hasFrames || this.expiresAt === null) return Infinity
     return Math.max(this.expiresAt, Date.now() + GRACE_STEP)
   }
 
   /** `null` if a renewal would gain nothing. Never before the next wake-up. */
   #pickHintTick (): number | null {
     const { expiresAt, claims } = this
-    const { sweep, hasFrames } = this.#host
-    if (!hasFrames || expiresAt === null || this.#lifetimeEnd <= this.#expiryEnd) return null
+    const { sweep } = this.#host
+    if (!this.#hasFrames || expiresAt === null || this.#lifetimeEnd <= this.#expiryEnd) return null
     const now = Date.now()
     const issuedAt = claims?.iat === undefined || claims.iat * 1000 >= expiresAt ? now : claims.iat * 1000
     const notBefore = this.#wakeTick === null ? now : Math.max(sweep.instantOf(this.#wakeTick), now)

@@ -10,8 +10,8 @@ import { inSlices } from '../base/slices'
 import type { ConnectionList } from './connection'
 import type { OpenConnection } from './open-connection'
 
-/** The claims that have an index. */
-const INDEXED = ['sub', 'jti', 'sid'] as const
+/** The claims that have an index beside the subject, which a renewal does not change. */
+const INDEXED = ['jti', 'sid'] as const
 
 /** The registry of open connections. */
 export class ConnectionRegistry implements ConnectionList, CommandTarget {
@@ -59,6 +59,7 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   /** Adds an open connection. */
   add (connection: OpenConnection): void {
     this.#byId.set(connection.id, connection)
+    if (connection.sub !== null) this.#byClaim.sub.add(connection.sub, connection)
     this.#index(connection, null, connection.claims)
   }
 
@@ -69,7 +70,9 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   /** Removes a connection that has ended. It may be called more than once. */
   remove (connection: OpenConnection): void {
-    if (this.#byId.delete(connection.id)) this.#index(connection, connection.claims, null)
+    if (!this.#byId.delete(connection.id)) return
+    if (connection.sub !== null) this.#byClaim.sub.remove(connection.sub, connection)
+    this.#index(connection, connection.claims, null)
   }
 
   /** A claim that has not changed keeps its place, so that the oldest connection stays the first. */

@@ -45,7 +45,18 @@ export function hideAssigned (request: FastifyRequest, { header, cookie }: Token
   request.headers = seen
 }
 
-function takeFromHeader ({ raw }: FastifyRequest, header: TokenSources['header']): readonly FoundToken[] {
+/** Finds the tokens in the header and the cookie of a request, and leaves them there. */
+export function findHeaders (request: FastifyRequest, { header, cookie }: TokenSources): TakenHeaders {
+  return { header: findInHeader(request, header), cookie: findInCookie(request, cookie)?.tokens ?? NONE }
+}
+
+function takeFromHeader (request: FastifyRequest, header: TokenSources['header']): readonly FoundToken[] {
+  const found = findInHeader(request, header)
+  if (header !== null && found.length > 0) setHeader(request.raw, header.name, '')
+  return found
+}
+
+function findInHeader ({ raw }: FastifyRequest, header: TokenSources['header']): readonly FoundToken[] {
   if (header === null) return NONE
   // A header may have the name of a property that every object has.
   const value = Object.hasOwn(raw.headers, header.name) ? raw.headers[header.name] : undefined
@@ -54,22 +65,27 @@ function takeFromHeader ({ raw }: FastifyRequest, header: TokenSources['header']
   // Node keeps the first of two Authorization headers, and joins two of most other headers.
   const count = Math.max(1, countHeader(raw.rawHeaders, header.name))
   if (token === undefined && count === 1) return NONE
-  setHeader(raw, header.name, '')
   const found = { name: '', token: trimSpaces(token ?? '') }
   return count === 1 ? [found] : new Array(count).fill(found)
 }
 
 function takeFromCookie (request: FastifyRequest, cookie: TokenSources['cookie']): readonly FoundToken[] {
+  const found = findInCookie(request, cookie)
+  if (found === null) return NONE
+  if (request.cookies != null) request.cookies = found.others
+  setHeader(request.raw, 'cookie', found.rest.join(';').trim())
+  return found.tokens
+}
+
+/** The tokens, the other cookies as they are parsed, and the other pairs of the header; `null` without a token. */
+function findInCookie (request: FastifyRequest, cookie: TokenSources['cookie']): { tokens: readonly FoundToken[], others: FastifyRequest['cookies'], rest: string[] } | null {
   const header = request.raw.headers.cookie
-  if (cookie == null || header === undefined || !header.includes(cookie.name)) return NONE
+  if (cookie == null || header === undefined || !header.includes(cookie.name)) return null
   const rest = pairsWithout(header, cookie.name)
   const count = header.split(';').length - rest.length
-  if (count === 0) return NONE
-
+  if (count === 0) return null
   const { [cookie.name]: token, ...others } = request.cookies ?? request.server.parseCookie(header)
-  if (request.cookies != null) request.cookies = others
-  setHeader(request.raw, 'cookie', rest.join(';').trim())
-  return new Array(count).fill({ name: '', token: token ?? '' })
+  return { tokens: new Array(count).fill({ name: '', token: token ?? '' }), others, rest }
 }
 
 /** The pairs of a Cookie header (RFC 6265, 4.2.1) that have another name. */

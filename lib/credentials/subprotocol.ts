@@ -11,6 +11,13 @@ import { setHeader } from './set-header'
 /** Clients that understand auth frames offer it. It is not a protocol of the app. */
 const OUR_PROTOCOL = 'ws-auth'
 
+const OFFERS = /(?:^|,)[ \t]*ws-auth[ \t]*(?:,|$)/
+
+/** Whether a client offers to speak auth frames. */
+export function offersFrames (header: string | undefined): boolean {
+  return header !== undefined && OFFERS.test(header)
+}
+
 const ENCODED = /^base64url\.([^.]+)\.(.*)$/
 
 export function takeFromProtocols (request: IncomingMessage, header: string, markers: ReadonlySet<string>): Pick<TakenCredentials, 'subprotocol' | 'hasValidProtocols'> {

@@ -79,7 +79,7 @@ async function logOut (request: FastifyRequest, aborter: AbortController, logout
   const token = readLogoutToken(request.body, options.maxTokenBytes)
   const verified = (async () => await verifier.verify(token, request, aborter))()
   const { claims } = await withDeadline(verified, options.handshakeTimeout, 'the verification').finally(() => aborter.abort())
-  const { match, name, ttl } = readLogout(claims, logout)
+  const { match, name, ttl } = readLogout(claims, logout, options.subject)
   const { link } = instance
   if (await isRemembered(link, name)) throw logoutRefusal(WAS_USED)
   // Revokes before it remembers the jti, so that the provider can repeat a logout that failed. Revoking twice does no harm.

@@ -9,6 +9,8 @@ import type { BackChannelLogoutOptions } from '../options/public-options'
 import type { RevokeMatch } from '../revocation/command-arguments'
 import { logoutEventOf } from '../token/claims'
 import type { Claims } from '../token/claims'
+import { subjectOf } from '../token/subject'
+import type { ReadSubject } from '../token/subject'
 
 /** How long a logout token without an `exp` is accepted after its `iat`, in milliseconds. */
 const MAX_AGE = 300_000
@@ -36,7 +38,7 @@ export function readLogoutToken (body: unknown, maxBytes: number): string {
 }
 
 /** Checks that a verified token is a logout token (2.4 and 2.6), and reads it. @throws WsAuthError `WS_AUTH_TOKEN_INVALID` */
-export function readLogout (claims: Claims, { issuer, audience, match }: BackChannelLogoutOptions): Logout {
+export function readLogout (claims: Claims, { issuer, audience, match }: BackChannelLogoutOptions, subject: ReadSubject | undefined): Logout {
   const { iss, aud, iat, exp, jti } = claims
   if (!isObject(logoutEventOf(claims))) throw logoutRefusal('its events are not those of a logout')
   if (Object.hasOwn(claims, 'nonce')) throw logoutRefusal('it has a nonce')
@@ -49,12 +51,15 @@ export function readLogout (claims: Claims, { issuer, audience, match }: BackCha
   if (untilAt <= now) throw logoutRefusal('it was issued too long ago')
   const name = `logout:${createHash('sha256').update(JSON.stringify([iss, jti])).digest('base64url')}`
   const ttl = Math.ceil(Math.min(untilAt - now + CLOCK_TOLERANCE, MAX_MEMORY))
-  return { match: readMatch(claims, iat, match), name, ttl }
+  return { match: readMatch(claims, iat, match, subject), name, ttl }
 }
 
 /** By `sid`, unless the option prefers `sub` and the token has one. */
-function readMatch ({ sub, sid }: Claims, iat: number, preferred: BackChannelLogoutOptions['match']): RevokeMatch {
-  if (isText(sid) && (preferred !== 'sub' || !isText(sub))) return { sid }
+function readMatch (claims: Claims, iat: number, preferred: BackChannelLogoutOptions['match'], subject: ReadSubject | undefined): RevokeMatch {
+  const { sid } = claims
+  if (isText(sid) && preferred !== 'sub') return { sid }
+  const sub = subjectOf(claims, subject)
+  if (isText(sid) && !isText(sub)) return { sid }
   if (!isText(sub)) throw logoutRefusal('it has neither a sub nor a sid')
   // Tokens that were issued later belong to another login.
   return { sub, beforeAt: iat * 1000 }

@@ -3,7 +3,7 @@
  */
 import type { AuthenticationContext } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
-import { checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from '../authentication/checks'
+import { checkClaims, checkRevoked, checkTicketUser, confirmToken, readSubject, readUser, verifyToken } from '../authentication/checks'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import type { Tickets } from '../authentication/tickets'
@@ -14,6 +14,7 @@ import { readCredential, readTicket } from '../credentials/choose'
 import type { KnownNames } from '../credentials/known-names'
 import { reasonOfMissing } from '../credentials/near-misses'
 import { mayCompress } from '../options/complete-options'
+import { subjectOf } from '../token/subject'
 import type { Handshake } from './handshake'
 import { assertOpening } from './opening'
 import { checkOrigin } from './origin'
@@ -30,8 +31,8 @@ export interface HandshakeContext extends AuthenticationContext {
 }
 
 const STEPS: ReadonlyArray<Step<Handshake, HandshakeContext>> = [
-  checkOpening, checkPending, readToken, checkOrigin, requireTicket, requireToken, useTicket, verifyToken, checkTicketUser, checkClaims,
-  checkRevoked, readUser, authorize
+  checkOpening, checkPending, readToken, checkOrigin, requireTicket, requireToken, useTicket, verifyToken, confirmToken, checkClaims,
+  readSubject, checkTicketUser, checkRevoked, readUser, authorize
 ]
 
 /** Makes all checks. Returns the first refusal, or `null`; a promise only if a check has to wait. */
@@ -73,16 +74,19 @@ function requireToken ({ credential, request, route, taken, awaitsMessage }: Han
  * Spends the ticket. It authenticates by itself, or admits a client that has a token too. During an outage of the backplane the
  * ticket is not spent, because it would be lost, and because a store that hangs would queue all requests.
  */
-function useTicket (handshake: Handshake, { tickets, verifier, revocation, names }: HandshakeContext): void | PromiseLike<void> {
-  const { ticket, credential, request, purpose } = handshake
+function useTicket (handshake: Handshake, { tickets, checks, revocation, names }: HandshakeContext): void | PromiseLike<void> {
+  const { ticket, credential, request, route, purpose } = handshake
   const used = credential?.source === 'ticket' ? credential : ticket
   if (used === null || tickets === null) return
-  const outage = revocation.refusalOf(null)
+  const outage = revocation.refusalOf(null, null)
   if (outage !== null) throw outage
   const [path = ''] = request.originalUrl.split(names.queryStart, 1)
-  const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection' }
+  const needsBinding = checks.hasOwnVerifier(route)
+  const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection', needsBinding }
   return thenRead(tickets.read(used.token, use), (verified) => {
-    if (used === ticket) handshake.ticketClaims = verified.claims
-    else handshake.become(verified, verifier.rules)
+    if (used === ticket) {
+      handshake.ticketClaims = verified.claims
+      handshake.ticketSub = subjectOf(verified.claims, route.subject)
+    } else handshake.become(verified, checks.of(route).verifier.rules)
   })
 }

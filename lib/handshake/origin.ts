@@ -6,6 +6,9 @@ import { WsAuthError } from '../base/errors'
 import { textWithoutToken } from '../base/redaction'
 import { namesOf } from '../base/sent-names'
 import { thenRead } from '../base/thenable'
+import type { FastifyRequest } from 'fastify'
+import type { Credential } from '../credentials/found'
+import type { OriginOption } from '../options/public-handshake-options'
 import type { Handshake } from './handshake'
 
 /** The longest part of a refused Origin that is logged, in characters. */
@@ -14,15 +17,19 @@ const MAX_LOGGED = 200
 const DEFAULT_PORTS: ReadonlyMap<string, string> = new Map([['http:', ':80'], ['https:', ':443']])
 
 /** Refuses a page of another origin, as the `origin` option says. */
-export function checkOrigin (handshake: Handshake): void | PromiseLike<void> {
-  const { request, route, credential, awaitsMessage } = handshake
+export function checkOrigin ({ request, route, credential, awaitsMessage }: Handshake): void | PromiseLike<void> {
+  return assertOriginOf(request, route.origin, credential, credential?.source === 'cookie' || awaitsMessage)
+}
+
+/** @param isAmbient whether the browser may have sent the credential by itself */
+export function assertOriginOf (request: FastifyRequest, allowed: OriginOption, credential: Credential | null, isAmbient: boolean): void | PromiseLike<void> {
   const { origin } = request.raw.headers
-  const allowed = route.origin
   if (origin === undefined || allowed === 'any') return
+  const handshake = { request, credential }
   // Only a cookie is sent by the browser for any page; other credentials the page must have. If the token comes later, it is
   // not known yet how the page has got it.
   if (allowed === 'same-host') {
-    if (credential?.source !== 'cookie' && !awaitsMessage) return
+    if (!isAmbient) return
     const { host, protocol } = request
     const isSecure = protocol === 'https'
     return assertOrigin(isSameHost(origin, host, isSecure), handshake, `the request came to ${isSecure ? 'https://' : ''}${host}`)
@@ -32,7 +39,7 @@ export function checkOrigin (handshake: Handshake): void | PromiseLike<void> {
 }
 
 /** The log names the origin and what it was compared with, so that an operator can correct the list. */
-function assertOrigin (isAllowed: boolean, { request, credential }: Handshake, other: string): void {
+function assertOrigin (isAllowed: boolean, { request, credential }: Pick<Handshake, 'request' | 'credential'>, other: string): void {
   if (isAllowed === true) return
   // Only browsers are sure to send a bare origin. Another client may send a whole URL, of any length.
   const shown = (text = ''): string => textWithoutToken(text, credential?.token ?? '').slice(0, MAX_LOGGED)

@@ -5,9 +5,11 @@ import type { FastifyBaseLogger, FastifyContextConfig, onRequestHookHandler, Rou
 import type { KnownNames } from '../credentials/known-names'
 import { readRouteOptions } from '../options/read-route-options'
 import type { CompleteRouteOptions, HandshakeOptions } from '../options/complete-options'
+import type { RouteWsAuth } from '../options/public-route-options'
 import { parseRoutePath } from '../credentials/route-path'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
+import { plainName } from '../base/near-names'
 import { candidateOf, markPlain } from './candidate'
 import { PlainRequest } from './dry-run'
 
@@ -37,15 +39,22 @@ export type DeclaredRoute = RouteOptions & { websocket?: boolean, wsAuth?: unkno
 type WebsocketHandler = NonNullable<RouteOptions['wsHandler']>
 
 const HTTP: KnownRoute = { kind: 'http' }
+const NO_POLICIES: ReadonlyMap<string, unknown> = new Map()
 
-/** Reads the `wsAuth` option of a route, and keeps the result in the config of the route. @throws TypeError if the option is wrong */
-export function readRoute (route: DeclaredRoute, plugin: HandshakeOptions): KnownRoute {
+/**
+ * Reads the `wsAuth` option of a route, and keeps the result in the config of the route.
+ *
+ * @param policies the `wsAuth` options of routes without one, by path
+ * @throws TypeError if the option is wrong
+ */
+export function readRoute (route: DeclaredRoute, plugin: HandshakeOptions, policies: ReadonlyMap<string, unknown> = NO_POLICIES): KnownRoute {
   // A websocket route may have a copy of the config of the ticket route. That does not make it a ticket route.
   if (route.config?.[kRoute]?.kind === 'ticket' && !isWebsocket(route)) return HTTP
   assertNoMisplacedPolicy(route)
+  if (isWebsocket(route) && route.wsAuth === undefined && policies.has(route.url)) route.wsAuth = policies.get(route.url) as RouteWsAuth
   const seen = isWebsocket(route) ? readWebsocketRoute(route, plugin) : HTTP
   if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
-    throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none`)
+    throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none (add websocket: true if it should have one)`)
   }
   route.config = { ...route.config, [kRoute]: seen }
   fixWsAuth(route)
@@ -160,7 +169,7 @@ export function assertNoMisplacedPolicy (route: DeclaredRoute): void {
   // @fastify/websocket tests whether the value is truthy, and takes another function for the handler then.
   if (route.websocket != null && typeof route.websocket !== 'boolean') throw new TypeError(`"websocket" option must be true or false ${where}`)
   for (const key of Object.keys(route)) {
-    const plain = plainKey(key)
+    const plain = plainName(key)
     if (plain === 'wsauth' && key !== 'wsAuth') throw new TypeError(`"${key}" option must be spelt "wsAuth" ${where}`)
     if (['websocket', 'websockets'].includes(plain) && key !== 'websocket') throw new TypeError(`"${key}" option must be spelt "websocket" ${where}`)
     if (plain === 'wshandler' && key !== 'wsHandler') throw new TypeError(`"${key}" option must be spelt "wsHandler" ${where}`)
@@ -168,11 +177,6 @@ export function assertNoMisplacedPolicy (route: DeclaredRoute): void {
     if (policy !== undefined && isWebsocket(route)) throw new TypeError(`"${key}" option must stand in "wsAuth", as wsAuth: { ${policy} }, ${where}`)
   }
   for (const key of Object.keys(route.config ?? {})) {
-    if (plainKey(key) === 'wsauth') throw new TypeError(`"config.${key}" option must stand beside "config", as "wsAuth", ${where}`)
+    if (plainName(key) === 'wsauth') throw new TypeError(`"config.${key}" option must stand beside "config", as "wsAuth", ${where}`)
   }
-}
-
-/** Lower case, without separators of words. */
-function plainKey (key: string): string {
-  return key.toLowerCase().replace(/[-_]/g, '')
 }

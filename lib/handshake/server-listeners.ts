@@ -22,6 +22,8 @@ type OwnedServer = Server & {
 
 /** What the listeners call. */
 export interface ServerEvents {
+  /** Whether an upgrade to WebSocket is for this app. Others are left to other listeners. Never throws. */
+  readonly isOurs: (request: IncomingMessage) => boolean
   /** Called before Fastify with each plain request that has a `Sec-WebSocket-Key`: in most cases, a proxy has dropped its `Upgrade`. */
   readonly onPlainHandshake: (request: IncomingMessage) => void
   /** Called with each upgrade that comes before the app is ready, to answer it. A server that is not the app's own may get upgrades before. */
@@ -67,6 +69,11 @@ export class ServerListeners {
     this.#isReady = true
   }
 
+  /** How many listeners for upgrades other code has added to the server. */
+  get others (): number {
+    return this.#upgradeServer.listenerCount('upgrade') - 1
+  }
+
   /** Destroys the sockets that were left to other listeners and not taken: the server would wait for them. */
   close (): void {
     this.#isClosing = true
@@ -89,6 +96,11 @@ export class ServerListeners {
       else this.#leave(socket)
       return
     }
+    if (!this.#events.isOurs(request)) {
+      if (this.#isAlone) socket.destroy()
+      else this.#leave(socket, false)
+      return
+    }
     // An earlier request of this socket is not answered yet: an answer to this one could not be told from its answer.
     if (responseOn(socket) !== null) socket.destroy()
     else if (!this.#isReady) this.#events.onEarly(request, socket)
@@ -109,8 +121,12 @@ export class ServerListeners {
     return this.#isAlone && this.#upgradeServer.listenerCount('request') > 0
   }
 
-  /** Leaves an upgrade to the other listeners. If none takes the socket, it is destroyed: it would be held for ever. */
-  #leave (socket: Duplex): void {
+  /**
+   * Leaves an upgrade to the other listeners. If none takes the socket, it is destroyed when the app closes.
+   *
+   * @param isTimed whether it is destroyed before, at the timeout. It is not if the app has said that the upgrade is not its own
+   */
+  #leave (socket: Duplex, isTimed = true): void {
     // Node.js has removed its own listener, and an error without a listener ends the process.
     socket.on('error', () => socket.destroy())
     const before = bytesWritten(socket)
@@ -120,7 +136,7 @@ export class ServerListeners {
       process.nextTick(end)
       return
     }
-    const timer = setTimeout(end, this.#events.timeout).unref()
+    const timer = isTimed ? setTimeout(end, this.#events.timeout).unref() : undefined
     this.#left.add(end)
     socket.once('close', () => {
       clearTimeout(timer)

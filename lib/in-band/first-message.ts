@@ -9,13 +9,13 @@ import type { RawData } from 'ws'
 import type { Audit } from '../audit/audit'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
-import { checkClaims, checkRevoked, checkTicketUser, readUser, verifyToken } from '../authentication/checks'
+import { checkClaims, checkRevoked, checkTicketUser, confirmToken, readSubject, readUser, verifyToken } from '../authentication/checks'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { Backlog } from './backlog'
 import type { Message } from './backlog'
 import type { Claims } from '../token/claims'
 import { WsAuthError } from '../base/errors'
-import { authOk, readAuthFrame } from '../connection/auth-frames'
+import { authOk } from '../connection/auth-frames'
 import { closeFrameOf, GOING_AWAY } from '../base/close-codes'
 import type { CloseFrame } from '../base/close-codes'
 import type { ConnectionLifecycle } from '../connection/lifecycle'
@@ -31,8 +31,9 @@ import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
 import { callHandler } from './call-handler'
+import { readFirstToken } from './first-token'
 
-const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [verifyToken, checkTicketUser, checkClaims, checkRevoked, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [verifyToken, confirmToken, checkClaims, readSubject, checkTicketUser, checkRevoked, readUser, authorize]
 
 /**
  * How many messages, and bytes, are kept behind the first while its token is verified. The socket is paused meanwhile. Only
@@ -58,6 +59,7 @@ export interface Waiting {
   readonly source: MessageSource
   /** The claims of the ticket, if the route requires one. */
   readonly ticketClaims: Claims | null
+  readonly ticketSub: string | null
   /** When the upgrade was requested, in milliseconds since the epoch. */
   readonly startedAt: number
 }
@@ -138,13 +140,14 @@ export class FirstMessage implements SocketGuard {
   }
 
   #read (data: RawData, isBinary: boolean): void {
-    const { socket, request, route, ticketClaims } = this.#waiting
+    const { socket, request, route, ticketClaims, ticketSub } = this.#waiting
     this.#state = 'verifying'
-    const token = isBinary ? null : readAuthFrame(data as Buffer, this.#maxBytes)?.token ?? null
-    if (token === null) return this.#refuse(new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the first message is no auth frame with a token' }))
+    const token = readFirstToken(this.#waiting.source, data as Buffer, isBinary, this.#maxBytes)
+    if (token instanceof WsAuthError) return this.#refuse(token)
+    if (this.#waiting.source.deliver) this.#kept.push([data, isBinary])
     limitMessages(socket, this.#maxPayload)
     const attempt = this.#attempt = new Authentication(request, route, { token, source: 'message' })
-    attempt.ticketClaims = ticketClaims
+    Object.assign(attempt, { ticketClaims, ticketSub })
     const outcome = runSteps(attempt, this.#dependencies.context, STEPS)
     if (!isThenable(outcome)) return this.#settle(attempt, outcome)
     socket.pause()
@@ -222,7 +225,7 @@ export class FirstMessage implements SocketGuard {
     const connection = this.#dependencies.lifecycle.open(socket, request, attempt, route, startedAt)
     socket.resume()
     if (connection.isEnded) return
-    sendSafely(socket, authOk(attempt.expiresAt))
+    if (this.#waiting.source.read === null) sendSafely(socket, authOk(attempt.expiresAt))
     const backlog = new Backlog(socket, connection, this.#kept)
     backlog.hold()
     const { isAsync, hasFailed } = callHandler(() => this.#events.onOpen(connection))

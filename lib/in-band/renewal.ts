@@ -7,17 +7,17 @@ import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
-import { checkClaims, checkRevoked, readUser, verifyToken } from '../authentication/checks'
+import { checkClaims, checkRevoked, confirmToken, readSubject, readUser, verifyToken } from '../authentication/checks'
 import type { AuthenticationContext } from '../authentication/authentication'
-import type { Claims } from '../token/claims'
 import { WsAuthError } from '../base/errors'
 import { authError, authOk } from '../connection/auth-frames'
 import type { AuthFrame } from '../connection/auth-frames'
 import type { CompleteRouteOptions } from '../options/complete-options'
-import type { SetUser } from '../authentication/identity'
+import type { Identity, SetUser } from '../authentication/identity'
 import { sendSafely } from '../connection/safe-calls'
 import type { GuardedSocket } from '../connection/socket-guard'
-import type { ConnectionRenewals, OpenConnection } from '../connection/open-connection'
+import type { ConnectionRenewals } from '../connection/connection-renewals'
+import type { OpenConnection } from '../connection/open-connection'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
@@ -47,10 +47,10 @@ class Renewal extends Authentication {
   }
 }
 
-const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [verifyToken, checkClaims, checkSame, checkRevoked, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [verifyToken, confirmToken, checkClaims, readSubject, checkSame, checkRevoked, readUser, authorize]
 
 /** The renewals of an app. */
-export class Renewals implements ConnectionRenewals {
+export class Renewals implements ConnectionRenewals<OpenConnection> {
   readonly #context: AuthenticationContext
   readonly #audit: Audit
   readonly #setUser: SetUser
@@ -131,7 +131,7 @@ export class Renewals implements ConnectionRenewals {
     const { connection } = renewal
     if (connection.endIfDue() || refusal !== null) return refusal
     // Meanwhile the token may have been revoked, or another renewal may have applied a newer one.
-    const late = refusalOfClaims(connection.claims, renewal.claims) ?? this.#context.revocation.refusalOf(renewal.claims)
+    const late = refusalOfChange(connection, renewal) ?? this.#context.revocation.refusalOf(renewal.claims, renewal.sub)
     if (late !== null) return late
     const fault = this.#setUser(request, renewal.user)
     if (fault === null) connection.become(renewal)
@@ -161,16 +161,19 @@ function closed (): WsAuthError {
   return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the connection is closed' })
 }
 
-function checkSame ({ connection, claims }: Renewal): void {
-  const refusal = refusalOfClaims(connection.claims, claims)
+function checkSame (renewal: Renewal): void {
+  const refusal = refusalOfChange(renewal.connection, renewal)
   if (refusal !== null) throw refusal
 }
 
+/** What a renewal must not change. */
+type Renewed = Pick<Identity, 'claims' | 'sub'>
+
 /** A connection keeps its user, and never returns to an older token, because that could have been stolen. */
-function refusalOfClaims (present: Claims | null, next: Claims | null): WsAuthError | null {
+function refusalOfChange ({ claims: present, sub }: Renewed, { claims: next, sub: nextSub }: Renewed): WsAuthError | null {
   if (present === null || next === null) return invalid('the connection is anonymous')
-  // Two tokens without a `sub` may be about different users.
-  if (next.sub === undefined || present.sub !== next.sub) return invalid('it is about another sub')
+  // Two tokens without a subject may be about different users.
+  if (nextSub === null || sub !== nextSub) return invalid('it is about another subject')
   if (present.iss !== next.iss) return invalid('it is of another iss')
   if ((next.iat ?? -Infinity) < (present.iat ?? -Infinity)) return invalid('it was issued before the present one')
   if ((next.exp ?? Infinity) < (present.exp ?? Infinity)) return invalid('it expires before the present one')

@@ -7,7 +7,9 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { Backplane } from '../backplane/contract'
 import type { CloseKind } from '../base/errors'
 import type { Claims } from '../token/claims'
-import type { BackChannelLogoutOptions, OnLimit, OriginOption, RejectWith, WsAuthOptions } from './public-options'
+import type { VerifyOption } from '../token/custom-verifier'
+import type { OriginOption, ReadMessage, RejectWith, RenewalOption, SubjectOption, UserOption } from './public-handshake-options'
+import type { BackChannelLogoutOptions, OnLimit, WsAuthOptions } from './public-options'
 import type { RouteWsAuthOptions } from './public-route-options'
 
 /** The complete `TokenOptions`. `null` is off. */
@@ -29,6 +31,10 @@ export interface MessageSource {
   /** In milliseconds. */
   readonly timeout: number
   readonly maxBytes: number
+  /** Reads another protocol than auth frames; `null` for auth frames. */
+  readonly read: ReadMessage | null
+  /** Whether the handler gets the message too. */
+  readonly deliver: boolean
 }
 
 /** The complete options that a route can override. */
@@ -39,6 +45,14 @@ export interface HandshakeOptions {
   readonly closeCodes: Readonly<Record<CloseKind, number>>
   /** In milliseconds. */
   readonly maxLifetime: number
+  /** In milliseconds. */
+  readonly expiryGrace: number
+  readonly renewal: RenewalOption
+  readonly verify: VerifyOption | undefined
+  readonly jwtNamespace: string | undefined
+  readonly claims: object | undefined
+  readonly user: UserOption | undefined
+  readonly subject: SubjectOption | undefined
   readonly tickets: TicketUseOptions
 }
 
@@ -60,18 +74,13 @@ export interface TicketIssueOptions extends TicketUseOptions {
 /** The complete `WsAuthOptions`. All times are in milliseconds. */
 export interface CompleteOptions extends HandshakeOptions {
   readonly jwt: FastifyJWTOptions | undefined
-  readonly jwtNamespace: string | undefined
   readonly cookie: FastifyCookieOptions | undefined
   readonly websocket: WebsocketPluginOptions
-  readonly verify: WsAuthOptions['verify']
-  readonly claims: object | undefined
-  readonly user: WsAuthOptions['user']
+  readonly confirm: WsAuthOptions['confirm']
+  readonly groups: WsAuthOptions['groups']
   readonly roles: (claims: Claims) => readonly string[]
   readonly scopes: (claims: Claims) => readonly string[]
   readonly tokenCache: { readonly max: number, readonly ttl: number } | null
-  /** `undefined` if the route's `token.message` decides. */
-  readonly renewal: boolean | undefined
-  readonly expiryGrace: number
   readonly limits: { readonly perUser: number, readonly onLimit: OnLimit, readonly pending: number }
   readonly heartbeat: { readonly interval: number } | null
   readonly handshakeTimeout: number
@@ -80,6 +89,9 @@ export interface CompleteOptions extends HandshakeOptions {
   readonly revocationTtl: number
   readonly backplane: Backplane
   readonly backChannelLogout: BackChannelLogoutOptions | null
+  readonly upgrades: WsAuthOptions['upgrades']
+  /** The policies of routes that other packages declare, by path. */
+  readonly routes: ReadonlyMap<string, unknown>
 }
 
 /** The complete `wsAuth` of a route. */

@@ -3,6 +3,7 @@
  * backplane; the rest of the package sees the complete values and checks nothing again. Start here, then read `complete-options.ts`
  * and `read-plugin-options.ts`; an option of routes is read in `read-handshake-options.ts` or `read-route-options.ts`.
  */
+import type { IncomingMessage } from 'node:http'
 import type { FastifyCookieOptions } from '@fastify/cookie'
 import type { FastifyJWTOptions } from '@fastify/jwt'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
@@ -11,45 +12,11 @@ import type { Backplane } from '../backplane/contract'
 import type { CloseKind } from '../base/errors'
 import type { Claims } from '../token/claims'
 import type { VerifyOption } from '../token/custom-verifier'
-
-/** Where the plugin looks for a token. For each place: a name, `true` for the default name, or `false` for off. */
-export interface TokenOptions {
-  /**
-   * The header. `true` reads the token from `Authorization: Bearer <token>` (RFC 6750, 2.1); a name reads the whole value of that
-   * header. Default `true`.
-   */
-  header?: boolean | string
-  /** The marker in front of the token in `Sec-WebSocket-Protocol: <marker>, <token>`. Default `'bearer'`. */
-  subprotocol?: boolean | string
-  /** The query parameter. Default `'token'`. */
-  query?: boolean | string
-  /**
-   * The cookie. `signed` says whether @fastify/cookie signed it (default `false`). Default: the cookie of @fastify/jwt if that has
-   * one, else `'token'`.
-   */
-  cookie?: boolean | string | { name: string, signed?: boolean }
-  /** The route parameter. It must be a whole segment of the path, such as `/:token`. `true` is `'token'`. Default `false`. */
-  param?: boolean | string
-  /**
-   * The first message of a connection, `{"type":"auth","token":"..."}`, if the handshake carries no token. The message must arrive
-   * within `timeout` milliseconds after the socket opens (else 408) and have at most `maxBytes` bytes. `true` is
-   * `{ timeout: 10000, maxBytes: 8192 }`. Default `false`.
-   */
-  message?: boolean | { timeout?: number, maxBytes?: number }
-}
-
-/** Which origins may connect; see {@link WsAuthOptions.origin}. */
-export type OriginOption = 'same-host' | 'any' | readonly string[] |
-  ((origin: string, request: FastifyRequest) => boolean | Promise<boolean>)
-
-/** How a handshake is refused; see {@link WsAuthOptions.rejectWith}. */
-export type RejectWith = 'http' | 'close' | 'auto'
+import type { Answer, OriginOption, RejectWith, RenewalOption, SubjectOption, TokenOptions, UserOption } from './public-handshake-options'
+import type { RouteWsAuth } from './public-route-options'
 
 /** What happens when a user is past `limits.perUser`: the new connection is refused, or the user's oldest one is closed. */
 export type OnLimit = 'reject' | 'close-oldest'
-
-/** An answer, now or later. */
-type Answer<T> = T | PromiseLike<T>
 
 /** The options of the plugin. A wrong or unknown option is a `TypeError` at registration. */
 export interface WsAuthOptions {
@@ -78,6 +45,12 @@ export interface WsAuthOptions {
    */
   verify?: VerifyOption
   /**
+   * Checks what a token is bound to: its `cnf` (RFC 7800), as for DPoP (RFC 9449) and mutual TLS (RFC 8705). Only `true` admits; any
+   * other result refuses with 401, and a thrown error refuses with 503. Without this function a token with a `cnf` is refused with
+   * 401, because a bearer proves nothing about it. Default: none.
+   */
+  confirm?: (claims: Claims, request: FastifyRequest) => Answer<boolean>
+  /**
    * A JSON Schema that the claims must match; claims that do not match are refused with 401. The validator of the app that registers
    * the plugin compiles it once, at start. Validation never changes the claims. A schema that the validator cannot compile or run is a
    * `TypeError` at start. Default: none.
@@ -87,7 +60,18 @@ export interface WsAuthOptions {
    * Makes `request.user` from the claims. `null` or `undefined` refuses with 401; a thrown error refuses with 503. Default: the
    * claims, or the result of the `formatUser` of @fastify/jwt.
    */
-  user?: (claims: Claims, request: FastifyRequest) => Answer<FastifyRequest['user'] | null | undefined>
+  user?: UserOption
+  /**
+   * Reads the subject: the user that limits, renewals, tickets, `bySub`, revocations and disconnects by `sub` are about. It must
+   * return a non-empty string, or `undefined` for a token without a subject; any other result refuses with 401, and a thrown error
+   * refuses with 503. Default: `claims.sub` (RFC 7519, 4.1.2), which must be a string then.
+   */
+  subject?: SubjectOption
+  /**
+   * Reads the groups of a connection, a list of strings, from the claims: a tenant, a device, a team. They are in
+   * `request.wsAuth.groups`. Another result, or a thrown error, refuses with 503. Default: none.
+   */
+  groups?: (claims: Claims) => unknown
   /** Reads the roles, a list of strings, from the claims. Default: `claims.roles`, else `claims.role`. */
   roles?: (claims: Claims) => unknown
   /**
@@ -115,10 +99,11 @@ export interface WsAuthOptions {
    */
   tokenCache?: false | { max: number, ttl: number }
   /**
-   * Whether clients may renew with a message, `{"type":"auth","token":"..."}`, and are told when to do so. `request.wsAuth.renew` works
-   * in any case. Default: `true` if `token.message` is on.
+   * With which clients the plugin speaks in messages: they may renew with `{"type":"auth","token":"..."}`, and are told when to do so.
+   * `'offered'`: with clients that offer the subprotocol `ws-auth`, and with those that authenticated by an auth frame. `true`: with
+   * all. `false`: with none. `request.wsAuth.renew` works in any case. Default `'offered'`.
    */
-  renewal?: boolean
+  renewal?: RenewalOption
   /** How many milliseconds a connection stays open after its token expires, in addition to the verifier's `clockTolerance`. Default 0. */
   expiryGrace?: number
   /** The longest life of a connection in milliseconds, whatever its tokens say, or `Infinity`. Default 86 400 000 (24 h). */
@@ -131,9 +116,9 @@ export interface WsAuthOptions {
   limits?: { perUser?: number, onLimit?: OnLimit, pending?: number }
   /**
    * Sends a ping to each connection every `interval` milliseconds, and ends each connection that sent nothing since the ping before.
-   * Default `false`.
+   * A number is the `interval`. Default `false`.
    */
-  heartbeat?: false | { interval: number }
+  heartbeat?: false | number | { interval: number }
   /** How many milliseconds may pass from the upgrade request to the open connection. Past it the answer is 503. Default 10 000. */
   handshakeTimeout?: number
   /** The longest token in bytes. A longer token is refused with 401 before anything is decoded. Default 8 192. */
@@ -150,6 +135,16 @@ export interface WsAuthOptions {
    * its data ends with the process.
    */
   backplane?: Backplane
+  /**
+   * Which upgrades are for the app. The plugin leaves all others alone, URL and socket, for other listeners of the server (socket.io,
+   * Vite, a proxy); if the server has no other listener, their sockets are closed. Only `true` takes an upgrade. Default: all.
+   */
+  upgrades?: (request: IncomingMessage) => boolean
+  /**
+   * The policies of websocket routes that other packages declare, by the path of the route: `{ '/graphql': { roles: ['member'] } }`.
+   * The `wsAuth` of the route itself comes first. A path that no websocket route has is an error when the app is ready. Default `{}`.
+   */
+  routes?: Readonly<Record<string, RouteWsAuth>>
   /** Adds a route for OpenID Connect Back-Channel Logout 1.0. Default `false`. */
   backChannelLogout?: false | BackChannelLogoutOptions
 }

@@ -3,7 +3,8 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { CloseKind } from '../base/errors'
-import type { OriginOption, RejectWith, TokenOptions } from './public-options'
+import type { VerifyOption } from '../token/custom-verifier'
+import type { OriginOption, RejectWith, RenewalOption, SubjectOption, TokenOptions, UserOption } from './public-handshake-options'
 
 /** The `wsAuth` option of a route, as an object. A wrong or unknown option is a `TypeError` when the route is declared. */
 export interface RouteWsAuthOptions<Role extends string = string> {
@@ -13,6 +14,22 @@ export interface RouteWsAuthOptions<Role extends string = string> {
   scopes?: readonly string[]
   /** Decides last, after roles and scopes. Only `true` admits; any other result is 403, and a thrown error is 503. */
   authorize?: (user: FastifyRequest['user'], request: FastifyRequest) => boolean | Promise<boolean>
+  /** Whether a client without a token may connect, with `null` for its user. Default `false`. */
+  optional?: boolean
+  /** Replaces the plugin's verifier. It excludes `jwtNamespace`. */
+  verify?: VerifyOption
+  /** The namespace of another @fastify/jwt that the app has registered; it replaces the plugin's verifier. */
+  jwtNamespace?: string
+  /** Replaces the plugin's `claims`. */
+  claims?: object
+  /** Replaces the plugin's `user`. */
+  user?: UserOption
+  /** Replaces the plugin's `subject`. */
+  subject?: SubjectOption
+  /** Replaces the plugin's `renewal`. */
+  renewal?: RenewalOption
+  /** Replaces the plugin's `expiryGrace`, in milliseconds. */
+  expiryGrace?: number
   /** Merged over the plugin's `token`. */
   token?: TokenOptions
   /** Replaces the plugin's `origin`. */

@@ -1,11 +1,11 @@
 /*
  * Reads the options that the plugin and a route have in common. A route's values replace the plugin's, or are merged over them.
  */
-import { checkKeys, invalid, optional, readBoolean, readCount, readObject } from '../base/checks'
+import { checkKeys, invalid, optional, readBoolean, readCount, readFunction, readInteger, readName, readObject } from '../base/checks'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
 import { isOrigin } from '../base/grammar'
 import type { HandshakeOptions, TicketUseOptions } from './complete-options'
-import type { OriginOption, RejectWith } from './public-options'
+import type { OriginOption, RejectWith, RenewalOption } from './public-handshake-options'
 import { readTokenSources } from './read-token-sources'
 
 /**
@@ -23,6 +23,12 @@ export function readHandshakeOptions (given: Record<string, unknown>, prefix: st
     rejectWith: optional(given.rejectWith, (value) => readRejectWith(`${prefix}rejectWith`, value)) ?? base.rejectWith,
     closeCodes: optional(given.closeCodes, (value) => readCloseCodes(`${prefix}closeCodes`, value, base.closeCodes)) ?? base.closeCodes,
     maxLifetime: readCount(`${prefix}maxLifetime`, given.maxLifetime, base.maxLifetime),
+    expiryGrace: readInteger(`${prefix}expiryGrace`, given.expiryGrace, 0, Number.MAX_SAFE_INTEGER, base.expiryGrace),
+    renewal: optional(given.renewal, (value) => readRenewal(`${prefix}renewal`, value)) ?? base.renewal,
+    ...readVerifier(given, prefix, base),
+    claims: optional(given.claims, (value) => readObject(`${prefix}claims`, value)) ?? base.claims,
+    user: readFunction(`${prefix}user`, given.user) ?? base.user,
+    subject: readFunction(`${prefix}subject`, given.subject) ?? base.subject,
     tickets: prefix === '' ? base.tickets : readTicketUse(`${prefix}tickets`, given.tickets, base.tickets)
   }
 }
@@ -37,6 +43,21 @@ function readOrigin (option: string, value: unknown): OriginOption {
     }
   }
   return Object.freeze([...value])
+}
+
+/** Either option of a route replaces both of the plugin. */
+function readVerifier (given: Record<string, unknown>, prefix: string, base: HandshakeOptions): Pick<HandshakeOptions, 'verify' | 'jwtNamespace'> {
+  if (prefix !== '' && given.verify !== undefined && given.jwtNamespace !== undefined) invalid(`${prefix}jwtNamespace`, 'left out if "verify" is given')
+  if (given.verify === undefined && given.jwtNamespace === undefined) return { verify: base.verify, jwtNamespace: base.jwtNamespace }
+  return {
+    verify: readFunction(`${prefix}verify`, given.verify),
+    jwtNamespace: optional(given.jwtNamespace, (value) => readName(`${prefix}jwtNamespace`, value))
+  }
+}
+
+function readRenewal (option: string, value: unknown): RenewalOption {
+  if (value !== true && value !== false && value !== 'offered') invalid(option, 'a boolean or \'offered\'')
+  return value
 }
 
 function readRejectWith (option: string, value: unknown): RejectWith {

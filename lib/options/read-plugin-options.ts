@@ -6,23 +6,48 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { Backplane } from '../backplane/contract'
 import { memoryBackplane } from '../backplane/memory'
 import {
-  checkKeys, invalid, optional, readBoolean, readCount, readDelay, readFunction, readInteger, readName, readObject
+  checkKeys, invalid, optional, readCount, readDelay, readFunction, readInteger, readObject
 } from '../base/checks'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
 import { rolesOf, scopesOf } from '../token/roles-and-scopes'
-import type { CompleteOptions } from './complete-options'
+import type { CompleteOptions, HandshakeOptions } from './complete-options'
 import { readBackChannelLogout, readTickets } from './read-endpoint-options'
 import { readHandshakeOptions } from './read-handshake-options'
 import { DEFAULT_TOKEN_SOURCES } from './read-token-sources'
 
 const MAX_CACHE_TTL = 60_000
 const DAY = 86_400_000
+const DEFAULTS: Omit<HandshakeOptions, 'tickets'> = {
+  token: DEFAULT_TOKEN_SOURCES,
+  origin: 'same-host',
+  rejectWith: 'http',
+  closeCodes: DEFAULT_CLOSE_CODES,
+  maxLifetime: DAY,
+  expiryGrace: 0,
+  renewal: 'offered',
+  verify: undefined,
+  jwtNamespace: undefined,
+  claims: undefined,
+  user: undefined,
+  subject: undefined
+}
 const BACKPLANE = 'a backplane, such as memoryBackplane() or redisBackplane({ client })'
 
 const KEYS = ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles', 'scopes', 'origin', 'rejectWith',
   'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes', 'limits', 'heartbeat', 'tickets',
-  'revocationTtl', 'backplane', 'backChannelLogout']
+  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes']
+
+/** Options of other places, and where they belong. */
+const ELSEWHERE: ReadonlyMap<string, string> = new Map([
+  ...['secret', 'sign', 'decode', 'trusted', 'formatUser', 'namespace', 'public', 'private'].map((name) => [name, `jwt.${name}`] as const),
+  ...['algorithms', 'allowedIss', 'allowedAud', 'clockTolerance', 'maxAge'].map((name) => [name, `jwt.verify.${name}`] as const),
+  ...['header', 'subprotocol', 'query', 'param', 'message'].map((name) => [name, `token.${name}`] as const),
+  ...['perUser', 'onLimit', 'pending'].map((name) => [name, `limits.${name}`] as const),
+  ...['errorHandler', 'preClose'].map((name) => [name, `websocket.${name}`] as const),
+  ...['maxPayload', 'perMessageDeflate', 'handleProtocols', 'server'].map((name) => [name, `websocket.options.${name}`] as const),
+  ['authorize', 'wsAuth.authorize of a route']
+])
 
 /**
  * Checks the plugin's options and completes them.
@@ -31,36 +56,41 @@ const KEYS = ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', '
  */
 export function readPluginOptions (given: unknown): CompleteOptions {
   const options = readObject('options', given ?? {})
-  checkKeys(options, '', KEYS)
+  checkKeys(options, '', KEYS, ELSEWHERE)
   if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
     invalid('jwtNamespace', 'left out if "jwt" is given: it names an @fastify/jwt that the app registered')
   }
   const tickets = readTickets(options.tickets)
   return {
     ...readHandshakeOptions(options, '', {
-      token: DEFAULT_TOKEN_SOURCES, origin: 'same-host', rejectWith: 'http', closeCodes: DEFAULT_CLOSE_CODES, maxLifetime: DAY, tickets
+      ...DEFAULTS, tickets
     }),
     tickets,
     jwt: optional(options.jwt, (value) => readObject('jwt', value) as unknown as FastifyJWTOptions),
-    jwtNamespace: optional(options.jwtNamespace, (value) => readName('jwtNamespace', value)),
     cookie: optional(options.cookie, (value) => readObject('cookie', value)),
     websocket: readWebsocket(options.websocket),
-    verify: readFunction('verify', options.verify),
-    claims: optional(options.claims, (value) => readObject('claims', value)),
-    user: readFunction('user', options.user),
+    confirm: readFunction('confirm', options.confirm),
+    groups: readFunction('groups', options.groups),
     roles: readFunction('roles', options.roles) ?? rolesOf,
     scopes: readFunction('scopes', options.scopes) ?? scopesOf,
     tokenCache: readTokenCache(options.tokenCache),
-    renewal: optional(options.renewal, (value) => readBoolean('renewal', value)),
-    expiryGrace: readInteger('expiryGrace', options.expiryGrace, 0, Number.MAX_SAFE_INTEGER, 0),
     revocationTtl: readInteger('revocationTtl', options.revocationTtl, 1, Number.MAX_SAFE_INTEGER, 30 * DAY),
     backplane: optional(options.backplane, readBackplane) ?? memoryBackplane(),
     backChannelLogout: readBackChannelLogout(options.backChannelLogout),
+    upgrades: readFunction('upgrades', options.upgrades),
+    routes: readRoutes(options.routes),
     limits: readLimits(options.limits),
     heartbeat: readHeartbeat(options.heartbeat),
     handshakeTimeout: readDelay('handshakeTimeout', options.handshakeTimeout, 10_000),
     maxTokenBytes: readInteger('maxTokenBytes', options.maxTokenBytes, 1, Number.MAX_SAFE_INTEGER, 8192)
   }
+}
+
+/** The policies are read when their routes are declared. */
+function readRoutes (value: unknown): ReadonlyMap<string, unknown> {
+  const routes = Object.entries(readObject('routes', value ?? {}, 'an object with paths for its keys'))
+  for (const [path] of routes) if (!path.startsWith('/') && path !== '*') invalid(`routes.${path}`, 'a path that begins with a slash')
+  return new Map(routes)
 }
 
 function readTokenCache (value: unknown): CompleteOptions['tokenCache'] {
@@ -93,7 +123,8 @@ function readLimits (value: unknown): CompleteOptions['limits'] {
 
 function readHeartbeat (value: unknown): CompleteOptions['heartbeat'] {
   if (value === undefined || value === false) return null
-  const heartbeat = readObject('heartbeat', value, 'false or { interval }')
+  if (typeof value === 'number') return { interval: readDelay('heartbeat', value) }
+  const heartbeat = readObject('heartbeat', value, 'false, a number of milliseconds, or { interval }')
   checkKeys(heartbeat, 'heartbeat.', ['interval'])
   return { interval: readDelay('heartbeat.interval', heartbeat.interval) }
 }

@@ -1,12 +1,13 @@
 /*
  * Reads the `wsAuth` option of a route.
  */
-import { checkKeys, invalid, isObject, optional, readFunction, readStrings } from '../base/checks'
+import { checkKeys, invalid, isObject, optional, readBoolean, readFunction, readStrings } from '../base/checks'
 import { SCOPE_TOKEN } from '../base/grammar'
 import type { CompleteRouteOptions, HandshakeOptions } from './complete-options'
 import { readHandshakeOptions } from './read-handshake-options'
 
-const KEYS = ['roles', 'scopes', 'authorize', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime', 'tickets']
+const KEYS = ['roles', 'scopes', 'authorize', 'optional', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime', 'expiryGrace', 'renewal',
+  'verify', 'jwtNamespace', 'claims', 'user', 'subject', 'tickets']
 
 /**
  * Checks a route's `wsAuth` and completes it with the plugin's options.
@@ -21,7 +22,7 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
   checkKeys(given, 'wsAuth.', KEYS)
   return {
     ...readHandshakeOptions(given, 'wsAuth.', plugin),
-    access: 'required',
+    access: given.optional !== undefined && readBoolean('wsAuth.optional', given.optional) ? 'optional' : 'required',
     roles: optional(given.roles, (value) => readStrings('wsAuth.roles', value, /^[^]+$/, 'strings')) ?? null,
     scopes: optional(given.scopes, (value) => readStrings('wsAuth.scopes', value, SCOPE_TOKEN, 'scope tokens (RFC 6749, 3.3)')) ?? null,
     authorize: readFunction('wsAuth.authorize', given.authorize)
@@ -29,6 +30,7 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
 }
 
 function routeOptions (access: CompleteRouteOptions['access'], plugin: HandshakeOptions): CompleteRouteOptions {
-  const { token, origin, rejectWith, closeCodes, maxLifetime, tickets } = plugin
-  return { access, token, origin, rejectWith, closeCodes, maxLifetime, tickets, roles: null, scopes: null, authorize: undefined }
+  const { token, origin, rejectWith, closeCodes, maxLifetime, expiryGrace, renewal, verify, jwtNamespace, claims, user, subject, tickets } = plugin
+  const same = { token, origin, rejectWith, closeCodes, maxLifetime, expiryGrace, renewal, verify, jwtNamespace, claims, user, subject, tickets }
+  return { ...same, access, roles: null, scopes: null, authorize: undefined }
 }

@@ -1,7 +1,7 @@
 /*
  * Reads the `token` option of the plugin and of a route: in which places of a handshake a token may be.
  */
-import { checkKeys, invalid, isObject, readDelay, readInteger, readObject } from '../base/checks'
+import { checkKeys, invalid, isObject, optional, readBoolean, readDelay, readFunction, readInteger, readObject } from '../base/checks'
 import { HTTP_TOKEN } from '../base/grammar'
 import { BEARER_HEADER } from './complete-options'
 import type { MessageSource, TokenSources } from './complete-options'
@@ -15,7 +15,7 @@ export const DEFAULT_TOKEN_SOURCES: TokenSources = {
   message: null
 }
 
-const DEFAULT_MESSAGE: MessageSource = { timeout: 10_000, maxBytes: 8192 }
+const DEFAULT_MESSAGE: MessageSource = { timeout: 10_000, maxBytes: 8192, read: null, deliver: false }
 
 /** @param base the places that are left out */
 export function readTokenSources (option: string, given: unknown, base: TokenSources): TokenSources {
@@ -62,10 +62,16 @@ function readCookie (option: string, value: unknown): TokenSources['cookie'] {
 function readMessage (option: string, value: unknown): TokenSources['message'] {
   if (value === false) return null
   if (value === true) return DEFAULT_MESSAGE
-  const message = readObject(option, value, 'a boolean, or { timeout, maxBytes }')
-  checkKeys(message, `${option}.`, ['timeout', 'maxBytes'])
+  const message = readObject(option, value, 'a boolean, or { timeout, maxBytes, read, deliver }')
+  checkKeys(message, `${option}.`, ['timeout', 'maxBytes', 'read', 'deliver'])
+  const read = readFunction<NonNullable<MessageSource['read']>>(`${option}.read`, message.read) ?? null
+  const deliver = optional(message.deliver, (value) => readBoolean(`${option}.deliver`, value)) ?? false
+  // The auth frame of this package has a token, and is not a message of the app.
+  if (deliver && read === null) invalid(`${option}.deliver`, 'left out without "read": an auth frame is never delivered')
   return {
     timeout: readDelay(`${option}.timeout`, message.timeout, DEFAULT_MESSAGE.timeout),
-    maxBytes: readInteger(`${option}.maxBytes`, message.maxBytes, 1, 2 ** 30, DEFAULT_MESSAGE.maxBytes)
+    maxBytes: readInteger(`${option}.maxBytes`, message.maxBytes, 1, 2 ** 30, DEFAULT_MESSAGE.maxBytes),
+    read,
+    deliver
   }
 }

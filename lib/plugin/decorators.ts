@@ -7,14 +7,23 @@ import type { Connection, ConnectionList } from '../connection/connection'
 import type { CommandResult } from '../revocation/instance'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from '../revocation/command-arguments'
 import type { StatsSnapshot } from '../audit/stats'
+import { authenticateHook } from '../endpoints/authenticate'
+import type { AuthenticateHook } from '../endpoints/authenticate'
 import { claimsOfTicket } from '../authentication/tickets'
 import type { TicketBinding } from '../authentication/ticket-binding'
 import type { IssuedTicket } from '../authentication/tickets'
 import { copyData } from '../token/frozen-data'
+import { subjectOf } from '../token/subject'
 import type { Parts } from './parts'
 
 /** The `app.wsAuth` decorator. */
 export interface WsAuth {
+  /**
+   * A hook (`onRequest`, `preValidation` or `preHandler`) that guards a plain route with the tokens of the websockets: from the header
+   * and the cookie, and from no other place. A cookie counts only from an Origin that a handshake would admit. It makes the same checks,
+   * refuses with the same codes and challenge, and sets `request.user`.
+   */
+  readonly authenticate: AuthenticateHook
   /** The open connections of this instance. */
   readonly connections: ConnectionList
   /** Counts since the start. */
@@ -73,6 +82,7 @@ export function addDecorators (app: FastifyInstance, parts: Parts): void {
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
   app.decorate('wsAuth', {
+    authenticate: authenticateHook(parts.context, parts.setUser),
     connections,
     stats: () => stats.snapshot(connections.size, pending.count),
     issueTicket: async (claims, binding = {}) => await issueTicket(parts, claims, binding),
@@ -85,7 +95,9 @@ export function addDecorators (app: FastifyInstance, parts: Parts): void {
 async function issueTicket ({ tickets, options }: Parts, given: unknown, binding: unknown): Promise<IssuedTicket> {
   if (tickets === null) throw new TypeError('"tickets" option must be on for issueTicket')
   const claims = claimsOfTicket(given)
+  // A route may read another subject: a ticket that is bound to its path is checked when it is used.
+  if (Object(binding).path === undefined) subjectOf(claims, options.subject)
   const { formatUser } = options.jwt ?? {}
   const user = formatUser === undefined ? claims : copyData(formatUser(copyData(claims) as never))
-  return await tickets.issue({ claims, user }, binding)
+  return await tickets.issue({ claims, user, isByApp: true }, binding)
 }

@@ -23,6 +23,7 @@ export interface FoundJwt {
 /** Registers @fastify/jwt with the `jwt` option. @throws TypeError if the option contradicts what the app has registered */
 export async function registerJwt (app: FastifyInstance, { jwt, verify }: CompleteOptions): Promise<void> {
   if (jwt !== undefined) {
+    if ('secret' in jwt && jwt.secret === undefined) throw new TypeError('"jwt.secret" option must be given, and it is undefined: is an environment variable missing?')
     if (app.hasDecorator('jwt')) throw new TypeError('"jwt" option must be left out: @fastify/jwt is registered already')
     const { decoratorName = 'user' } = jwt as { decoratorName?: string }
     // @fastify/jwt would throw outside of any handler, and the start of the app would hang until its timeout.

@@ -2,20 +2,25 @@
  * The composition root: makes all parts of an app. Each line needs only the lines above it.
  */
 import type { Server } from 'node:http'
-import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import { Audit } from '../audit/audit'
 import { Stats } from '../audit/stats'
-import type { ClaimsSchema } from '../authentication/claims-schema'
+import { TokenChecksByRoute } from '../authentication/token-checks'
+import { ClaimsSchema } from '../authentication/claims-schema'
 import { userSetter } from '../authentication/identity'
+import type { SetUser } from '../authentication/identity'
 import { Tickets } from '../authentication/tickets'
 import { RevocationList } from '../backplane/revocation-list'
+import { quietLog } from '../base/quiet-log'
+import { nameOfError } from '../base/redaction'
+import { ignoreRejection } from '../base/thenable'
 import { ConnectionLifecycle } from '../connection/lifecycle'
 import { Limits, Pending } from '../connection/limits'
 import { ConnectionRegistry } from '../connection/registry'
 import { KnownNames } from '../credentials/known-names'
 import { AcceptAndClose } from '../handshake/accept-and-close'
 import { markPlain } from '../handshake/candidate'
+import type { HandshakeContext } from '../handshake/checks'
 import { WaitingDryRuns } from '../handshake/dry-run'
 import { PendingUpgrades } from '../handshake/pending-upgrades'
 import { PreValidation } from '../handshake/pre-validation'
@@ -31,12 +36,15 @@ import type { Verifier } from '../token/verifier'
 import { attend } from './attendance'
 import { createVerifier } from './jwt'
 import type { FoundJwt } from './jwt'
-import { websocketOptions } from './websocket'
+import { websocketSetup } from './websocket'
+import type { WebsocketSetup } from './websocket'
 
 /** The parts of an app that its hooks, decorators and endpoints use. */
 export interface Parts {
   readonly options: CompleteOptions
   readonly audit: Audit
+  readonly checks: TokenChecksByRoute
+  readonly context: HandshakeContext
   readonly stats: Stats
   readonly pending: Pending
   readonly connections: ConnectionRegistry
@@ -53,12 +61,12 @@ export interface Parts {
   readonly upgrades: PendingUpgrades
   readonly verifier: Verifier
   readonly waitingRoom: WaitingRoom
-  /** The options of @fastify/websocket. */
-  readonly websocket: WebsocketPluginOptions
+  readonly setUser: SetUser
+  readonly websocket: WebsocketSetup
 }
 
 /** Makes the parts. Two of them start something, and add the hooks that stop it at once, because a later line may throw. */
-export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt: FoundJwt | null, claimsSchema: ClaimsSchema): Parts {
+export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt: FoundJwt | null): Parts {
   const { log } = app
   const { backplane, revocationTtl } = options
   const names = knownNames(app, options)
@@ -67,29 +75,47 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const pending = new Pending()
   const upgrades = new PendingUpgrades(pending, (request, why, startedAt) => audit.unanswered(request, log, why, startedAt))
   const listeners = listen(app, options, {
+    isOurs: upgradeFilter(app, options.upgrades),
     onPlainHandshake: (request) => markPlain(request, names),
     onEarly: (request, socket) => upgrades.turnAway(request, socket)
   })
   const connections = new ConnectionRegistry()
   const limits = new Limits(options.limits, connections, pending)
   const verifier = createVerifier(app, options, jwt)
+  const checks = new TokenChecksByRoute({ verifier, claimsSchema: new ClaimsSchema(options.claims) })
   const revocations = new RevocationList()
   const instance = new Instance({ backplane, connections, revocations, log, revocationTtl })
   const { link } = instance
   attend(app, link)
-  const revocation = new RevocationCheck({ revocations, link, log, revocationTtl, livesWithoutExpiry: options.verify === undefined })
+  const revocation = new RevocationCheck({ revocations, link, log, revocationTtl, subject: options.subject, livesWithoutExpiry: options.verify === undefined })
   const tickets = options.tickets.query === null ? null : new Tickets(link, options.tickets.ttl, verifier.rules)
-  const context = { options, names, verifier, claimsSchema, limits, revocation, tickets }
+  const context = { options, names, checks, limits, revocation, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(context, audit, setUser)
-  const lifecycle = new ConnectionLifecycle({ options, rules: verifier.rules, connections, limits, audit, renewals, revocation })
+  const lifecycle = new ConnectionLifecycle({ options, checks, connections, limits, audit, renewals, revocation })
   const waitingRoom = new WaitingRoom({ context, limits, audit, lifecycle, setUser }, pending)
-  const websocket = websocketOptions(app, options, names, listeners.relay)
-  const acceptAndClose = new AcceptAndClose(websocket.options?.handleProtocols, options.limits.pending)
+  const websocket = websocketSetup(app, options, names, listeners.relay)
+  const acceptAndClose = new AcceptAndClose(websocket.protocols.choose, options.limits.pending)
   const dryRuns = new WaitingDryRuns(pending, audit, options.handshakeTimeout)
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
   const opener = new SocketOpener(lifecycle, waitingRoom)
-  return { options, audit, stats, pending, connections, instance, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, tickets, upgrades, verifier, waitingRoom, websocket }
+  return { options, audit, checks, context, stats, pending, connections, instance, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
+}
+
+/** The `upgrades` option, as a function that does not throw. */
+function upgradeFilter (app: FastifyInstance, upgrades: CompleteOptions['upgrades']): ServerEvents['isOurs'] {
+  if (upgrades === undefined) return () => true
+  return (request) => {
+    try {
+      const isOurs: unknown = upgrades(request)
+      ignoreRejection(isOurs)
+      return isOurs === true
+    } catch (error) {
+      // The message of an error may quote the URL, which may have a token.
+      quietLog(app.log).error(`the "upgrades" option threw ${nameOfError(error)}: the upgrade is left to other listeners`)
+      return false
+    }
+  }
 }
 
 /** Listens to the server of the app, or to the one of the `websocket` option, until the app has closed. */

@@ -4,7 +4,6 @@
  */
 import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
-import { ClaimsSchema } from '../authentication/claims-schema'
 import { isReadOnly, rootOf } from '../base/fastify-internals'
 import { startHeartbeat } from '../connection/heartbeat'
 import { addLogoutRoute } from '../endpoints/back-channel-logout'
@@ -23,22 +22,24 @@ import { RouteHooks } from './route-hooks'
 import { Shutdown } from './shutdown'
 import { assertNoWebsocket } from './websocket'
 
+const OTHER_LISTENERS = 'another library listens to the upgrades of this server, and both would answer each of them: ' +
+  'give the "upgrades" option, a function that returns true for the upgrades of this app'
+
 /** Authenticated websockets for Fastify; see {@link WsAuthOptions} for its options. */
 export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions): Promise<void> {
   // Dependencies: @fastify/cookie and @fastify/jwt are registered unless the app has registered them.
   const read = readPluginOptions(given)
   assertNoWebsocket(app)
   assertUserIsWritable(app)
-  const claimsSchema = new ClaimsSchema(read.claims)
   await registerCookie(app, read)
   await registerJwt(app, read)
   const jwt = findJwt(app, read)
   const options = withCookie(app, read, jwt)
 
-  const parts = buildParts(app, options, jwt, claimsSchema)
+  const parts = buildParts(app, options, jwt)
   addDecorators(app, parts)
-  const { routes, shutdown } = addHooks(app, parts, claimsSchema)
-  await app.register(fastifyWebsocket, parts.websocket)
+  const { routes, shutdown } = addHooks(app, parts)
+  await app.register(fastifyWebsocket, parts.websocket.options)
   attach(app, parts, shutdown)
   // After @fastify/websocket: the dry run replaces the answer that it gives to a plain request.
   app.addHook('onRoute', routes.onWrapped)
@@ -49,8 +50,8 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 }
 
 /** Adds the hooks and the listener that must stand before those of @fastify/websocket. */
-function addHooks (app: FastifyInstance, parts: Parts, claimsSchema: ClaimsSchema): { routes: RouteHooks, shutdown: Shutdown } {
-  const { listeners, names, opener, options, preValidation, upgrades } = parts
+function addHooks (app: FastifyInstance, parts: Parts): { routes: RouteHooks, shutdown: Shutdown } {
+  const { checks, listeners, options, names, preValidation, upgrades } = parts
   // An upgrade must be known to our hooks before @fastify/websocket routes it.
   upgrades.listenFirst(listeners.relay, names, options.handshakeTimeout)
   // The hooks below do not cover scopes beside ours, but the upgrades of their routes come to the same server.
@@ -58,10 +59,11 @@ function addHooks (app: FastifyInstance, parts: Parts, claimsSchema: ClaimsSchem
   // The handshake itself: after all `onRequest` hooks of the app, before its handlers.
   app.addHook('preValidation', preValidation.onRequest)
   // When no route can be declared any more.
-  const routes = new RouteHooks(app, options, names, opener.open)
+  const routes = new RouteHooks(app, parts)
   app.addHook('onReady', async () => {
-    claimsSchema.compile(app)
+    checks.compile(app)
     routes.assertPolicies()
+    if (options.upgrades === undefined && listeners.others > 0) app.log.warn(OTHER_LISTENERS)
     listeners.setReady()
   })
   // @fastify/websocket wraps the handler that it finds in a route.
@@ -76,8 +78,9 @@ function addHooks (app: FastifyInstance, parts: Parts, claimsSchema: ClaimsSchem
 }
 
 /** Gives the WebSocket server, which exists now, to the parts that need it, and starts the heartbeat. */
-function attach (app: FastifyInstance, { connections, options, waitingRoom }: Parts, shutdown: Shutdown): void {
+function attach (app: FastifyInstance, { connections, options, waitingRoom, websocket }: Parts, shutdown: Shutdown): void {
   shutdown.attach(app.websocketServer)
+  websocket.protocols.guard(app.websocketServer)
   waitingRoom.attach(app.websocketServer, awaitsMessage)
   if (options.heartbeat === null) return
   const stop = startHeartbeat(connections, options.heartbeat.interval)

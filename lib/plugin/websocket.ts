@@ -5,6 +5,7 @@ import type { EventEmitter } from 'node:events'
 import type { Server } from 'node:http'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { WebSocketServer } from 'ws'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { quietLog } from '../base/quiet-log'
 import { errorWithoutToken } from '../base/redaction'
@@ -28,9 +29,16 @@ export function assertNoWebsocket (app: FastifyInstance): void {
   }
 }
 
-/** The options of @fastify/websocket. @param relay emits the upgrades that @fastify/websocket gets */
-export function websocketOptions (app: FastifyInstance, { websocket }: CompleteOptions, names: KnownNames, relay: EventEmitter): WebsocketPluginOptions {
-  return {
+/** The options of @fastify/websocket, and the choice of subprotocols that they contain. */
+export interface WebsocketSetup {
+  readonly options: WebsocketPluginOptions
+  readonly protocols: ProtocolChooser
+}
+
+/** Makes the options of @fastify/websocket. @param relay emits the upgrades that @fastify/websocket gets */
+export function websocketSetup (app: FastifyInstance, { websocket }: CompleteOptions, names: KnownNames, relay: EventEmitter): WebsocketSetup {
+  const protocols = new ProtocolChooser(app, websocket.options?.handleProtocols, names)
+  const options: WebsocketPluginOptions = {
     ...websocket,
     errorHandler: errorHandler(websocket.errorHandler),
     preClose: closeServer,
@@ -39,9 +47,10 @@ export function websocketOptions (app: FastifyInstance, { websocket }: CompleteO
       ...websocket.options,
       server: relay as Server,
       WebSocket: guardedSocketClass(websocket.options?.WebSocket),
-      handleProtocols: protocolChooser(app, websocket.options?.handleProtocols, names)
+      handleProtocols: protocols.choose
     }
   }
+  return { options, protocols }
 }
 
 /**
@@ -83,15 +92,44 @@ function closeServer (this: FastifyInstance, done: () => void): void {
   done()
 }
 
-/** If `handleProtocols` of the app throws, the socket is destroyed: it is not known which subprotocol an answer could name. */
-function protocolChooser (app: FastifyInstance, own: HandleProtocols | undefined, names: KnownNames): HandleProtocols {
-  return (offered, request) => {
-    try {
-      return chooseProtocol(offered, names.subprotocol, own?.(offered, request))
-    } catch (error) {
-      quietLog(app.log).error({ err: error }, 'websocket.options.handleProtocols failed')
-      request.socket?.destroy()
-      throw error
+/** Chooses the subprotocol of each answer: asks the function of the app, or of a library that has replaced it. */
+class ProtocolChooser {
+  readonly #app: FastifyInstance
+  readonly #names: KnownNames
+  #choose: HandleProtocols
+
+  constructor (app: FastifyInstance, own: HandleProtocols | undefined, names: KnownNames) {
+    this.#app = app
+    this.#names = names
+    this.#choose = this.#chooser(own)
+  }
+
+  readonly choose: HandleProtocols = (offered, request) => this.#choose(offered, request)
+
+  /**
+   * Asks one function. A library that wraps the function that it finds (`app.websocketServer.options.handleProtocols`) gets the one
+   * before, and not itself.
+   */
+  #chooser (own: HandleProtocols | undefined): HandleProtocols {
+    return (offered, request) => {
+      try {
+        return chooseProtocol(offered, this.#names.subprotocol, own?.(offered, request))
+      } catch (error) {
+        // It is not known which subprotocol an answer could name.
+        quietLog(this.#app.log).error({ err: error }, 'websocket.options.handleProtocols failed')
+        request.socket?.destroy()
+        throw error
+      }
     }
+  }
+
+  /** Keeps the choice of this package in front of a function that is set later, for all routes: graphql-ws sets one. */
+  guard (server: WebSocketServer): void {
+    Object.defineProperty(server.options, 'handleProtocols', {
+      configurable: true,
+      enumerable: true,
+      get: () => this.#choose,
+      set: (own: HandleProtocols | undefined) => { this.#choose = this.#chooser(own) }
+    })
   }
 }

@@ -125,7 +125,7 @@ export class Instance implements BackplaneMember {
       const instances = [{ id: this.id, answered: true, closed }, ...others]
       const result = { closed: instances.reduce((sum, { closed }) => sum + (closed ?? 0), 0), instances }
       const silent = others.filter(({ answered }) => !answered)
-      if (silent.length === 0) this.log.info({ ...summary, closed: result.closed, instances: instances.length }, 'websocket connections were closed')
+      if (silent.length === 0) this.log.info({ ...summary, closed: result.closed, instances: instances.length }, messageOf(command, result.closed))
       else this.log.warn({ ...summary, closed: result.closed, instances: instances.length, silent: silent.map(({ id }) => id) }, 'some instances did not answer')
       return result
     } catch (error) {
@@ -133,6 +133,11 @@ export class Instance implements BackplaneMember {
       throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
     }
   }
+}
+
+function messageOf ({ type }: Command, closed: number): string {
+  if (type === 'disconnect') return closed === 0 ? 'no websocket connection was open to be closed' : 'websocket connections were closed'
+  return closed === 0 ? 'tokens were revoked, and no websocket connection of theirs was open' : 'tokens were revoked, and their websocket connections were closed'
 }
 
 /** Closes a connection that has the claim of a command, if the command is about it. @returns whether it was closed */

@@ -9,6 +9,8 @@ import type { QuietLog } from '../base/quiet-log'
 import type { BackplaneLink } from '../backplane/contract'
 import type { RevocationList } from '../backplane/revocation-list'
 import type { Claims } from '../token/claims'
+import { looseSubjectOf } from '../token/subject'
+import type { ReadSubject } from '../token/subject'
 
 /** The objects and options that the check works with. */
 export interface RevocationCheckDependencies {
@@ -18,6 +20,8 @@ export interface RevocationCheckDependencies {
   readonly log: FastifyBaseLogger
   /** How long a revocation is kept by default, in milliseconds. */
   readonly revocationTtl: number
+  /** The `subject` option. */
+  readonly subject: ReadSubject | undefined
   /** Whether a token without an `exp` is valid for ever. It is not if the `verify` option is asked about each token. */
   readonly livesWithoutExpiry: boolean
 }
@@ -28,28 +32,43 @@ export class RevocationCheck {
   readonly #link: Pick<BackplaneLink, 'isCurrent'>
   readonly #log: QuietLog
   readonly #revocationTtl: number
+  readonly #subject: ReadSubject | undefined
   /** Which tokens cause a warning: none after the first warning. */
   #warnsOf: 'all' | 'with exp' | 'none'
+  #hasWarnedOfSubject = false
 
-  constructor ({ revocations, link, log, revocationTtl, livesWithoutExpiry }: RevocationCheckDependencies) {
+  constructor ({ revocations, link, log, revocationTtl, subject, livesWithoutExpiry }: RevocationCheckDependencies) {
     this.#revocations = revocations
     this.#link = link
     this.#log = quietLog(log)
     this.#revocationTtl = revocationTtl
+    this.#subject = subject
     this.#warnsOf = livesWithoutExpiry ? 'all' : 'with exp'
   }
 
-  /** The refusal for tokens of these claims, or `null`. Without claims, only an outage of the backplane is a refusal. */
-  refusalOf (claims: Claims | null): WsAuthError | null {
+  /**
+   * The refusal for tokens of these claims, or `null`. Without claims, only an outage of the backplane is a refusal.
+   *
+   * @param sub the subject of the claims, or `null`
+   */
+  refusalOf (claims: Claims | null, sub: string | null): WsAuthError | null {
     if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane does not know the current revocations') })
-    return claims !== null && this.#revocations.isRevoked(claims) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
+    return claims !== null && this.#revocations.isRevoked(claims, sub) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
   }
 
   /** Whether tokens of these claims were revoked. @throws WsAuthError `WS_AUTH_UNAVAILABLE`; TypeError if the claims are no object */
   isRevoked (claims: unknown): boolean {
-    const refusal = this.refusalOf(readArgument('claims', claims))
+    const read: Claims = readArgument('claims', claims)
+    const refusal = this.refusalOf(read, looseSubjectOf(read, this.#subject))
     if (refusal?.code === 'WS_AUTH_UNAVAILABLE') throw refusal
     return refusal !== null
+  }
+
+  /** Warns, once, of a token without a subject, if limits or revocations are about subjects. */
+  warnOfNoSubject (limitsUsers: boolean): void {
+    if (this.#hasWarnedOfSubject || !(limitsUsers || this.#revocations.hasSubjects)) return
+    this.#hasWarnedOfSubject = true
+    this.#log.warn(`a token has no subject: ${limitsUsers ? 'limits.perUser does not count' : 'a revocation by sub does not close'} its connections (see the "subject" option)`)
   }
 
   /** Warns, once, of a token that outlives its revocation: it would become valid again. */

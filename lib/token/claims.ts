@@ -57,7 +57,6 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   for (const name of NUMERIC_DATES) {
     if (claims[name] !== undefined && !Number.isFinite(claims[name])) throw refusal(`its ${name} is not a finite number`)
   }
-  if (claims.sub !== undefined && typeof claims.sub !== 'string') throw refusal('its sub is not a string')
   for (const name of NAMES) {
     if (!isName(claims[name])) throw refusal(`its ${name} is neither a string nor a safe integer, so it cannot be revoked`)
   }

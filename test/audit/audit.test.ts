@@ -56,7 +56,7 @@ t.test('each decision is one event, one line and one count', async (t) => {
   t.strictSame(lines.map(({ msg }) => msg), [
     'websocket handshake accepted', 'websocket connection renewed', 'websocket renewal refused', 'websocket renewal refused', 'websocket renewal refused', 'websocket connection closed'
   ])
-  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another sub', 'roles: the route needs one of member, and the user has none of them', 'the auth frame has no token', undefined])
+  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another subject', 'roles: the route needs one of member, and the user has none of them', 'the auth frame has no token', undefined])
   t.strictSame(app.wsAuth.stats(), {
     connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_INVALID: 2, WS_AUTH_FORBIDDEN: 1 }, closed: { client: 1 }
   })
@@ -188,7 +188,7 @@ t.test('a first message that is refused is one event, one line and one count', a
 
   await t.test('and none for one who leaves', async (t) => {
     const events = listen(t)
-    const { app, port } = await startChat(t, { plugin: { token: { message: true } } })
+    const { app, port } = await startChat(t, { plugin: { renewal: true, token: { message: true } } })
     const client = await upgrade(t, port, { path: '/chat' })
     client.socket.destroy()
     await eventually(() => app.wsAuth.stats().pending === 0, 'it has gone')

@@ -199,7 +199,7 @@ t.test('the log says why a first message or a renewal was refused, and what of i
   t.equal(lines.length, 5)
   for (const line of lines) t.ok(typeof line.why === 'string' && line.why !== '', `${line.event} ${line.code}: ${String(line.why)}`)
   t.match(lines[1], { code: 'WS_AUTH_FORBIDDEN', why: /roles?.*member|member.*roles?/ })
-  t.match(lines[4], { event: 'renewal_refused', why: /\bsub\b/ })
+  t.match(lines[4], { event: 'renewal_refused', why: /\bsubject\b/ })
   t.strictSame(leaksOf(started, [other, ...other.split('.').slice(1)]), [])
 })
 

@@ -9,6 +9,7 @@ import { checkClaims, checkRevoked, checkTicketUser, readUser, refusalOfRevoked,
 import type { AuthenticationContext } from '../../lib/authentication/authentication'
 import type { Claims } from '../../lib/token/claims'
 import { ClaimsSchema } from '../../lib/authentication/claims-schema'
+import { TokenChecksByRoute } from '../../lib/authentication/token-checks'
 import { WsAuthError } from '../../lib/base/errors'
 import type { CompleteRouteOptions } from '../../lib/options/complete-options'
 import type { VerifyToken } from '../../lib/token/verifier'
@@ -25,6 +26,7 @@ interface Asked {
   refused?: (claims: Claims | null) => WsAuthError | null
   warnOfLongLife?: () => void
   claims?: Claims | null
+  sub?: string | null
   user?: unknown
   ticketClaims?: Claims | null
   token?: string
@@ -32,15 +34,14 @@ interface Asked {
 }
 
 /** An attempt that has got so far, and what it is made with. */
-function attemptOf ({ route = {}, options = {}, verify, refused = () => null, warnOfLongLife = () => {}, claims = null, user = null, ticketClaims = null, token, source = 'header' }: Asked): [Authentication, AuthenticationContext] {
+function attemptOf ({ route = {}, options = {}, verify, refused = () => null, warnOfLongLife = () => {}, claims = null, sub = null, user = null, ticketClaims = null, token, source = 'header' }: Asked): [Authentication, AuthenticationContext] {
   const request = { id: 'the request' } as unknown as FastifyRequest
   const attempt = new Authentication(request, { ...ROUTE, ...route }, token === undefined ? null : { token, source: source as never })
-  Object.assign(attempt, { claims, user, ticketClaims })
+  Object.assign(attempt, { claims, sub, user, ticketClaims })
   const services = {
     options: { maxTokenBytes: 10, roles: ({ roles }: Claims) => roles, scopes: ({ scopes }: Claims) => scopes, ...options },
-    verifier: { verify, rules: RULES },
-    claimsSchema: new ClaimsSchema(undefined),
-    revocation: { refusalOf: refused, warnOfLongLife }
+    checks: new TokenChecksByRoute({ verifier: { verify: verify as VerifyToken, rules: RULES }, claimsSchema: new ClaimsSchema(undefined) }),
+    revocation: { refusalOf: refused, warnOfLongLife, warnOfNoSubject: () => {} }
   } as unknown as AuthenticationContext
   return [attempt, services]
 }
@@ -61,7 +62,6 @@ t.test('an attempt knows nobody before somebody is verified', async (t) => {
   t.strictSame([attempt.source, attempt.sub, attempt.claims, attempt.user, attempt.expiresAt, attempt.ticketClaims, attempt.isOver], [null, null, null, null, null, null, false])
   const [other] = attemptOf({ token: 'x', source: 'cookie', claims: {} })
   t.strictSame([other.source, other.sub], ['cookie', null])
-  t.equal(attemptOf({ claims: { sub: 'ann' } })[0].sub, 'ann')
 })
 
 t.test('who waits for an answer is told when nobody waits any more, also if they ask for the signal before and never after', async (t) => {
@@ -116,13 +116,13 @@ t.test('what is assumed has the expiry that the rules of the verifier give it', 
 })
 
 t.test('a ticket beside a token is of the same subject, and of some', async (t) => {
-  const refused = 'WS_AUTH_TOKEN_INVALID: its sub is not that of the ticket'
+  const refused = 'WS_AUTH_TOKEN_INVALID: its subject is not that of the ticket'
   const cases: Array<[ticket: Claims | null, token: Claims | null, expected: string]> = [
     [null, null, 'passed'], [null, {}, 'passed'], [null, { sub: 'ann' }, 'passed'], [{ sub: 'ann' }, null, 'passed'],
     [{ sub: 'ann' }, { sub: 'ann' }, 'passed'], [{ sub: '' }, { sub: '' }, 'passed'],
     [{ sub: 'ann' }, { sub: 'bob' }, refused], [{ sub: 'ann' }, {}, refused], [{}, { sub: 'ann' }, refused], [{}, {}, refused]
   ]
-  for (const [ticketClaims, claims, expected] of cases) t.equal(await outcomeOf(() => checkTicketUser(attemptOf({ ticketClaims, claims })[0])), expected, JSON.stringify([ticketClaims, claims]))
+  for (const [ticketClaims, claims, expected] of cases) t.equal(await outcomeOf(() => checkTicketUser(attemptOf({ ticketClaims, claims, sub: claims?.sub ?? null })[0])), expected, JSON.stringify([ticketClaims, claims]))
 })
 
 t.test('a revocation of the token or of the ticket beside it refuses, and only who is admitted is warned of', async (t) => {
@@ -151,33 +151,33 @@ t.test('a logout token is no credential, and claims go to the schema as they are
   t.equal(await outcomeOf(() => checkClaims(...attemptOf({}))), 'passed')
   const seen: unknown[] = []
   const [attempt, services] = attemptOf({ claims: { sub: 'ann' } })
-  checkClaims(attempt, { ...services, claimsSchema: { assert: (claims: Claims) => { seen.push(claims) } } as never }) as undefined
+  checkClaims(attempt, { ...services, checks: { of: () => ({ claimsSchema: { assert: (claims: Claims) => { seen.push(claims) } } }) } as never }) as undefined
   t.equal(seen[0], attempt.claims)
 })
 
 t.test('the user is what the option makes of the claims, frozen, or what the verifier made, and somebody', async (t) => {
   const nobody = 'WS_AUTH_TOKEN_INVALID: there is no such user'
   for (const user of [null, undefined]) {
-    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user }))), nobody)
-    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user: 'x', options: { user: () => user } }))), nobody)
-    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user: 'x', options: { user: async () => user } }))), nobody)
+    t.equal(await outcomeOf(() => readUser(attemptOf({ claims: {}, user })[0])), nobody)
+    t.equal(await outcomeOf(() => readUser(attemptOf({ claims: {}, user: 'x', route: { user: () => user } })[0])), nobody)
+    t.equal(await outcomeOf(() => readUser(attemptOf({ claims: {}, user: 'x', route: { user: async () => user } })[0])), nobody)
   }
   for (const user of [0, '', false, {}]) {
-    t.equal(await outcomeOf(() => readUser(...attemptOf({ claims: {}, user }))), 'passed')
-    const made = attemptOf({ claims: {}, user: 'x', options: { user: async () => user } })
-    t.equal(await outcomeOf(() => readUser(...made)), 'passed')
+    t.equal(await outcomeOf(() => readUser(attemptOf({ claims: {}, user })[0])), 'passed')
+    const made = attemptOf({ claims: {}, user: 'x', route: { user: async () => user } })
+    t.equal(await outcomeOf(() => readUser(made[0])), 'passed')
     t.strictSame(made[0].user, user)
   }
   const own = { roles: ['a'] }
   const asked: unknown[] = []
-  const [attempt, services] = attemptOf({ claims: { sub: 'ann' }, user: 'x', options: { user: (...args: unknown[]) => { asked.push(args); return own } } })
-  t.equal(readUser(attempt, services), undefined, 'at once if it is there at once')
+  const [attempt] = attemptOf({ claims: { sub: 'ann' }, user: 'x', route: { user: (...args: unknown[]) => { asked.push(args); return own } } })
+  t.equal(readUser(attempt), undefined, 'at once if it is there at once')
   t.strictSame(asked, [[{ sub: 'ann' }, attempt.request]])
   t.strictSame(attempt.user, own)
   t.not(attempt.user, own)
   t.ok(Object.isFrozen((attempt.user as unknown as typeof own).roles))
   t.notOk(Object.isFrozen(own), 'what the app has is the app\'s')
-  t.equal(await outcomeOf(() => readUser(...attemptOf({ options: { user: () => { throw new Error('must not be asked') } } }))), 'passed', 'nobody is no user')
+  t.equal(await outcomeOf(() => readUser(attemptOf({ route: { user: () => { throw new Error('must not be asked') } } })[0])), 'passed', 'nobody is no user')
 })
 
 t.test('of the roles of a route one is enough, of its scopes all are needed, and only true authorizes', async (t) => {

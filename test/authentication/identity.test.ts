@@ -111,7 +111,7 @@ t.test('a renewal sets the user anew by the setter', async (t) => {
 t.test('a first message sets the user by the setter', async (t) => {
   const { port } = await start(t, {
     before: (app) => { decorateSettable(app) },
-    plugin: { verify, token: { message: true } },
+    plugin: { verify, renewal: true, token: { message: true } },
     routes: (app) => app.get('/ws', { websocket: true }, (socket, request) => { socket.send(`user: ${JSON.stringify(request.user)}`) })
   })
   const client = await upgrade(t, port, { path: '/ws' })

@@ -105,7 +105,6 @@ t.test('the times in the claims count when a ticket is given and when it is used
   const now = Math.floor(Date.now() / 1000)
   const store = open()
   await t.rejects(store.tickets.issue({ claims: { exp: now - 1 }, user: null }, {}), { code: 'WS_AUTH_TOKEN_EXPIRED' })
-  await t.rejects(store.tickets.issue({ claims: { sub: 7 as never }, user: null }, {}), { code: 'WS_AUTH_TOKEN_INVALID' })
   t.equal(store.kept.size, 0)
   const claims = { exp: now + 10 }
   const { ticket } = await store.tickets.issue({ claims, user: claims }, {})

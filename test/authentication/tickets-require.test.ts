@@ -65,7 +65,7 @@ t.test('require on an optional route is asked of who brings a token', async (t) 
 })
 
 t.test('require with the first message', async (t) => {
-  const { app, port, opened, ticket } = await startChat(t, { tickets: { require: true }, token: { message: true } })
+  const { app, port, opened, ticket } = await startChat(t, { tickets: { require: true }, renewal: true, token: { message: true } })
   const open = async (claims?: object): ReturnType<typeof upgrade> => await upgrade(t, port, { path: `/chat?ticket=${await ticket(claims)}` })
 
   await t.test('the same sub is accepted', async (t) => {

@@ -22,7 +22,7 @@ t.test('POST /ws-ticket', async (t) => {
       ['cookie', {}, () => ({ cookie: `a=b; token=${sign(ANN)}` }), ''],
       ['signed cookie', signed, (app) => ({ cookie: `login=${encodeURIComponent(app.signCookie(sign(ANN)))}` }), ''],
       ['query', {}, () => ({}), `?token=${sign(ANN)}`],
-      ['header, where first messages are taken too', { token: { message: true } }, () => bearer(), '']
+      ['header, where first messages are taken too', { renewal: true, token: { message: true } }, () => bearer(), '']
     ] as Array<[string, Options, (app: FastifyInstance) => Record<string, string>, string]>) {
       const { app, port, opened } = await startChat(t, plugin)
       const answer = await ask(app, headersOf(app), undefined, `/ws-ticket${query}`)
@@ -163,7 +163,7 @@ t.test('POST /ws-ticket', async (t) => {
   })
 
   await t.test('asks whether there is room for one more, as a dry run does', async (t) => {
-    const { app, port } = await startChat(t, { limits: { pending: 1 }, token: { message: true } })
+    const { app, port } = await startChat(t, { limits: { pending: 1 }, renewal: true, token: { message: true } })
     t.equal((await ask(app)).status, 200)
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 101)
     await until(() => app.wsAuth.stats().pending === 1, 'one waits for its first message')

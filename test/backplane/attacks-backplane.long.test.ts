@@ -193,6 +193,7 @@ t.test('a backplane that does not keep the contract', async (t) => {
     const isCurrent = (): boolean => { if (link.throws) throw new Error('the wire is cut'); return true }
     const before = unhandled.length
     const { app, port } = await startChat(t, {
+      renewal: true,
       token: { message: true },
       backplane: backplaneWith({ get isCurrent () { return isCurrent() } })
     })
@@ -215,7 +216,7 @@ t.test('a backplane that does not keep the contract', async (t) => {
       const isCurrent = (): boolean => { if (link.throws) throw new Error('the wire is cut'); return true }
       const before = unhandled.length
       const { app, port } = await start(t, {
-        plugin: { token: { message: true }, backplane: backplaneWith({ get isCurrent () { return isCurrent() } }) },
+        plugin: { renewal: true, token: { message: true }, backplane: backplaneWith({ get isCurrent () { return isCurrent() } }) },
         routes: (app) => {
           app.get('/late', { websocket: true, wsAuth: { authorize: async () => { link.throws = true; return true } } }, () => {})
         }

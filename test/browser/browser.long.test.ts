@@ -309,7 +309,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
   t.test('the first message', { buffered: true }, async (t) => {
     const { app, port } = await start(t, {
       server: { forceCloseConnections: true },
-      plugin: { token: { message: true } },
+      plugin: { renewal: true, token: { message: true } },
       routes: (app) => {
         addPage(app)
         app.get('/chat', { websocket: true }, (socket, { user }) => { socket.on('message', (data) => socket.send(`${(user as { sub: string }).sub}: ${data}`)) })
@@ -334,7 +334,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
   t.test('with compression the frames are what they were, and a small one that is large is refused', { buffered: true }, async (t) => {
     const { app, port } = await start(t, {
       server: { forceCloseConnections: true },
-      plugin: { token: { message: true }, websocket: { options: { perMessageDeflate: { threshold: 0 }, maxPayload: 4 * 1024 * 1024 } } },
+      plugin: { renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: { threshold: 0 }, maxPayload: 4 * 1024 * 1024 } } },
       routes: (app) => {
         addPage(app)
         app.get('/chat', { websocket: true }, (socket) => {

@@ -22,7 +22,7 @@ async function startSeeing (t: Test): Promise<{ port: number, seen: Seen[] }> {
     routes: (app) => {
       const see = (socket: WebSocket, request: FastifyRequest): void => { seen.push({ socket, request }); socket.send('seen') }
       app.get('/chat', { websocket: true }, see)
-      app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, see)
+      app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, see)
       app.get('/optional', { websocket: true, wsAuth: 'optional' }, see)
       app.get('/public', { websocket: true, wsAuth: false }, see)
     }

@@ -13,7 +13,7 @@ import { mint, seconds, secret } from '../helpers/keys'
 
 function connection (sub: string | undefined): OpenConnection {
   const claims = sub === undefined ? {} : { sub }
-  return new OpenConnection({} as never, {} as never, { user: claims as never, claims, source: 'header', expiresAt: null }, {} as never)
+  return new OpenConnection({} as never, {} as never, { user: claims as never, claims, sub: sub ?? null, groups: [], source: 'header', expiresAt: null }, {} as never)
 }
 
 /** A real client of a real server, open. */

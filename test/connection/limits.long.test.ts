@@ -70,7 +70,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
   for (const [speed, verify] of Object.entries({ slow, 'at once': atOnce })) {
     for (const [mix, byMessage] of Object.entries(MIXES)) {
       t.test(`with a verifier that answers ${speed}, ${mix}`, async (t) => {
-        const { app, port } = await startChat(t, { verify, token: { message: true }, limits: { perUser: 3 } })
+        const { app, port } = await startChat(t, { verify, renewal: true, token: { message: true }, limits: { perUser: 3 } })
         const all = await attemptMany(t, port, 100, byMessage)
         const outcomes = all.map(({ outcome }) => outcome)
         t.equal(count<Outcome>(outcomes, 'open'), 3)
@@ -88,7 +88,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
   }
 
   t.test('which is told as a refusal: with a status, a close code, or the code of the route', async (t) => {
-    const { port } = await startChat(t, { limits: { perUser: 1 }, token: { message: true }, rejectWith: 'auto', origin: 'any', closeCodes: { limit: 4029 } })
+    const { port } = await startChat(t, { limits: { perUser: 1 }, renewal: true, token: { message: true }, rejectWith: 'auto', origin: 'any', closeCodes: { limit: 4029 } })
     await upgrade(t, port, { path: '/chat', headers: ANN })
     const { answer } = await upgrade(t, port, { path: '/chat', headers: ANN })
     t.equal(answer.status, 429)
@@ -148,7 +148,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
 
 t.test('with \'close-oldest\' the newest stay', async (t) => {
   t.test('and the oldest is told', async (t) => {
-    const { app, port } = await startChat(t, { limits: { perUser: 2, onLimit: 'close-oldest' }, token: { message: true } })
+    const { app, port } = await startChat(t, { limits: { perUser: 2, onLimit: 'close-oldest' }, renewal: true, token: { message: true } })
     const clients: RawClient[] = []
     for (let i = 0; i < 6; i++) {
       clients.push((await attempt(t, port, i % 2 === 1)).client)
@@ -163,7 +163,7 @@ t.test('with \'close-oldest\' the newest stay', async (t) => {
 
   for (const [mix, byMessage] of Object.entries(MIXES)) {
     t.test(`when a hundred come at once, ${mix}`, async (t) => {
-      const { app, port } = await startChat(t, { verify: slow, limits: { perUser: 3, onLimit: 'close-oldest' }, token: { message: true } })
+      const { app, port } = await startChat(t, { verify: slow, limits: { perUser: 3, onLimit: 'close-oldest' }, renewal: true, token: { message: true } })
       let most = 0
       app.websocketServer.on('connection', () => { most = Math.max(most, app.wsAuth.connections.size) })
       const all = await attemptMany(t, port, 100, byMessage)
@@ -332,6 +332,7 @@ t.test('no more than limits.pending are waited for', async (t) => {
   t.test('handshakes and first messages together, also on public routes', async (t) => {
     const { app, port } = await startChat(t, {
       limits: { pending: 4 },
+      renewal: true,
       token: { message: true },
       verify: async (_token, request) => request.headers['x-hold'] ? await never() : { sub: 'ann' }
     })
@@ -374,7 +375,7 @@ t.test('no more than limits.pending are waited for', async (t) => {
   })
 
   t.test('over injectWS, and who is refused there', async (t) => {
-    const { app } = await prepare(t, { plugin: { limits: { pending: 2 }, token: { message: true } }, routes: addChat })
+    const { app } = await prepare(t, { plugin: { limits: { pending: 2 }, renewal: true, token: { message: true } }, routes: addChat })
     const clients = [await app.injectWS('/chat'), await app.injectWS('/chat')]
     for (let i = 0; i < 3; i++) await t.rejects(app.injectWS('/chat'), { message: 'Unexpected server response: 429' })
     t.equal(app.wsAuth.stats().pending, 2)
@@ -385,7 +386,7 @@ t.test('no more than limits.pending are waited for', async (t) => {
   })
 
   t.test('however many come at once', async (t) => {
-    const { app, port } = await startChat(t, { limits: { pending: 10 }, token: { message: true } })
+    const { app, port } = await startChat(t, { limits: { pending: 10 }, renewal: true, token: { message: true } })
     const clients = await Promise.all(Array.from({ length: 60 }, async () => await upgrade(t, port, { path: '/chat' })))
     t.equal(count(clients.map(({ answer }) => answer.status), 101), 10)
     t.equal(count(clients.map(({ answer }) => answer.status), 429), 50)

@@ -84,7 +84,7 @@ t.test('a token of a renewal or of a first message leaves no trace', async (t) =
   await t.test('in a frame that is malformed', async (t) => {
     for (const frame of [`{"type":"auth","token":"${good}"`, `{"type":"auth","token":["${good}"]}`, `{"type":"auth","jwt":"${good}"}`, `{"type":"auth","${good}":1}`]) {
       for (const isFirst of [true, false]) {
-        const { app, log, port } = await start(t, { plugin: { token: { message: true } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
+        const { app, log, port } = await start(t, { plugin: { renewal: true, token: { message: true } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
         const client = await upgrade(t, port, { path: '/chat', ...(isFirst ? {} : { headers: { authorization: `Bearer ${PRESENT}` } }) })
         client.send(clientFrame(1, frame))
         t.match(String((await client.frame()).payload), isFirst ? 'token_invalid' : 'WS_AUTH_TOKEN_INVALID')

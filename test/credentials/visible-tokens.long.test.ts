@@ -33,7 +33,7 @@ async function startWith (t: Test, verify: Verify = () => ({ sub: 'ann' }), plug
       app.get('/chat', { websocket: true }, (socket) => socket.send('hello'))
       app.get('/param/:token', { websocket: true, wsAuth: { token: { param: true } } }, (socket) => socket.send('hello'))
       app.get('/named', { websocket: true, wsAuth: { token: { header: 'x-token' } } }, (socket) => socket.send('hello'))
-      app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, (socket) => socket.send('hello'))
+      app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, (socket) => socket.send('hello'))
     }
   })
   return { ...started, asked }

@@ -7,7 +7,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import fastifyWsAuth from '../../lib/index'
-import type { RejectWith } from '../../lib/options/public-options'
+import type { RejectWith } from '../../lib/options/public-handshake-options'
 import { mint, secret } from '../helpers/keys'
 
 const ann = mint({ sub: 'ann', roles: ['member'] })

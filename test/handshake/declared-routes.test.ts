@@ -58,7 +58,7 @@ t.test('the config that a route has stays, and its wsAuth is fixed from then on'
 
 t.test('wsAuth on a route without a websocket is an error, whatever it is', async (t) => {
   for (const wsAuth of [true, false, 'optional', null, {}]) {
-    t.throws(() => readRoute(route({ wsAuth }), PLUGIN), { name: 'TypeError', message: '"wsAuth" option must be left out of GET /chat: it guards websockets, and this route has none' })
+    t.throws(() => readRoute(route({ wsAuth }), PLUGIN), { name: 'TypeError', message: '"wsAuth" option must be left out of GET /chat: it guards websockets, and this route has none (add websocket: true if it should have one)' })
   }
   t.doesNotThrow(() => readRoute(route({ wsAuth: undefined }), PLUGIN))
   t.throws(() => readRoute(route({ websocket: true, wsAuth: 'yes' }), PLUGIN), { name: 'TypeError', message: /^"wsAuth" option must be/ })

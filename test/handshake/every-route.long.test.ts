@@ -80,7 +80,7 @@ function declare (server: Server, scope: FastifyInstance, at: string, isCovered:
   add('head', { method: ['GET', 'HEAD'], websocket: true }, GUARDED)
   add('public', { websocket: true, wsAuth: false }, OPEN, { runs: true })
   add('anonymous', { websocket: true, wsAuth: 'optional' }, OPEN, { runs: true })
-  add('message', { websocket: true, wsAuth: { token: { message: true } } }, OPEN)
+  add('message', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, OPEN)
   add('http', { handler: http }, NO_WEBSOCKET)
 }
 
@@ -380,7 +380,7 @@ const { branch } = fc.letrec<{ branch: Branch, item: Item }>((tie) => ({
   branch: fc.record({ items: fc.array(tie('item'), { minLength: 1, maxLength: 5 }), isWaitedFor: fc.boolean() })
 }))
 
-t.test('in any tree of scopes no handler but that of a public route runs for an anonymous client', { timeout: 60_000 }, async (t) => {
+t.test('in any tree of scopes no handler but that of a public route runs for an anonymous client', { timeout: 590_000 }, async (t) => {
   let opened = 0
   await holdsAsync(fc.asyncProperty(branch, async (tree) => {
     const server = create(t)

@@ -62,9 +62,9 @@ const claims = { sub: 'ann', exp: Math.floor(Date.now() / 1000) + 600 }
 
 const PLACES: Record<string, Place> = {
   'token in the header': { plugin: {}, send: sendBehindHeader },
-  'token in the first message': { plugin: { token: { message: true } }, send: sendBehindFirstMessage },
+  'token in the first message': { plugin: { renewal: true, token: { message: true } }, send: sendBehindFirstMessage },
   'token in the first message, a verifier that takes a moment': {
-    plugin: { token: { message: true }, verify: async () => { await turns(); return claims } },
+    plugin: { renewal: true, token: { message: true }, verify: async () => { await turns(); return claims } },
     send: sendBehindFirstMessage
   }
 }

@@ -4,7 +4,9 @@
 import t from 'tap'
 import type { FastifyRequest } from 'fastify'
 import type { Claims } from '../../lib/token/claims'
+import type { VerifyToken } from '../../lib/token/verifier'
 import { ClaimsSchema } from '../../lib/authentication/claims-schema'
+import { TokenChecksByRoute } from '../../lib/authentication/token-checks'
 import type { TakenCredentials } from '../../lib/credentials/found'
 import type { WsAuthError } from '../../lib/base/errors'
 import { WsAuthError as Refusal } from '../../lib/base/errors'
@@ -50,9 +52,11 @@ function handshakeOf (asked: Asked): [Handshake, HandshakeContext] {
   const found = Object.entries(query).map(([name, token]) => ({ name, token }))
   const made = {
     options: { ...OPTIONS, roles: () => [], ...options },
-    verifier: { rules: RULES, verify: asked.verify ?? ((token: string) => ({ claims: { sub: token }, user: token })) },
-    claimsSchema: new ClaimsSchema(undefined),
-    revocation: { refusalOf: asked.refusalOf ?? (() => null), warnOfLongLife: () => {} },
+    checks: new TokenChecksByRoute({
+      verifier: { rules: RULES, verify: (asked.verify ?? ((token: string) => ({ claims: { sub: token }, user: token }))) as VerifyToken },
+      claimsSchema: new ClaimsSchema(undefined)
+    }),
+    revocation: { refusalOf: asked.refusalOf ?? (() => null), warnOfLongLife: () => {}, warnOfNoSubject: () => {} },
     limits: { refusalOfPending: asked.refusalOfPending ?? (() => null) },
     tickets: { read: asked.ticketOf ?? ((ticket: string) => ({ claims: { sub: ticket }, user: `user ${ticket}` })) },
     names: { queryStart: /[?#]/ },
@@ -187,9 +191,9 @@ t.test('a ticket authenticates, is used as it is bound, and is spent by a connec
   t.equal(await outcomeOf({ query: { ticket: 'x' }, ticketOf, request: url, purpose: 'dry run' }), 'ticket ann as Ann')
   t.equal(await outcomeOf({ query: { ticket: 'x' }, ticketOf: async (...args) => ticketOf(...args) }), 'ticket ann as Ann')
   t.strictSame(asked, [
-    ['x', { path: '/chat', origin: 'https://b.test', isSpent: true }],
-    ['x', { path: '/chat', origin: undefined, isSpent: false }],
-    ['x', { path: '/chat', origin: undefined, isSpent: true }]
+    ['x', { path: '/chat', origin: 'https://b.test', isSpent: true, needsBinding: false }],
+    ['x', { path: '/chat', origin: undefined, isSpent: false, needsBinding: false }],
+    ['x', { path: '/chat', origin: undefined, isSpent: true, needsBinding: false }]
   ])
   t.equal(await outcomeOf({ query: { ticket: 'x' }, ticketOf, request: { originalUrl: '/chat;a=1' }, services: { names: { queryStart: /[?#;]/ } } }), 'ticket ann as Ann')
   t.match(asked.at(-1), ['x', { path: '/chat' }])
@@ -217,7 +221,7 @@ t.test('where a ticket is required it admits, and the token of the same user aut
   const missing = 'WS_AUTH_TICKET_INVALID'
   t.equal(await outcomeOf({ wsAuth, query: { ticket: 'ann' }, headers: bearer }), 'header ann as ann with the ticket of ann')
   t.equal(await outcomeOf({ wsAuth, query: { ticket: 'ann' }, headers: { cookie: 'token=ann' } }), 'cookie ann as ann with the ticket of ann')
-  t.equal(await outcomeOf({ wsAuth, query: { ticket: 'bob' }, headers: bearer }), 'WS_AUTH_TOKEN_INVALID: its sub is not that of the ticket')
+  t.equal(await outcomeOf({ wsAuth, query: { ticket: 'bob' }, headers: bearer }), 'WS_AUTH_TOKEN_INVALID: its subject is not that of the ticket')
   t.equal(await outcomeOf({ wsAuth, headers: bearer }), `${missing}: there is none`)
   t.equal(await outcomeOf({ wsAuth }), `${missing}: ${NOTHING_SENT}`)
   t.match(await outcomeOf({ wsAuth, query: { ticket: 'ann' } }), /^WS_AUTH_TOKEN_MISSING/)

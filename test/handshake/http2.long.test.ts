@@ -40,7 +40,7 @@ function declareRoutes (app: FastifyInstance): void {
   app.get('/ws', { websocket: true }, (socket, request) => socket.send(`hello ${(request.user as { sub: string }).sub}`))
   app.get('/public', { websocket: true, wsAuth: false }, noop)
   app.get('/optional', { websocket: true, wsAuth: 'optional' }, noop)
-  app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, noop)
+  app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, noop)
 }
 
 /** What is sent on one session, and how it is answered. */

@@ -46,7 +46,7 @@ function routes (app: FastifyInstance): void {
   app.delete('/login', async () => 'deleted')
   app.get('/ws', { websocket: true }, noop)
   app.get('/public', { websocket: true, wsAuth: false }, noop)
-  app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, noop)
+  app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, noop)
   app.route({ method: 'GET', url: '/both', handler: async () => 'page', wsHandler: noop })
 }
 

@@ -62,7 +62,7 @@ function declareRoutes (app: FastifyInstance): void {
   app.get('/write', { websocket: true, wsAuth: { scopes: ['chat:write'] } }, noop)
   app.get('/public', { websocket: true, wsAuth: false }, noop)
   app.get('/optional', { websocket: true, wsAuth: 'optional' }, noop)
-  app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, noop)
+  app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, noop)
   app.get('/no-header', { websocket: true, wsAuth: { token: { header: false } } }, noop)
   app.get('/named-header', { websocket: true, wsAuth: { token: { header: 'x-token' } } }, noop)
   app.get('/ticket', { websocket: true, wsAuth: { tickets: { require: true } } }, noop)

@@ -49,7 +49,7 @@ async function untilIdle ({ app }: Pick<StartedApp, 'app'>, what = 'nothing that
 function addRoutes (app: FastifyInstance): void {
   app.get('/chat', { websocket: true }, noop)
   app.get('/public', { websocket: true, wsAuth: false }, noop)
-  app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, noop)
+  app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, noop)
   app.get('/fast', (_request, reply) => { void reply.send('fast') })
   app.get('/async', async () => 'async')
   app.post('/echo', async ({ body }) => body)

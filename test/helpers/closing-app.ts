@@ -26,7 +26,7 @@ export async function startChat (t: Test, plugin: fastifyWsAuth.WsAuthOptions = 
   const listen = (socket: WebSocket): void => { socket.on('message', (data) => heard.push(String(data))) }
   const started = await start(t, {
     ...settings,
-    plugin: { token: { message: true }, ...plugin },
+    plugin: { renewal: true, token: { message: true }, ...plugin },
     routes: (app: FastifyInstance) => {
       app.get('/chat', { websocket: true }, listen)
       app.get('/public', { websocket: true, wsAuth: false }, listen)

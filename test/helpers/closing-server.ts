@@ -8,6 +8,7 @@ import fastifyWsAuth from '../../lib/index'
 async function main (): Promise<void> {
   const app = Fastify()
   await app.register(fastifyWsAuth, {
+    renewal: true,
     token: { message: true },
     heartbeat: { interval: 1000 },
     verify: async (token) => await new Promise<object>((resolve) => { if (token !== 'held') resolve({ sub: 'x', exp: Date.now() / 1000 + 3600 }) })

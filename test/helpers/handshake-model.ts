@@ -65,12 +65,11 @@ function codeOfThrown (thrown: string): string {
 
 function assertClaims ({ app, now }: World, claims: Claims): Claims {
   const invalid = new Refused('WS_AUTH_TOKEN_INVALID')
-  const { exp, nbf, iat, sub, jti, sid } = claims
+  const { exp, nbf, iat, jti, sid } = claims
   for (const time of [exp, nbf, iat]) if (time !== undefined && !Number.isFinite(time)) throw invalid
   for (const id of [jti, sid]) {
     if (id !== undefined && id !== null && typeof id !== 'string' && (!Number.isSafeInteger(id) || Object.is(id, -0))) throw invalid
   }
-  if (sub !== undefined && typeof sub !== 'string') throw invalid
   if (typeof nbf === 'number' && nbf > now + app.tolerance) throw invalid
   if (typeof iat === 'number' && iat > now + Math.max(60, app.tolerance)) throw invalid
   if (typeof exp === 'number' && exp <= now - app.tolerance) throw new Refused('WS_AUTH_TOKEN_EXPIRED')
@@ -129,6 +128,7 @@ export function authorize ({ route }: World, claims: Claims): void {
 /** From verified claims, and those of the ticket that is needed beside them, to the user: claims, revoked, authorize, limits. */
 function admit (world: World, claims: Claims, behind: Claims | null): unknown {
   assertSchema(world, claims)
+  for (const { sub } of [claims, behind ?? {}]) if (sub !== undefined && typeof sub !== 'string') throw new Refused('WS_AUTH_TOKEN_INVALID')
   if (behind !== null && behind.sub !== claims.sub) throw new Refused('WS_AUTH_TOKEN_INVALID')
   if (isRevoked(world, claims) || (behind !== null && isRevoked(world, behind))) throw new Refused('WS_AUTH_TOKEN_REVOKED')
   const user = readUser(world.app, claims)

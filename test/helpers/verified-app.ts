@@ -154,7 +154,7 @@ export async function startVerified ({ own, plugin }: Verifier, { reads, hasToke
       })
     }
     declare('/chat', true)
-    declare('/message', { token: { message: true } })
+    declare('/message', { renewal: true, token: { message: true } })
     declare('/param/:token', { token: { param: true } })
   }
   await app.listen({ port: 0, host: '127.0.0.1' })

@@ -17,7 +17,7 @@ const collectGarbage = runInNewContext('gc') as () => void
 
 t.test('messages that are inflated behind a first message are not kept beyond the limit while it is verified', async (t) => {
   const never = async (): Promise<never> => await new Promise(() => {})
-  const { app, port } = await startChat(t, { verify: never, token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
+  const { app, port } = await startChat(t, { verify: never, renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
   const client = await upgrade(t, port, { path: '/chat', headers: DEFLATE })
   t.match(client.answer.headers, { 'sec-websocket-extensions': /^permessage-deflate/ })
   const before = process.memoryUsage().arrayBuffers

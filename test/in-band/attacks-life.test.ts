@@ -20,7 +20,7 @@ const OK = '{"type":"auth.ok","expiresAt":null}'
 
 t.test('a first message that inflates beyond the limit is inflated no further, and closed with 1009', async (t) => {
   const inflated: number[] = []
-  const { app, port, sockets } = await startChat(t, { token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
+  const { app, port, sockets } = await startChat(t, { renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
   const client = await upgrade(t, port, { path: '/chat', headers: DEFLATE })
   // What is inflated is told by nobody else.
   const prototype = Object.getPrototypeOf(createInflateRaw()) as EventEmitter
@@ -40,7 +40,7 @@ t.test('a first message that inflates beyond the limit is inflated no further, a
 })
 
 t.test('an authenticated client may send deflated messages up to the limit of the app', async (t) => {
-  const { port, heard } = await startChat(t, { token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
+  const { port, heard } = await startChat(t, { renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
   const client = await upgrade(t, port, { path: '/chat', headers: DEFLATE })
   client.send(authFrame())
   t.equal((await client.frame()).opcode, TEXT)
@@ -50,7 +50,7 @@ t.test('an authenticated client may send deflated messages up to the limit of th
 })
 
 t.test('a frame that cannot be inflated ends its connection with an error', async (t) => {
-  const { app, port } = await startChat(t, { token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
+  const { app, port } = await startChat(t, { renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
   const broken = clientFrame(TEXT, Buffer.alloc(20, 0xff))
   broken[0] = (broken[0] ?? 0) | 0x40
   const known = await upgrade(t, port, { path: '/chat', headers: { ...DEFLATE, ...AUTHORIZED } })
@@ -95,6 +95,7 @@ t.test('a refusal of the app with a code of its own does not crash the process',
       const crashes = catchCrashes(t)
       let isBlocked = false
       const { app, port } = await startChat(t, {
+        renewal: true,
         token: { message: true },
         rejectWith: 'auto',
         verify: (): object | Promise<object> => {
@@ -134,6 +135,7 @@ t.test('an error whose properties cannot be read does not crash the process', as
           return Promise.reject(unreadable)
         }
         const { app, port } = await startChat(t, {
+          renewal: true,
           token: { message: true },
           verify: () => where === 'verify' ? throwing() : { sub: 'ann' },
           user: (claims) => where === 'user' ? throwing() : claims as never
@@ -159,7 +161,7 @@ t.test('a logger that throws leaves no open socket outside the registry', async 
   const logger = { level: 'info', info: log, warn: log, error: log, debug: log, trace: log, fatal: log, silent: log, child: () => logger }
   const app = Fastify({ loggerInstance: logger })
   t.teardown(() => app.close())
-  await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, token: { message: true } })
+  await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, renewal: true, token: { message: true } })
   app.get('/chat', { websocket: true }, () => {})
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as { port: number }
@@ -247,7 +249,7 @@ t.test('app.close() comes to its end, no matter in which function and how often 
 })
 
 t.test('two clients of one user that reconnect whenever they are replaced take one slot and leave nothing behind', async (t) => {
-  const { app, port } = await startChat(t, { limits: { perUser: 1, onLimit: 'close-oldest' }, token: { message: true } })
+  const { app, port } = await startChat(t, { limits: { perUser: 1, onLimit: 'close-oldest' }, renewal: true, token: { message: true } })
   const clients = new Set<WebSocket>()
   let replaced = 0
   const open = (): void => {

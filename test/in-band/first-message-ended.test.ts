@@ -23,6 +23,7 @@ t.test('errors of a connection reach the app only after authentication', async (
         const { app, port } = await start(t, {
           plugin: {
             verify,
+            renewal: true,
             token: { message: true },
             websocket: { errorHandler: (error, socket, request) => { errors.push(error.message, request.wsAuth?.sub); socket.close(1011, 'sorry') } }
           },

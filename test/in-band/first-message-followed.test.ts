@@ -68,7 +68,7 @@ t.test('messages behind the first reach the handler once and in order', async (t
         t.test(`messages behind the first reach the handler once ${way}, with ${how} and a handler ${which}`, async (t) => {
           const heard: string[] = []
           const { app, port } = await start(t, {
-            plugin: { verify, token: { message: true } },
+            plugin: { verify, renewal: true, token: { message: true } },
             routes: (app) => app.get('/chat', { websocket: true }, (socket) => listen(socket, (data) => heard.push(String(data))) as undefined)
           })
           const client = await connect(t, { app, port })
@@ -100,7 +100,7 @@ t.test('messages behind the first reach the handler once and in order', async (t
   t.test('binary and empty messages behind the first reach the handler', async (t) => {
     const kinds: Array<[string, boolean]> = []
     const { app, port } = await start(t, {
-      plugin: { verify: VERIFIERS['a verifier that takes its time'], token: { message: true } },
+      plugin: { verify: VERIFIERS['a verifier that takes its time'], renewal: true, token: { message: true } },
       routes: (app) => app.get('/chat', { websocket: true }, (socket) => {
         socket.on('message', (data, isBinary) => kinds.push([String(data), isBinary]))
       })
@@ -114,7 +114,7 @@ t.test('messages behind the first reach the handler once and in order', async (t
   t.test('messages behind the first do not reach a handler that has closed', async (t) => {
     const heard: string[] = []
     const { app, port } = await start(t, {
-      plugin: { verify: VERIFIERS['a verifier that takes its time'], token: { message: true } },
+      plugin: { verify: VERIFIERS['a verifier that takes its time'], renewal: true, token: { message: true } },
       routes: (app) => app.get('/chat', { websocket: true }, (socket) => {
         socket.on('message', (data) => { heard.push(String(data)); socket.close(4000) })
       })
@@ -154,7 +154,7 @@ t.test('messages behind the first reach the handler once and in order', async (t
 t.test('pings behind the first message reach a handler that has paused', async (t) => {
   const seen: string[] = []
   const { app, port } = await start(t, {
-    plugin: { token: { message: true } },
+    plugin: { renewal: true, token: { message: true } },
     routes: (app) => app.get('/chat', { websocket: true }, (socket) => {
       socket.pause()
       socket.on('ping', (data) => seen.push(`ping ${String(data)}`))
@@ -171,7 +171,7 @@ t.test('pings behind the first message reach a handler that has paused', async (
 t.test('errors behind the first message reach the error handler, also while the handler has paused', async (t) => {
   const errors: string[] = []
   const { app, port } = await start(t, {
-    plugin: { token: { message: true }, websocket: { errorHandler: (error, socket) => { errors.push(error.message); socket.terminate() } } },
+    plugin: { renewal: true, token: { message: true }, websocket: { errorHandler: (error, socket) => { errors.push(error.message); socket.terminate() } } },
     routes: (app) => app.get('/chat', { websocket: true }, (socket) => { socket.pause() })
   })
   const client = await connect(t, { app, port })
@@ -191,7 +191,7 @@ t.test('messages behind the first are kept in the form that the app asks for', a
   }
   const seen: unknown[] = []
   const { app, port } = await start(t, {
-    plugin: { verify: VERIFIERS['a verifier that takes its time'], token: { message: true }, websocket: { options: { WebSocket: Fragments as never } } },
+    plugin: { verify: VERIFIERS['a verifier that takes its time'], renewal: true, token: { message: true }, websocket: { options: { WebSocket: Fragments as never } } },
     routes: (app) => app.get('/chat', { websocket: true }, (socket) => { socket.on('message', (data) => seen.push(data)) })
   })
   const client = await connect(t, { app, port })

@@ -20,7 +20,7 @@ t.test('a first message is answered with auth.ok, and then the handler runs as t
   const users: unknown[] = []
   const seen: FastifyRequest[] = []
   const { app, port } = await start(t, {
-    plugin: { token: { message: true } },
+    plugin: { renewal: true, token: { message: true } },
     routes: (app) => {
       app.addHook('preHandler', async (request) => { users.push(request.user, request.wsAuth) })
       app.get('/chat', { websocket: true }, (socket, request) => {
@@ -205,7 +205,7 @@ t.test('the signal of a verifier is not aborted after its answer was accepted', 
 t.test('a token that expires while it is verified is refused, and its client is told', async (t) => {
   const heard: string[] = []
   const { app, port } = await start(t, {
-    plugin: { token: { message: true }, user: async (claims) => { await until(() => Date.now() > Number(claims.exp) * 1000, 'its expiry'); return { sub: 'x' } } },
+    plugin: { renewal: true, token: { message: true }, user: async (claims) => { await until(() => Date.now() > Number(claims.exp) * 1000, 'its expiry'); return { sub: 'x' } } },
     routes: (app) => app.get('/chat', { websocket: true }, () => { heard.push('handler') })
   })
   const client = await connect(t, { app, port })

@@ -119,7 +119,7 @@ async function mark ({ client, heard, closed }: Spelling, word: string): Promise
 
 t.test('a first message authenticates however it is spelt', async (t) => {
   for (const [how, spell] of Object.entries(SPELLINGS)) {
-    const chat = await connect(t, null, { token: { message: true } })
+    const chat = await connect(t, null, { renewal: true, token: { message: true } })
     chat.client.send(spell(FIRST))
     await mark(chat, 'hello')
     t.strictSame(chat.closed, [], `${how}: it stays open`)
@@ -153,7 +153,7 @@ t.test('an auth frame without a token is refused however it is spelt, and the ha
     t.strictSame(chat.closed, [], `${how}: it stays open`)
     chat.client.terminate()
 
-    const first = await connect(t, null, { token: { message: true } })
+    const first = await connect(t, null, { renewal: true, token: { message: true } })
     first.client.send(text)
     await until(() => first.closed.length > 0, `${how}: it is closed`)
     t.strictSame(first.closed, [{ code: 3000, reason: 'token_invalid' }], `${how}: as a first message`)
@@ -168,7 +168,7 @@ t.test('an auth frame behind a byte order mark is never handed to the handler', 
   await mark(chat, 'hello')
   t.strictSame(chat.heard.map(({ data }) => String(data)), ['hello'])
 
-  const first = await connect(t, null, { token: { message: true } })
+  const first = await connect(t, null, { renewal: true, token: { message: true } })
   first.client.send(text)
   await mark(first, 'hello')
   t.strictSame(first.heard.filter(({ data }) => data.includes(NEXT)), [])
@@ -202,7 +202,7 @@ t.test('where auth frames are off, each spelling is a message of the app', async
 
 t.test('what is no auth frame is no first message either', async (t) => {
   for (const [what, text] of Object.entries(OTHERS)) {
-    const chat = await connect(t, null, { token: { message: true } })
+    const chat = await connect(t, null, { renewal: true, token: { message: true } })
     chat.client.send(text)
     await until(() => chat.closed.length > 0, `${what}: it is closed`)
     t.strictSame(chat.closed, [{ code: 3000, reason: 'token_invalid' }], what)

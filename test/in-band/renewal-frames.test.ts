@@ -108,14 +108,6 @@ t.test('auth frames are told from messages of the app', async (t) => {
     }
   })
 
-  t.test('auth frames are renewals by default if a first message may authenticate, also if it did not', async (t) => {
-    const { connect } = await startChat(t, { plugin: { token: { message: true } } })
-    const chat = await connect(sign(PRESENT))
-    t.strictSame(await chat.renewByFrame(sign(NEWER)), { type: 'auth.ok', expiresAt: NEWER.exp * 1000 })
-    t.equal(chat.connection.source, 'header')
-    t.strictSame(chat.got, [])
-  })
-
   t.test('only the first auth frame is the plugin\'s if renewal is off beside a first message', async (t) => {
     for (const [renewal, answer] of [[false, `got ${JSON.stringify(auth)}`], [true, `{"type":"auth.ok","expiresAt":${NEWER.exp * 1000}}`]] as const) {
       const { port } = await startChat(t, { plugin: { renewal, token: { message: true } } })
@@ -128,7 +120,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
   })
 
   t.test('auth frames in one chunk with the first message are renewals', async (t) => {
-    const { app, port } = await startChat(t, { plugin: { token: { message: true } } })
+    const { app, port } = await startChat(t, { plugin: { renewal: true, token: { message: true } } })
     const client = await RawClient.open(t, port)
     const frames = [sign(PRESENT), sign(NEWER)].map((token) => clientFrame(1, JSON.stringify({ type: 'auth', token })))
     client.upgrade({ path: '/chat' })

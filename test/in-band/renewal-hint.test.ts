@@ -15,7 +15,7 @@ import type { Claims } from '../helpers/renewals'
 class Silence {
   readonly sweep = new Sweep()
   readonly grace: number = 0
-  readonly hasFrames: boolean = true
+  readonly hasFrames: () => boolean = () => true
   readonly maxFrameBytes = 9216
   readonly endByAge = (): number => Infinity
   readonly renewals = { renew: async () => { throw new Error('not here') }, attach: () => {}, abort: () => {}, onFrame: () => {} }
@@ -38,7 +38,7 @@ function openSilent (host: Silence, claims: Claims, hints: number[]): OpenConnec
     _receiver: {}
   }
   const expiresAt = claims.exp === undefined ? null : Number(claims.exp) * 1000
-  const connection = new OpenConnection(socket as never, {} as never, { user: claims as never, claims, source: 'header', expiresAt }, host)
+  const connection = new OpenConnection(socket as never, {} as never, { user: claims as never, claims, sub: null, groups: [], source: 'header', expiresAt }, host)
   connection.start()
   return connection
 }
@@ -88,7 +88,7 @@ t.test('the hint to renew comes in time, and only if it is of use', async (t) =>
     openSilent(new Silence(DAY), {}, hints)
     openSilent(new Silence(300_000), { iat: now, exp: now + 300 }, hints)
     openSilent(new Silence(200_000), { iat: now, exp: now + 300 }, hints)
-    openSilent(Object.assign(new Silence(DAY), { hasFrames: false }), { iat: now, exp: now + 300 }, hints)
+    openSilent(Object.assign(new Silence(DAY), { hasFrames: () => false }), { iat: now, exp: now + 300 }, hints)
     openSilent(new Silence(DAY), { iat: now, exp: now + 300 }, hints).closeFor('shutdown', 1001)
     openSilent(new Silence(DAY), { iat: now, exp: now + 300 }, hints).onClosing('client')
     openSilent(new Silence(DAY), { iat: now, exp: now + 300 }, hints).onClosed()
@@ -209,8 +209,8 @@ t.test('the hint to renew comes in time, and only if it is of use', async (t) =>
   await t.test('the hint to renew comes on real connections only if frames are on', async (t) => {
     const settings: Array<[fastifyWsAuth.WsAuthOptions, fastifyWsAuth.RouteWsAuth, number]> = [
       [{ renewal: true }, true, 1],
-      [{ token: { message: true } }, true, 1],
-      [{}, { token: { message: true } }, 1],
+      [{ token: { message: true } }, true, 0],
+      [{}, { renewal: true }, 1],
       [{ renewal: false, token: { message: true } }, true, 0],
       [{}, true, 0],
       [{ renewal: true }, { maxLifetime: 99_000 }, 0],

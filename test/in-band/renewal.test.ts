@@ -314,7 +314,7 @@ t.test('an accepted renewal stays although a slower one is refused', async (t) =
   let isSlow = true
   const { connect } = await startChat(t, {
     before: async (app) => { await app.register(fastifyJwt, { secret: async () => { if (isSlow) await gate.wait(); return SECRET } }) },
-    plugin: { jwt: undefined as never, token: { message: true } },
+    plugin: { jwt: undefined as never, renewal: true, token: { message: true } },
     wsAuth: { authorize: (user) => (user as Claims).isAllowed !== false }
   })
   isSlow = false

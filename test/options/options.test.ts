@@ -10,7 +10,7 @@ import { secret } from '../helpers/keys'
 const noop = (): void => {}
 
 const wrong: Array<[options: unknown, message: string]> = [
-  [{ tokens: {} }, '"tokens" option must be left out: there is no such option'],
+  [{ tokens: {} }, '"tokens" option must be left out: there is no such option; did you mean "token"?'],
   [{ jwt: 'secret' }, '"jwt" option must be an object'],
   [{ jwt: { secret }, jwtNamespace: 'a' }, '"jwtNamespace" option must be left out if "jwt" is given: it names an @fastify/jwt that the app registered'],
   [{ jwtNamespace: '' }, '"jwtNamespace" option must be a non-empty string'],
@@ -27,13 +27,23 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ token: { cookie: { name: 'a', signed: 'yes' } } }, '"token.cookie.signed" option must be a boolean'],
   [{ token: { cookie: { name: 'a', secure: true } } }, '"token.cookie.secure" option must be left out: there is no such option'],
   [{ token: { param: '/:a' } }, '"token.param" option must be a boolean or the name of a route parameter'],
-  [{ token: { message: 'auth' } }, '"token.message" option must be a boolean, or { timeout, maxBytes }'],
+  [{ token: { message: 'auth' } }, '"token.message" option must be a boolean, or { timeout, maxBytes, read, deliver }'],
   [{ token: { message: { timeout: 0 } } }, '"token.message.timeout" option must be an integer from 1 to 2147483647'],
   [{ token: { message: { maxBytes: 1.5 } } }, '"token.message.maxBytes" option must be an integer from 1 to 1073741824'],
   [{ token: { message: { type: 'auth' } } }, '"token.message.type" option must be left out: there is no such option'],
   [{ websocket: { options: { closeTimeout: 5001 } } }, '"websocket.options.closeTimeout" option must be an integer from 1 to 5000'],
   [{ websocket: { options: { clientTracking: false } } }, '"websocket.options.clientTracking" option must be left out: app.close() needs the list of all sockets'],
-  [{ renewal: 'yes' }, '"renewal" option must be a boolean'],
+  [{ renewal: 'yes' }, '"renewal" option must be a boolean or \'offered\''],
+  [{ jwt: { secret: undefined } }, '"jwt.secret" option must be given, and it is undefined: is an environment variable missing?'],
+  [{ secret: 'x' }, '"secret" option must be left out: there is no such option; it belongs in jwt.secret'],
+  [{ maxPayload: 1 }, '"maxPayload" option must be left out: there is no such option; it belongs in websocket.options.maxPayload'],
+  [{ orgin: 'any' }, '"orgin" option must be left out: there is no such option; did you mean "origin"?'],
+  [{ confirm: true }, '"confirm" option must be a function'],
+  [{ subject: 'sub' }, '"subject" option must be a function'],
+  [{ groups: [] }, '"groups" option must be a function'],
+  [{ upgrades: '/ws' }, '"upgrades" option must be a function'],
+  [{ routes: ['/ws'] }, '"routes" option must be an object with paths for its keys'],
+  [{ heartbeat: 0 }, '"heartbeat" option must be an integer from 1 to 2147483647'],
   [{ expiryGrace: -1 }, `"expiryGrace" option must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`],
   [{ expiryGrace: Infinity }, `"expiryGrace" option must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`],
   ...[0, -1, 1.5, NaN, '24h', null].map((maxLifetime): [unknown, string] => [{ maxLifetime }, '"maxLifetime" option must be a positive integer, or Infinity']),
@@ -42,7 +52,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ limits: { perUser: 0 } }, '"limits.perUser" option must be a positive integer, or Infinity'],
   [{ limits: { pending: '10' } }, '"limits.pending" option must be a positive integer, or Infinity'],
   [{ limits: { onLimit: 'close-newest' } }, '"limits.onLimit" option must be \'reject\' or \'close-oldest\''],
-  [{ heartbeat: true }, '"heartbeat" option must be false or { interval }'],
+  [{ heartbeat: true }, '"heartbeat" option must be false, a number of milliseconds, or { interval }'],
   [{ heartbeat: {} }, '"heartbeat.interval" option must be an integer from 1 to 2147483647'],
   [{ heartbeat: { interval: 1, timeout: 1 } }, '"heartbeat.timeout" option must be left out: there is no such option'],
   [{ verify: true }, '"verify" option must be a function'],
@@ -54,7 +64,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   ...['https://example.com/', 'https://Example.com', 'example.com', 'https://example.com:443', 'null', 'https://a.com/b', 7]
     .map((origin): [unknown, string] => [{ origin: [origin] }, '"origin" option must be an array of exact origins, such as \'https://example.com\' (no path, no slash at the end, lower case)']),
   [{ rejectWith: 'status' }, '"rejectWith" option must be \'http\', \'close\' or \'auto\''],
-  [{ closeCodes: { unauthorised: 4401 } }, '"closeCodes.unauthorised" option must be left out: there is no such option'],
+  [{ closeCodes: { unauthorised: 4401 } }, '"closeCodes.unauthorised" option must be left out: there is no such option; did you mean "unauthorized"?'],
   ...[1000, 1006, 1012, 1013, 2999, 5000, 3000.5, '4401', null]
     .map((code): [unknown, string] => [{ closeCodes: { unauthorized: code } }, '"closeCodes.unauthorized" option must be an integer from 3000 to 4999, or 1008']),
   [{ tokenCache: true }, '"tokenCache" option must be false or { max, ttl }'],
@@ -86,8 +96,10 @@ const wrong: Array<[options: unknown, message: string]> = [
 const wrongOnRoute: Array<[options: unknown, message: string]> = [
   ['yes', '"wsAuth" option must be a boolean, \'optional\' or an object'],
   [null, '"wsAuth" option must be a boolean, \'optional\' or an object'],
-  [{ role: ['admin'] }, '"wsAuth.role" option must be left out: there is no such option'],
+  [{ role: ['admin'] }, '"wsAuth.role" option must be left out: there is no such option; did you mean "roles"?'],
   [{ roles: 'admin' }, '"wsAuth.roles" option must be a non-empty array of strings'],
+  [{ optional: 'yes' }, '"wsAuth.optional" option must be a boolean'],
+  [{ expiryGrace: -1 }, `"wsAuth.expiryGrace" option must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}`],
   [{ roles: [] }, '"wsAuth.roles" option must be a non-empty array of strings'],
   [{ roles: [1] }, '"wsAuth.roles" option must be a non-empty array of strings'],
   [{ scopes: ['a b'] }, '"wsAuth.scopes" option must be a non-empty array of scope tokens (RFC 6749, 3.3)'],
@@ -131,7 +143,7 @@ t.test('wsAuth on a route without a websocket is a TypeError', async (t) => {
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
   t.throws(() => app.get('/plain', { wsAuth: true }, async () => 'hi'),
-    { name: 'TypeError', message: '"wsAuth" option must be left out of GET /plain: it guards websockets, and this route has none' })
+    { name: 'TypeError', message: '"wsAuth" option must be left out of GET /plain: it guards websockets, and this route has none (add websocket: true if it should have one)' })
 })
 
 t.test('token.param of a route must be a whole segment of its path', async (t) => {
@@ -163,7 +175,12 @@ t.test('defaults are those of the README', async (t) => {
     claims: undefined,
     user: undefined,
     tokenCache: null,
-    renewal: undefined,
+    renewal: 'offered',
+    confirm: undefined,
+    subject: undefined,
+    groups: undefined,
+    upgrades: undefined,
+    routes: new Map(),
     expiryGrace: 0,
     maxLifetime: 86_400_000,
     limits: { perUser: Infinity, onLimit: 'reject', pending: 1000 },
@@ -185,17 +202,17 @@ t.test('defaults are those of the README', async (t) => {
 
 t.test('true is the default name, false is off, a name is a name', async (t) => {
   t.strictSame(readPluginOptions({ token: { header: true, subprotocol: true, query: true, cookie: true, param: true, message: true } }).token,
-    { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: { name: 'token', signed: false }, param: 'token', message: { timeout: 10_000, maxBytes: 8192 } })
+    { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: { name: 'token', signed: false }, param: 'token', message: { timeout: 10_000, maxBytes: 8192, read: null, deliver: false } })
   t.strictSame(readPluginOptions({ token: { header: false, subprotocol: false, query: false, cookie: false, param: false, message: false } }).token,
     { header: null, subprotocol: null, query: null, cookie: null, param: null, message: null })
   t.strictSame(readPluginOptions({ token: { header: 'X-Token', subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5 } } }).token,
-    { header: { name: 'x-token', bearer: false }, subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5, maxBytes: 8192 } })
+    { header: { name: 'x-token', bearer: false }, subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5, maxBytes: 8192, read: null, deliver: false } })
 })
 
 t.test('what a route gives is merged over what the plugin was given', async (t) => {
   const plugin = readPluginOptions({ token: { query: 'key', cookie: false, message: { timeout: 7 } }, maxLifetime: 1000, closeCodes: { forbidden: 4403 }, origin: 'any', rejectWith: 'auto' })
   const route = readRouteOptions({ token: { header: false }, closeCodes: { unauthorized: 1008 }, origin: ['capacitor://localhost'] }, plugin)
-  t.strictSame(route.token, { header: null, subprotocol: 'bearer', query: 'key', cookie: null, param: null, message: { timeout: 7, maxBytes: 8192 } })
+  t.strictSame(route.token, { header: null, subprotocol: 'bearer', query: 'key', cookie: null, param: null, message: { timeout: 7, maxBytes: 8192, read: null, deliver: false } })
   t.equal(route.maxLifetime, 1000)
   t.equal(readRouteOptions({ maxLifetime: Infinity }, plugin).maxLifetime, Infinity)
   t.match(route.closeCodes, { unauthorized: 1008, forbidden: 4403, limit: 4429 })

@@ -152,7 +152,7 @@ t.test('the package', async (t) => {
       })
     `)
     const { code, output } = await runNode(folder, 'use.cjs')
-    t.strictSame(JSON.parse(output), ['function', ['default', 'fastifyWsAuth', 'WsAuthError', 'wsAuthErrors', 'memoryBackplane', 'WebSocket', 'connectionOf'], true, true, 403, [401, 426, true]])
+    t.strictSame(JSON.parse(output), ['function', ['default', 'fastifyWsAuth', 'WsAuthError', 'wsAuthErrors', 'memoryBackplane', 'WebSocket', 'connectionOf', 'readers'], true, true, 403, [401, 426, true]])
     t.equal(code, 0)
   })
 

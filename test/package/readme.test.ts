@@ -69,8 +69,9 @@ t.test('each option has a section with its type, and an example that is accepted
 t.test('the table of the keys of token has every key, with what true means', async (t) => {
   const rows = tableOf(section(options, '### `token`'))
   for (const [key = '', byTrue] of rows.filter(([key]) => key !== 'header')) {
-    const token = readPluginOptions({ token: { [key]: true } }).token[key as 'query' | 'cookie']
-    t.strictSame(literal(byTrue), key === 'cookie' ? (token as { name: string }).name : token, key)
+    const token = readPluginOptions({ token: { [key]: true } }).token[key as 'query' | 'cookie' | 'message']
+    const shown = key === 'message' ? { ...literal(byTrue) as object, read: null, deliver: false } : literal(byTrue)
+    t.strictSame(shown, key === 'cookie' ? (token as { name: string }).name : token, key)
   }
   t.strictSame(rows.map(([key]) => key).sort(), Object.keys(readPluginOptions({}).token).sort())
 })
@@ -78,7 +79,7 @@ t.test('the table of the keys of token has every key, with what true means', asy
 t.test('the table of a route\'s options has every option', async (t) => {
   const names = tableOf(section(reference, '## Route options')).flatMap(([cell = '']) => cell.replaceAll('`', '').split(', '))
   const { access, ...complete } = readRouteOptions({}, readPluginOptions({}))
-  t.strictSame(names.sort(), Object.keys(complete).sort())
+  t.strictSame(names.sort(), [...Object.keys(complete), 'optional'].sort())
 })
 
 t.test('the table of frames is what is sent and read', async (t) => {
@@ -173,7 +174,7 @@ t.test('the routes of the README do as they say', async (t) => {
   const source = ['## Login with a cookie, and plain routes', '## Expiry and renewal', '## Log out everywhere'].map((heading) => sourceIn('README.md', heading))
   const guarded = ['## Roles', '## Messages and sending'].map((heading) => sourceIn('README.md', heading))
   // eslint-disable-next-line no-new-func -- what the document shows is what is run
-  new Function('app', 'fastifyWsAuth', 'secret', `${source.join('')}app.register(async () => {\n${guarded.join('')}})`)(app, fastifyWsAuth, SECRET)
+  new Function('app', `app.register(async () => {\n${[...source, ...guarded].join('')}})`)(app.register(fastifyWsAuth, { jwt: { secret: SECRET } }))
   await app.ready()
   const cookies = { token: app.jwt.sign({ sub: 'ann', roles: ['admin', 'member'], scope: 'chat:write', tenant: 'one' }) }
   const statusOf = async (url: string, method: 'GET' | 'POST' = 'GET'): Promise<number> => (await app.inject({ url, method, cookies })).statusCode

@@ -186,7 +186,7 @@ t.test('app.close() frees the places of users', async (t) => {
 
 t.test('app.close() tells connections over injectWS', async (t) => {
   const { app } = await prepare(t, {
-    plugin: { token: { message: true } },
+    plugin: { renewal: true, token: { message: true } },
     routes: (app) => app.get('/chat', { websocket: true }, () => {})
   })
   const clients = [await app.injectWS('/chat', { headers: AUTHORIZED }), await app.injectWS('/chat')]

@@ -45,7 +45,7 @@ async function startChat (t: Test, plugin: fastifyWsAuth.WsAuthOptions): Promise
     return true
   }
   const started = await start(t, {
-    plugin: { backplane: outage, token: { message: true }, limits: { perUser: 1 }, ...plugin },
+    plugin: { backplane: outage, renewal: true, token: { message: true }, limits: { perUser: 1 }, ...plugin },
     routes: (app) => {
       app.get('/chat', { websocket: true, wsAuth: { authorize: authorize as never } }, (_socket, request) => { opened.push(String(request.wsAuth?.sub)) })
     }

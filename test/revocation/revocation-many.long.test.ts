@@ -18,7 +18,7 @@ function percentiles (times: number[]): string {
   return `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms (${sorted.length})`
 }
 
-t.test('10,000 connections of one user are closed by one call, and 100 others stay', { timeout: 120_000 }, async (t) => {
+t.test('10,000 connections of one user are closed by one call, and 100 others stay', { timeout: 590_000 }, async (t) => {
   const [server, clients] = [await ServerProcess.start(t, null), new ClientProcess(t)]
   const tokens = Array.from({ length: 10_100 }, (_, number) => ({ number, token: sign({ sub: number < 10_000 ? 'ann' : `bystander ${number}`, iat: NOW - 10 }) }))
   t.equal(await clients.open(server.port, tokens), 10_100)

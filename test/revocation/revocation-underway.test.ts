@@ -20,7 +20,7 @@ t.test('a revocation reaches a first message that waits or is being verified', a
   const held = hold()
   let isAsked = false
   const { app, port, log } = await start(t, {
-    plugin: { token: { message: true } },
+    plugin: { renewal: true, token: { message: true } },
     routes: (app) => {
       app.get('/chat', { websocket: true, wsAuth: { authorize: async () => { isAsked = true; await held.wait(); return true } } }, (socket) => {
         socket.send('the handler was run')
@@ -169,7 +169,7 @@ t.test('a revocation of the token behind a required ticket reaches the first mes
   const held = hold()
   let isHeld = false
   const { app, port } = await start(t, {
-    plugin: { tickets: { require: true }, token: { message: true } },
+    plugin: { tickets: { require: true }, renewal: true, token: { message: true } },
     routes: (app) => {
       app.get('/chat', { websocket: true, wsAuth: { authorize: async ({ jti }: Claims) => { if (jti === 'slow') { isHeld = true; await held.wait() } return true } } as never }, (socket) => {
         socket.send('the handler was run')

@@ -89,7 +89,7 @@ for (const [match, whom] of CASES) {
 t.test('a revoked token is refused in every place that a token can have', async (t) => {
   const { app, port, connect } = await startChat(t, {
     server: { routerOptions: { maxParamLength: 1000 } },
-    plugin: { token: { param: true, message: true }, tickets: true, closeCodes: { unauthorized: 4401 } },
+    plugin: { renewal: true, token: { param: true, message: true }, tickets: true, closeCodes: { unauthorized: 4401 } },
     routes: (app) => {
       const handler = (socket: WebSocket): void => { socket.send('the handler was run') }
       app.get('/param/:token', { websocket: true, wsAuth: { token: { message: false } } }, handler)

@@ -64,7 +64,7 @@ async function startWith (t: Test, verifier: Verifier, way: Way, tokenCache: boo
       declare('/chat', true)
       declare('/admin', { roles: ['admin'] })
       declare('/no-header', { roles: ['admin'], token: { header: false, cookie: false } })
-      declare('/first', { roles: ['admin'], token: { message: true } })
+      declare('/first', { roles: ['admin'], renewal: true, token: { message: true } })
     }
   })
 }

@@ -89,7 +89,7 @@ t.test('the way of a token', async (t) => {
 })
 
 t.test('the first message', async (t) => {
-  const target = await HostileTarget.start(t, { plugin: { token: { message: true } } })
+  const target = await HostileTarget.start(t, { plugin: { renewal: true, token: { message: true } } })
   const auth = (token: unknown): string => JSON.stringify({ type: 'auth', token })
   const TOKEN_INVALID = { code: 3000, reason: 'token_invalid' }
   const messages: Array<[what: string, message: string | Buffer, close: { code: number, reason: string }, opcode?: number, refusal?: string]> = [

@@ -87,7 +87,6 @@ for (const isOwn of [true, false]) {
         for (const claims of [ANN, { sub: 'bob' }, ANN]) t.equal(await outcomeOf(mint(claims)), JSON.stringify(claims))
         t.match(await outcomeOf(`${mint(ANN).slice(0, -3)}AAA`), /^WS_AUTH_TOKEN_INVALID/)
         t.match(await outcomeOf(mint({ exp: seconds(-10) })), /^WS_AUTH_TOKEN_EXPIRED/)
-        t.match(await outcomeOf(mint({ sub: 7 })), /^WS_AUTH_TOKEN_INVALID: its sub is not a string/)
         t.match(await outcomeOf('no token'), /^WS_AUTH_TOKEN_INVALID: not a JWT in compact serialization/)
         t.match(await outcomeOf(mint(Buffer.from([0x7b, 0x22, 0x61, 0x22, 0x3a, 0x22, 0xff, 0x22, 0x7d]))), /^WS_AUTH_TOKEN_INVALID: its payload is not valid UTF-8/)
         const token = mint(ANN)

@@ -146,7 +146,7 @@ async function startMoved (t: Test, verify: Verify, plugin: WsAuthOptions = {}):
         socket.on('message', (data) => { heard.push(String(data)); socket.send('heard') })
         socket.send('hello')
       })
-      app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, (socket) => socket.send('hello'))
+      app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, (socket) => socket.send('hello'))
     }
   })
   return { ...started, heard, clock: moveClock(t) }

@@ -101,7 +101,7 @@ t.test('a number that is no safe integer is refused with every purpose', async (
     plugin: { renewal: true, tickets: true },
     routes: (app) => {
       app.get('/chat', { websocket: true }, (socket) => socket.send('hello'))
-      app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, (socket) => socket.send('hello'))
+      app.get('/first', { websocket: true, wsAuth: { renewal: true, token: { message: true } } }, (socket) => socket.send('hello'))
     }
   })
   const ticket = await app.inject({ method: 'POST', url: '/ws-ticket', headers: { authorization: `Bearer ${unsafe}` } })

@@ -21,7 +21,7 @@ test('a connection is known by its fields', () => {
   expect(connection.openedAt).type.toBe<number>()
   expect(connection.expiresAt).type.toBe<number | null>()
   expect(connection.close).type.toBe<(code?: number, reason?: string) => void>()
-  expect<keyof Connection>().type.toBe<'id' | 'sub' | 'user' | 'claims' | 'source' | 'openedAt' | 'expiresAt' | 'renew' | 'close'>()
+  expect<keyof Connection>().type.toBe<'id' | 'sub' | 'user' | 'claims' | 'source' | 'openedAt' | 'expiresAt' | 'renew' | 'close' | 'groups' | 'endsAt'>()
   expect(connection.renew).type.toBe<(token: string) => Promise<FastifyRequest['user']>>()
 })
 

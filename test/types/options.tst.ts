@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import fastifyWsAuth, { memoryBackplane } from 'fastify-ws-auth'
+import fastifyWsAuth, { memoryBackplane, readers } from 'fastify-ws-auth'
 import type { Claims, WsAuthOptions } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
@@ -11,7 +11,7 @@ test('every option is typed', () => {
     jwt: { secret: 'secret' },
     cookie: { secret: 'secret' },
     websocket: { options: { maxPayload: 1 }, errorHandler (error, socket) { socket.close(1011, error.message) } },
-    token: { header: 'x-token', subprotocol: true, query: false, cookie: { name: 'token', signed: true }, param: 'token', message: { timeout: 1, maxBytes: 1 } },
+    token: { header: 'x-token', subprotocol: true, query: false, cookie: { name: 'token', signed: true }, param: 'token', message: { timeout: 1, maxBytes: 1, read: readers.graphqlWs, deliver: true } },
     verify (token, request, { signal }) {
       expect(token).type.toBe<string>()
       expect(request).type.toBe<FastifyRequest>()
@@ -30,7 +30,7 @@ test('every option is typed', () => {
     rejectWith: 'auto',
     closeCodes: { unauthorized: 4401 },
     tokenCache: { max: 1000, ttl: 5000 },
-    renewal: true,
+    renewal: 'offered',
     expiryGrace: 0,
     maxLifetime: Infinity,
     limits: { perUser: 3, onLimit: 'close-oldest', pending: 10 },
@@ -40,7 +40,12 @@ test('every option is typed', () => {
     tickets: { path: false, query: 'ticket', ttl: 1, require: true },
     revocationTtl: 1,
     backplane: memoryBackplane(),
-    backChannelLogout: { path: '/logout', issuer: 'i', audience: 'a', match: 'sub' }
+    backChannelLogout: { path: '/logout', issuer: 'i', audience: 'a', match: 'sub' },
+    confirm: async (claims, request) => claims.cnf === request.headers['x-proof'],
+    subject: (claims) => claims.sub,
+    groups: (claims) => [String(claims.tenant)],
+    upgrades: ({ url }) => url !== '/socket.io',
+    routes: { '/graphql': { roles: ['member'], optional: true, expiryGrace: 1, renewal: false, verify: () => null }, '/public': false }
   }
   expect(app.register).type.toBeCallableWith(fastifyWsAuth, options)
 })

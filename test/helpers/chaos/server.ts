@@ -205,6 +205,7 @@ function makeServer ({ seed, redisPort, onLimit }: ServerSettings): Server {
     app.addHook('onClose', async () => { client?.disconnect() })
     await app.register(fastifyWsAuth, {
       jwt: { secret: SECRET },
+      renewal: true,
       token: { message: { timeout: 10_000 } },
       tickets: { ttl: 20_000 },
       limits: { perUser: PER_USER, onLimit, pending: 2000 },

@@ -1,0 +1,138 @@
+/*
+ * Other libraries on the same server: upgrades that are theirs, routes that they declare, subprotocols that they choose.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import t from 'tap'
+import { WebSocket, WebSocketServer } from 'ws'
+import { prepare, sign, start, until } from '../helpers/app'
+import { statusOf } from '../helpers/sockets'
+
+const TOKEN = sign({ sub: 'ann', roles: ['member'] })
+const websocket = { websocket: true } as const
+
+/** The first message of a socket, or why there is none. */
+async function firstMessage (url: string, protocols?: string | string[]): Promise<string> {
+  const socket = new WebSocket(url, protocols)
+  try {
+    return await new Promise((resolve) => {
+      socket.on('message', (data) => resolve(String(data)))
+      socket.on('error', (error) => resolve(error.message))
+      socket.on('close', (code) => resolve(`closed ${code}`))
+    })
+  } finally {
+    socket.terminate()
+  }
+}
+
+t.test('an upgrade that is not the app\'s is left whole to another listener', async (t) => {
+  const others = new WebSocketServer({ noServer: true })
+  t.teardown(() => others.close())
+  const { app, port, log } = await start(t, {
+    plugin: { upgrades: ({ url = '' }) => !url.startsWith('/other') },
+    routes: (app) => {
+      app.get('/ws', websocket, (socket, request) => socket.send(`ours ${(request.user as { sub: string }).sub}`))
+      app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+        if (request.url?.startsWith('/other') !== true) return
+        others.handleUpgrade(request, socket, head, (theirs) => theirs.send(`theirs ${request.url} ${request.headers['sec-websocket-protocol']}`))
+      })
+    }
+  })
+  t.equal(await firstMessage(`ws://127.0.0.1:${port}/ws?token=${TOKEN}`), 'ours ann')
+  t.equal(await firstMessage(`ws://127.0.0.1:${port}/other?token=${TOKEN}`, ['bearer', 'x']), `theirs /other?token=${TOKEN} bearer,x`)
+  t.equal(app.wsAuth.stats().accepted, 1)
+  t.equal(app.wsAuth.stats().pending, 0)
+  t.notOk(log.some((line) => line.includes('another library listens')), 'the option answers the question')
+})
+
+t.test('an upgrade that no listener wants is closed, and one at which the option throws is left alone', async (t) => {
+  const { port, log } = await start(t, {
+    plugin: { upgrades: ({ url }) => { if (url === '/throw') throw new Error('secret'); return url === '/ws' ? true : 'yes' as never } },
+    routes: (app) => app.get('/*', { ...websocket, wsAuth: false }, (socket) => socket.send('ours'))
+  })
+  t.equal(await firstMessage(`ws://127.0.0.1:${port}/ws`), 'ours')
+  t.equal(await firstMessage(`ws://127.0.0.1:${port}/other`), 'socket hang up', 'only true takes an upgrade')
+  t.equal(await firstMessage(`ws://127.0.0.1:${port}/throw`), 'socket hang up')
+  t.ok(log.some((line) => line.includes('the \\"upgrades\\" option threw Error')))
+  t.notOk(log.some((line) => line.includes('secret')), 'the log has nothing of the error: it may quote the URL')
+})
+
+t.test('another listener without the option is told of at the start', async (t) => {
+  const { log } = await start(t, { routes: (app) => { app.server.on('upgrade', () => {}) } })
+  t.equal(log.filter((line) => line.includes('another library listens to the upgrades of this server')).length, 1)
+  const alone = await start(t)
+  t.notOk(alone.log.some((line) => line.includes('another library')))
+})
+
+t.test('the option routes gives a policy to a route that another package declares; a policy of the route comes first', async (t) => {
+  const { app } = await prepare(t, {
+    plugin: { routes: { '/api/graphql': { roles: ['admin'] }, '/api/own': { roles: ['admin'] }, '/api/public': false, '/api/both': 'optional' } },
+    routes: async (app) => {
+      await app.register(async (scope) => {
+        scope.get('/graphql', websocket, () => {})
+        scope.get('/own', { ...websocket, wsAuth: { roles: ['member'] } }, () => {})
+        scope.get('/public', websocket, () => {})
+        scope.route({ method: 'GET', url: '/both', handler: async () => 'page', wsHandler: () => {} })
+        scope.post('/graphql', async () => 'posted')
+      }, { prefix: '/api' })
+    }
+  })
+  t.equal(await statusOf(app, '/api/graphql', TOKEN), 403)
+  t.equal(await statusOf(app, '/api/graphql', sign({ sub: 'root', roles: ['admin'] })), 426)
+  t.equal(await statusOf(app, '/api/own', TOKEN), 426)
+  t.equal(await statusOf(app, '/api/public', null), 426)
+  t.equal((await app.inject({ method: 'POST', url: '/api/graphql' })).body, 'posted')
+  await app.injectWS('/api/both').then((socket) => socket.terminate())
+})
+
+t.test('a path in routes that no websocket route has fails the start, and a wrong policy the declaration', async (t) => {
+  await t.rejects(prepare(t, { plugin: { routes: { '/graphql': true } }, routes: (app) => app.get('/graphql', async () => 'page') }),
+    { name: 'TypeError', message: /"routes\.\/graphql" option must be the path of a websocket route/ })
+  await t.rejects(prepare(t, { plugin: { routes: { graphql: true } } }), { message: '"routes.graphql" option must be a path that begins with a slash' })
+  await prepare(t, {
+    plugin: { routes: { '/ws': { role: 'admin' } as never } },
+    routes: (app) => {
+      t.throws(() => app.get('/ws', websocket, () => {}), { message: '"wsAuth.role" option must be left out: there is no such option; did you mean "roles"?' })
+      app.get('/ws', { ...websocket, wsAuth: true }, () => {})
+    }
+  })
+})
+
+t.test('a library that sets handleProtocols for all routes chooses among the protocols without the token, and no route loses its answer', async (t) => {
+  const asked: string[][] = []
+  const { app, port } = await start(t, { routes: (app) => app.get('/ws', websocket, (socket) => socket.send(`chosen ${socket.protocol}`)) })
+  const ask = async (...protocols: string[]): Promise<string> => await firstMessage(`ws://127.0.0.1:${port}/ws`, [...protocols, 'bearer', TOKEN])
+  t.equal(await ask(), 'chosen bearer')
+  app.websocketServer.options.handleProtocols = (offered) => { asked.push([...offered]); return offered.has('graphql-transport-ws') ? 'graphql-transport-ws' : false }
+  t.equal(await ask('graphql-transport-ws'), 'chosen graphql-transport-ws')
+  t.equal(await ask('chat'), 'chosen chat')
+  t.equal(await ask(), 'chosen bearer')
+  t.strictSame(asked, [['graphql-transport-ws', 'bearer'], ['chat', 'bearer'], ['bearer']])
+  const { handleProtocols: before } = app.websocketServer.options
+  app.websocketServer.options.handleProtocols = (offered, request) => offered.has('own') ? 'own' : before?.(offered, request) ?? false
+  t.equal(await ask('own'), 'chosen own')
+  t.equal(await ask('graphql-transport-ws'), 'chosen graphql-transport-ws', 'a function that wraps the one before')
+  app.websocketServer.options.handleProtocols = undefined as never
+  t.equal(await ask('chat'), 'chosen chat')
+  await until(() => app.wsAuth.connections.size === 0, 'the end of all')
+})
+
+t.test('an upgrade that is not of the app is waited for longer than handshakeTimeout, and ends with the app', async (t) => {
+  const others = new WebSocketServer({ noServer: true })
+  t.teardown(() => others.close())
+  const left: Duplex[] = []
+  const { app, port } = await start(t, {
+    plugin: { handshakeTimeout: 50, upgrades: () => false },
+    routes: (app) => {
+      app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+        left.push(socket)
+        if (request.url === '/late') setTimeout(() => others.handleUpgrade(request, socket, head, (theirs) => theirs.send('late')), 200)
+      })
+    }
+  })
+  t.equal(await firstMessage(`ws://127.0.0.1:${port}/late`), 'late')
+  const never = firstMessage(`ws://127.0.0.1:${port}/never`)
+  await until(() => left.length === 2, 'the upgrade')
+  await app.close()
+  t.equal(await never, 'socket hang up')
+})
