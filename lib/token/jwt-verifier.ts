@@ -5,9 +5,10 @@ import { parse } from '@lukeed/ms'
 import type { FastifyInstance } from 'fastify'
 import type { FastifyJWTOptions, JWT } from '@fastify/jwt'
 import { assertClaims } from './claims'
-import type { ClaimRules } from './claims'
+import type { ClaimRules, Claims } from './claims'
 import { verifyByRequest, verifyDirectly } from './fastify-jwt'
-import { assertFormat } from './jwt-format'
+import { WsAuthError } from '../base/errors'
+import { assertFormat, readClaims } from './jwt-format'
 import { isStatic } from './jwt-secret'
 import { settle } from './verifier'
 import type { Verifier, VerifyToken } from './verifier'
@@ -21,15 +22,26 @@ import type { Verifier, VerifyToken } from './verifier'
  */
 export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: string, own: FastifyJWTOptions | undefined): Verifier {
   const rules = rulesOf(jwt)
-  const ask = own !== undefined && isStatic(own) ? verifyDirectly(jwt, own) : verifyByRequest(app, jwt, method, own)
+  const isDirect = own !== undefined && isStatic(own)
+  const ask = isDirect ? verifyDirectly(jwt, own) : verifyByRequest(app, jwt, method, own)
   const verify: VerifyToken = (token, request) => {
     assertFormat(token)
+    if (!isDirect && rules.required.length > 0) assertRequired(readClaims(token), rules)
     return settle(token, () => ask(token, request), (verified) => {
       assertClaims(verified.claims, rules, Date.now())
       return verified
     })
   }
   return { verify, rules }
+}
+
+/**
+ * Refuses a token without a required claim before its key is fetched: a function of the app that reads the claim to find the key (the
+ * `iss`, for get-jwks) may fail without it, and any client could cause that. A claim that is there is checked after the verification.
+ */
+function assertRequired (claims: Claims, { required }: ClaimRules): void {
+  const missing = required.find((name) => !Object.hasOwn(claims, name))
+  if (missing !== undefined) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: `it has no ${missing}` })
 }
 
 /** A setting of the verifier about a claim makes the claim required, because the verifier checks it only if the token has it. */
