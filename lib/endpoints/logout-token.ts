@@ -57,9 +57,10 @@ export function readLogout (claims: Claims, { issuer, audience, match }: BackCha
 /** By `sid`, unless the option prefers `sub` and the token has one. */
 function readMatch (claims: Claims, iat: number, preferred: BackChannelLogoutOptions['match'], subject: ReadSubject | undefined): RevokeMatch {
   const { sid } = claims
-  if (isText(sid) && preferred !== 'sub') return { sid }
-  const sub = subjectOf(claims, subject)
-  if (isText(sid) && !isText(sub)) return { sid }
+  const isBySid = isText(sid) && preferred !== 'sub'
+  // A function of the app is called only if its answer is needed: a logout token has fewer claims than an access token.
+  const sub = isBySid && subject !== undefined ? null : subjectOf(claims, subject)
+  if (isText(sid) && (isBySid || !isText(sub))) return { sid }
   if (!isText(sub)) throw logoutRefusal('it has neither a sub nor a sid')
   // Tokens that were issued later belong to another login.
   return { sub, beforeAt: iat * 1000 }
