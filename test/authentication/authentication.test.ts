@@ -37,7 +37,7 @@ interface Asked {
 function attemptOf ({ route = {}, options = {}, verify, refused = () => null, warnOfLongLife = () => {}, claims = null, sub = null, user = null, ticketClaims = null, token, source = 'header' }: Asked): [Authentication, AuthenticationContext] {
   const request = { id: 'the request' } as unknown as FastifyRequest
   const attempt = new Authentication(request, { ...ROUTE, ...route }, token === undefined ? null : { token, source: source as never })
-  Object.assign(attempt, { claims, sub, user, ticketClaims })
+  Object.assign(attempt, { claims, sub, user, ticketClaims, ticketSub: ticketClaims?.sub ?? null })
   const services = {
     options: { maxTokenBytes: 10, roles: ({ roles }: Claims) => roles, scopes: ({ scopes }: Claims) => scopes, ...options },
     checks: new TokenChecksByRoute({ verifier: { verify: verify as VerifyToken, rules: RULES }, claimsSchema: new ClaimsSchema(undefined) }),
