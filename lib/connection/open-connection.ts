@@ -190,8 +190,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   get #expiryEnd (): number {
-    if (this.expiresAt === null) return Infinity
-    return Math.min(this.expiresAt + this.#host.grace, this.claims === null ? Infinity : this.#host.endByAge(this.claims))
+    if (this.expiresAt === null || this.claims === null) return Infinity
+    return Math.min(this.expiresAt + this.#host.grace, this.#host.endByAge(this.claims))
   }
 
   get #lifetimeEnd (): number {

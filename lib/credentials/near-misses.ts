@@ -53,5 +53,5 @@ function aboutSubprotocols (value: string | undefined, marker: string | null): s
 
 function aboutCookies (value: string | undefined, cookie: TokenSources['cookie']): string | null {
   if (value === undefined || cookie == null) return null
-  return `the cookies are ${sentNames(value.split(';').map((pair) => pair.split('=', 1)[0]?.trim() ?? ''))}`
+  return `the cookies are ${sentNames(value.split(';').map((pair) => pair.split('=', 1).join('').trim()))}`
 }

@@ -2,6 +2,7 @@
  * `app.wsAuth.authenticate`: plain routes are guarded as the websockets are.
  */
 import t from 'tap'
+import { WsAuthError } from '../../lib/index'
 import type { WsAuthOptions } from '../../lib/index'
 import { prepare, SECRET, sign } from '../helpers/app'
 
@@ -115,4 +116,18 @@ t.test('a signed cookie is unsigned, and one with a wrong signature is refused',
   const { app } = await build(t, { cookie: { secret: SECRET }, token: { cookie: { name: 'token', signed: true } } })
   t.equal((await app.inject({ url: '/preHandler', cookies: { token: app.signCookie(TOKEN) } })).statusCode, 200)
   t.equal((await app.inject({ url: '/preHandler', cookies: { token: TOKEN } })).statusCode, 401)
+})
+
+t.test('a refusal by verify is logged with its cause, if it has one', async (t) => {
+  const causes: Record<string, WsAuthError> = {
+    'no cause': new WsAuthError('WS_AUTH_TOKEN_INVALID'),
+    'an error': new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: new Error('by the app') }),
+    'an outage': new WsAuthError('WS_AUTH_UNAVAILABLE')
+  }
+  const { app, log } = await build(t, { verify: (token) => { const error: Error = causes[token.replace('_', ' ')] as WsAuthError; throw error } })
+  for (const [name, { statusCode }] of Object.entries(causes)) {
+    t.equal((await app.inject({ url: '/preHandler', headers: { authorization: `Bearer ${name.replace(' ', '_')}` } })).statusCode, statusCode, name)
+  }
+  const lines = log.map((line) => JSON.parse(line) as { msg: string, why?: string, level: number }).filter(({ msg }) => msg === 'request refused')
+  t.strictSame(lines.map(({ why, level }) => [level, why]), [[30, undefined], [30, 'by the app'], [50, undefined]])
 })
