@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { WebSocket } from 'ws'
 
 /** How long an answer may take, in milliseconds. */
-const TIMEOUT = 5000
+const TIMEOUT = 60_000
 
 export class AttackClient {
   readonly #socket: WebSocket
