@@ -51,9 +51,7 @@ const NAMES = ['jti', 'sid'] as const
  * @throws WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED`
  */
 export function assertClaims (claims: Claims, rules: ClaimRules, now: number): void {
-  for (const name of rules.required) {
-    if (!Object.hasOwn(claims, name)) throw refusal(`it has no ${name}`)
-  }
+  assertRequired(claims, rules)
   for (const name of NUMERIC_DATES) {
     if (claims[name] !== undefined && !Number.isFinite(claims[name])) throw refusal(`its ${name} is not a finite number`)
   }
@@ -73,6 +71,18 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   if (now > endByAge(claims, rules)) {
     throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'it is older than maxAge' })
   }
+}
+
+/** Refuses claims without one that the rules require. @throws WsAuthError `WS_AUTH_TOKEN_INVALID` */
+export function assertRequired (claims: Claims, { required }: ClaimRules): void {
+  for (const name of required) {
+    if (!Object.hasOwn(claims, name)) throw refusal(`it has no ${name}`)
+  }
+}
+
+/** Refuses an issuer that is not a string (RFC 7519, 4.1.1), if the rules require one. @throws WsAuthError `WS_AUTH_TOKEN_INVALID` */
+export function assertIssuer ({ iss }: Claims, { required }: ClaimRules): void {
+  if (required.includes('iss') && typeof iss !== 'string') throw refusal('its iss is not a string')
 }
 
 /** Whether a `jti` or `sid` is unique as it was read: JSON.parse loses digits of a number past 2^53. */

@@ -4,10 +4,9 @@
 import { parse } from '@lukeed/ms'
 import type { FastifyInstance } from 'fastify'
 import type { FastifyJWTOptions, JWT } from '@fastify/jwt'
-import { assertClaims } from './claims'
+import { assertClaims, assertIssuer, assertRequired } from './claims'
 import type { ClaimRules, Claims } from './claims'
 import { verifyByRequest, verifyDirectly } from './fastify-jwt'
-import { WsAuthError } from '../base/errors'
 import { assertFormat, readClaims } from './jwt-format'
 import { isStatic } from './jwt-secret'
 import { settle } from './verifier'
@@ -26,7 +25,7 @@ export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: strin
   const ask = isDirect ? verifyDirectly(jwt, own) : verifyByRequest(app, jwt, method, own)
   const verify: VerifyToken = (token, request) => {
     assertFormat(token)
-    if (!isDirect && rules.required.length > 0) assertRequired(readClaims(token), rules)
+    if (!isDirect && rules.required.length > 0) assertReadable(readClaims(token), rules)
     return settle(token, () => ask(token, request), (verified) => {
       assertClaims(verified.claims, rules, Date.now())
       return verified
@@ -36,12 +35,12 @@ export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: strin
 }
 
 /**
- * Refuses a token without a required claim before its key is fetched: a function of the app that reads the claim to find the key (the
- * `iss`, for get-jwks) may fail without it, and any client could cause that. A claim that is there is checked after the verification.
+ * Refuses a token before its key is fetched, if a required claim is missing or its issuer is not a string: a function of the app that
+ * reads the issuer to find the key (get-jwks) may throw at it, and any client could cause that. All else is checked after the verification.
  */
-function assertRequired (claims: Claims, { required }: ClaimRules): void {
-  const missing = required.find((name) => !Object.hasOwn(claims, name))
-  if (missing !== undefined) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: `it has no ${missing}` })
+function assertReadable (claims: Claims, rules: ClaimRules): void {
+  assertRequired(claims, rules)
+  assertIssuer(claims, rules)
 }
 
 /** A setting of the verifier about a claim makes the claim required, because the verifier checks it only if the token has it. */

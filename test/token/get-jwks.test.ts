@@ -62,7 +62,8 @@ t.test('a token of a published key is admitted, and whatever is wrong with a tok
     'another alg': tokenOf({ ...header, alg: 'HS256' }, claims),
     'alg none': tokenOf({ ...header, alg: 'none' }, claims),
     'another issuer': tokenOf(header, { ...claims, iss: 'http://stranger.example/' }),
-    'no issuer': tokenOf(header, { sub: 'ann' })
+    'no issuer': tokenOf(header, { sub: 'ann' }),
+    ...Object.fromEntries([null, 7, true, {}, [], [issuer], ''].map((iss) => [`the issuer ${JSON.stringify(iss)}`, tokenOf(header, { sub: 'ann', iss })]))
   }
   for (const [what, token] of Object.entries(wrong)) t.equal(await statusOf(app, '/ws', token), 401, what)
   t.equal(errors(log), 0, 'a client raises no alarm')
