@@ -9,6 +9,7 @@ import { isLogoutToken } from '../token/claims'
 import { subjectOf } from '../token/subject'
 import { frozenCopy } from '../token/frozen-data'
 import type { Authenticated, Authentication, AuthenticationContext } from './authentication'
+import type { Step } from './steps'
 
 export function verifyToken (attempt: Authentication, { options, checks }: AuthenticationContext): void | PromiseLike<void> {
   const { credential, request } = attempt
@@ -86,3 +87,8 @@ export function readUser (attempt: Authentication): void | PromiseLike<void> {
 function assertUser (user: unknown): void {
   if (user == null) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such user' })
 }
+
+/** The checks of a token, from its signature to its subject. */
+export const TOKEN_STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [verifyToken, confirmToken, checkClaims, readSubject]
+/** The checks of its user, before `authorize`. */
+export const USER_STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [checkRevoked, readUser]

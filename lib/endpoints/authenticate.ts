@@ -4,7 +4,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Authentication } from '../authentication/authentication'
 import type { AuthenticationContext } from '../authentication/authentication'
-import { checkClaims, checkRevoked, confirmToken, readSubject, readUser, verifyToken } from '../authentication/checks'
+import { TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import type { SetUser } from '../authentication/identity'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
@@ -26,9 +26,7 @@ export type AuthenticateHook = (request: FastifyRequest, reply: FastifyReply) =>
 /** A plain request carries nothing but its headers: a token in its URL would be in the log already. */
 const NO_CREDENTIALS = { query: NONE, lookalikes: NONE, param: null, subprotocol: NONE, hasValidProtocols: true }
 
-const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [
-  readToken, checkCookieOrigin, verifyToken, confirmToken, checkClaims, readSubject, checkRevoked, readUser
-]
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [readToken, checkCookieOrigin, ...TOKEN_STEPS, ...USER_STEPS]
 
 /** Makes the hook. It leaves the token where it is, because other hooks of a plain route may use it. */
 export function authenticateHook (context: AuthenticationContext, setUser: SetUser): AuthenticateHook {

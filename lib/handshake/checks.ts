@@ -3,7 +3,7 @@
  */
 import type { AuthenticationContext } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
-import { checkClaims, checkRevoked, checkTicketUser, confirmToken, readSubject, readUser, verifyToken } from '../authentication/checks'
+import { checkTicketUser, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import type { Tickets } from '../authentication/tickets'
@@ -31,8 +31,8 @@ export interface HandshakeContext extends AuthenticationContext {
 }
 
 const STEPS: ReadonlyArray<Step<Handshake, HandshakeContext>> = [
-  checkOpening, checkPending, readToken, checkOrigin, requireTicket, requireToken, useTicket, verifyToken, confirmToken, checkClaims,
-  readSubject, checkTicketUser, checkRevoked, readUser, authorize
+  checkOpening, checkPending, readToken, checkOrigin, requireTicket, requireToken, useTicket,
+  ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize
 ]
 
 /** Makes all checks. Returns the first refusal, or `null`; a promise only if a check has to wait. */

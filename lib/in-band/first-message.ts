@@ -9,7 +9,7 @@ import type { RawData } from 'ws'
 import type { Audit } from '../audit/audit'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
-import { checkClaims, checkRevoked, checkTicketUser, confirmToken, readSubject, readUser, verifyToken } from '../authentication/checks'
+import { checkTicketUser, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { Backlog } from './backlog'
 import type { Message } from './backlog'
@@ -33,7 +33,7 @@ import { isThenable } from '../base/thenable'
 import { callHandler } from './call-handler'
 import { readFirstToken } from './first-token'
 
-const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [verifyToken, confirmToken, checkClaims, readSubject, checkTicketUser, checkRevoked, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize]
 
 /**
  * How many messages, and bytes, are kept behind the first while its token is verified. The socket is paused meanwhile. Only
@@ -147,7 +147,8 @@ export class FirstMessage implements SocketGuard {
     if (this.#waiting.source.deliver) this.#kept.push([data, isBinary])
     limitMessages(socket, this.#maxPayload)
     const attempt = this.#attempt = new Authentication(request, route, { token, source: 'message' })
-    Object.assign(attempt, { ticketClaims, ticketSub })
+    attempt.ticketClaims = ticketClaims
+    attempt.ticketSub = ticketSub
     const outcome = runSteps(attempt, this.#dependencies.context, STEPS)
     if (!isThenable(outcome)) return this.#settle(attempt, outcome)
     socket.pause()

@@ -7,7 +7,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
-import { checkClaims, checkRevoked, confirmToken, readSubject, readUser, verifyToken } from '../authentication/checks'
+import { TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { WsAuthError } from '../base/errors'
 import { authError, authOk } from '../connection/auth-frames'
@@ -47,7 +47,7 @@ class Renewal extends Authentication {
   }
 }
 
-const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [verifyToken, confirmToken, checkClaims, readSubject, checkSame, checkRevoked, readUser, authorize]
+const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [...TOKEN_STEPS, checkSame, ...USER_STEPS, authorize]
 
 /** The renewals of an app. */
 export class Renewals implements ConnectionRenewals<OpenConnection> {
