@@ -25,9 +25,26 @@ function isPath (path: unknown): boolean {
   return typeof path === 'string' && /^\/[^?#]*$/.test(path)
 }
 
+/** The binding of a ticket, as it is stored. */
+export interface KeptBinding extends TicketBinding {
+  /** Whether the app has issued the ticket. Left out if a client has asked for it, and may have chosen the binding. */
+  readonly byApp?: true
+}
+
+/** A handshake, as far as a ticket can be bound to it. */
+export interface BoundUse {
+  readonly path: string
+  readonly origin: string | undefined
+  /** Whether the route has a verifier of its own: then the app itself must have bound the ticket to the path. */
+  readonly needsBinding?: boolean
+}
+
 /** Why a ticket is not good for a handshake, or `null`. */
-export function mismatchOf (binding: TicketBinding, { path, origin }: { readonly path: string, readonly origin: string | undefined }): string | null {
+export function mismatchOf (binding: KeptBinding, { path, origin, needsBinding }: BoundUse): string | null {
   if (binding.path !== undefined && binding.path !== path) return 'it is bound to another path'
   if (binding.origin !== undefined && binding.origin !== origin) return 'it is bound to another origin'
+  if (needsBinding === true && (binding.byApp !== true || binding.path === undefined)) {
+    return 'the route has a verifier of its own, and issueTicket did not bind the ticket to its path'
+  }
   return null
 }

@@ -14,7 +14,7 @@ import { isObject, readArgument } from '../base/checks'
 import { thenRead } from '../base/thenable'
 import type { Verified } from '../token/verifier'
 import { mismatchOf, readBinding } from './ticket-binding'
-import type { TicketBinding } from './ticket-binding'
+import type { BoundUse, KeptBinding } from './ticket-binding'
 
 /** A ticket, for the query of one handshake. */
 export interface IssuedTicket {
@@ -24,13 +24,9 @@ export interface IssuedTicket {
 }
 
 /** A handshake that uses a ticket. */
-export interface TicketUse {
-  readonly path: string
-  readonly origin: string | undefined
+export interface TicketUse extends BoundUse {
   /** False for a dry run, which does not spend the ticket. */
   readonly isSpent: boolean
-  /** Whether the route has a verifier of its own: then the app itself must have bound the ticket to the path. */
-  readonly needsBinding?: boolean
 }
 
 /** What a ticket is issued for. */
@@ -40,15 +36,12 @@ export interface TicketFor extends Verified {
 }
 
 /** The stored data of a ticket. */
-interface KeptTicket extends TicketBinding {
+interface KeptTicket extends KeptBinding {
   readonly claims: Claims
-  /** Left out if a client has asked for it. */
-  readonly byApp?: true
   /** The user that `formatUser` made of the claims, `null` for none. Left out if the user is the claims. */
   readonly user?: unknown
 }
 
-const NOT_BOUND = 'the route has a verifier of its own, and issueTicket did not bind the ticket to its path'
 const TICKET_BYTES = 32
 /** In milliseconds this is 1973; in seconds it is the year 5138. */
 const MIN_MILLISECONDS = 1e11
@@ -104,8 +97,8 @@ export class Tickets {
     const name = nameOf(ticket)
     return thenRead(use.isSpent ? this.#link.take(name) : this.#link.get(name), (kept) => {
       if (kept === null) throw invalid('it is unknown, spent or expired')
-      const { claims, user, byApp, ...binding } = parse(kept)
-      const mismatch = mismatchOf(binding, use) ?? (use.needsBinding === true && !(byApp === true && binding.path !== undefined) ? NOT_BOUND : null)
+      const { claims, user, ...binding } = parse(kept)
+      const mismatch = mismatchOf(binding, use)
       if (mismatch !== null) throw invalid(mismatch)
       assertClaims(claims, this.#rules, Date.now())
       return { claims, user: user === undefined ? claims : freezeData(user) }
