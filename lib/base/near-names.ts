@@ -5,8 +5,7 @@
 /** A sentence that proposes the nearest of some names: `; did you mean "token"?`. Empty if none is near. */
 export function didYouMean (name: string, known: readonly string[]): string {
   const plain = plainName(name)
-  const ranked = known.map((one) => ({ one, distance: distanceOf(plain, plainName(one)) })).sort((a, b) => a.distance - b.distance)
-  const [nearest] = ranked
+  const [nearest] = known.map((one) => ({ one, distance: distanceOf(plain, plainName(one)) })).sort((a, b) => a.distance - b.distance)
   // A third of the name may differ: more is another word.
   return nearest === undefined || nearest.distance > Math.max(plain.length, 3) / 3 ? '' : `; did you mean "${nearest.one}"?`
 }

@@ -17,7 +17,7 @@ export interface Connection extends Identity {
    */
   readonly endsAt: number | null
   /**
-   * Continues with another token of the same user. It is verified as in a handshake; it must have the same `sub` and `iss`, must not
+   * Continues with another token of the same user. It is verified as in a handshake; it must have the same subject and `iss`, must not
    * be older than the present one, and must be authorized for the route. `user`, `claims` and `expiresAt` become those of the new
    * token.
    *

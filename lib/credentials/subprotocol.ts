@@ -11,11 +11,9 @@ import { setHeader } from './set-header'
 /** Clients that understand auth frames offer it. It is not a protocol of the app. */
 const OUR_PROTOCOL = 'ws-auth'
 
-const OFFERS = /(?:^|,)[ \t]*ws-auth[ \t]*(?:,|$)/
-
 /** Whether a client offers to speak auth frames. */
-export function offersFrames (header: string | undefined): boolean {
-  return header !== undefined && OFFERS.test(header)
+export function offersFrames (header = ''): boolean {
+  return header.includes(OUR_PROTOCOL) && header.split(',').map(trimSpaces).includes(OUR_PROTOCOL)
 }
 
 const ENCODED = /^base64url\.([^.]+)\.(.*)$/

@@ -54,10 +54,10 @@ export type OriginOption = 'same-host' | 'any' | readonly string[] |
 /** How a handshake is refused; see the option `rejectWith` of the plugin. */
 export type RejectWith = 'http' | 'close' | 'auto'
 
-/** Which identity a token has; see the option `subject` of the plugin. */
+/** Reads the subject of a token; see the option `subject` of the plugin. */
 export type SubjectOption = (claims: Claims) => string | undefined
 
-/** How a handshake's frames are spoken; see the option `renewal` of the plugin. */
+/** With which clients the plugin speaks in messages; see the option `renewal` of the plugin. */
 export type RenewalOption = boolean | 'offered'
 
 /** Makes the user; see the option `user` of the plugin. */

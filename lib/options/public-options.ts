@@ -109,7 +109,7 @@ export interface WsAuthOptions {
   /** The longest life of a connection in milliseconds, whatever its tokens say, or `Infinity`. Default 86 400 000 (24 h). */
   maxLifetime?: number
   /**
-   * Limits of this instance; past them the answer is 429. `perUser` is the number of open connections for each `sub` (default
+   * Limits of this instance; past them the answer is 429. `perUser` is the number of open connections for each subject (default
    * `Infinity`); `onLimit` says what happens past it (default `'reject'`). `pending` is the number of handshakes and waits for a first
    * message at the same time (default 1000).
    */
@@ -158,7 +158,7 @@ export interface TicketsOptions {
   /** How many milliseconds a ticket is good. Default 30 000. */
   ttl?: number
   /**
-   * Whether a handshake needs a ticket and a token of the same `sub`. Default `false`: a ticket takes the token's place.
+   * Whether a handshake needs a ticket and a token of the same subject. Default `false`: a ticket takes the token's place.
    */
   require?: boolean
 }

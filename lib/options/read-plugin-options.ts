@@ -62,9 +62,7 @@ export function readPluginOptions (given: unknown): CompleteOptions {
   }
   const tickets = readTickets(options.tickets)
   return {
-    ...readHandshakeOptions(options, '', {
-      ...DEFAULTS, tickets
-    }),
+    ...readHandshakeOptions(options, '', { ...DEFAULTS, tickets }),
     tickets,
     jwt: optional(options.jwt, (value) => readObject('jwt', value) as unknown as FastifyJWTOptions),
     cookie: optional(options.cookie, (value) => readObject('cookie', value)),

@@ -15,11 +15,15 @@ const KEYS = ['roles', 'scopes', 'authorize', 'optional', 'token', 'origin', 're
  * @throws TypeError `"wsAuth.<option>" option must be <what>`
  */
 export function readRouteOptions (given: unknown, plugin: HandshakeOptions): CompleteRouteOptions {
-  if (given === undefined || given === true) return routeOptions('required', plugin)
-  if (given === false) return routeOptions('public', plugin)
-  if (given === 'optional') return routeOptions('optional', plugin)
+  if (given === undefined || given === true) return readPolicy({}, plugin)
+  if (given === false) return { ...readPolicy({}, plugin), access: 'public' }
+  if (given === 'optional') return readPolicy({ optional: true }, plugin)
   if (!isObject(given)) invalid('wsAuth', 'a boolean, \'optional\' or an object')
   checkKeys(given, 'wsAuth.', KEYS)
+  return readPolicy(given, plugin)
+}
+
+function readPolicy (given: Record<string, unknown>, plugin: HandshakeOptions): CompleteRouteOptions {
   return {
     ...readHandshakeOptions(given, 'wsAuth.', plugin),
     access: given.optional !== undefined && readBoolean('wsAuth.optional', given.optional) ? 'optional' : 'required',
@@ -27,10 +31,4 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
     scopes: optional(given.scopes, (value) => readStrings('wsAuth.scopes', value, SCOPE_TOKEN, 'scope tokens (RFC 6749, 3.3)')) ?? null,
     authorize: readFunction('wsAuth.authorize', given.authorize)
   }
-}
-
-function routeOptions (access: CompleteRouteOptions['access'], plugin: HandshakeOptions): CompleteRouteOptions {
-  const { token, origin, rejectWith, closeCodes, maxLifetime, expiryGrace, renewal, verify, jwtNamespace, claims, user, subject, tickets } = plugin
-  const same = { token, origin, rejectWith, closeCodes, maxLifetime, expiryGrace, renewal, verify, jwtNamespace, claims, user, subject, tickets }
-  return { ...same, access, roles: null, scopes: null, authorize: undefined }
 }

@@ -20,8 +20,8 @@ import type { Parts } from './parts'
 export interface WsAuth {
   /**
    * A hook (`onRequest`, `preValidation` or `preHandler`) that guards a plain route with the tokens of the websockets: from the header
-   * and the cookie, and from no other place. A cookie counts only from an Origin that a handshake would admit. It makes the same checks,
-   * refuses with the same codes and challenge, and sets `request.user`.
+   * and the cookie, and from no other place. A cookie counts only from an Origin that a handshake would admit. It checks the token as a
+   * handshake does, but no roles, scopes or `authorize`; it refuses with the same codes and challenge, and sets `request.user`.
    */
   readonly authenticate: AuthenticateHook
   /** The open connections of this instance. */
@@ -43,7 +43,8 @@ export interface WsAuth {
    * Tells whether a token with these claims was revoked. Meant for plain requests, which the plugin does not guard. It needs no
    * network round trip.
    *
-   * @throws WsAuthError `WS_AUTH_UNAVAILABLE` during an outage of the backplane. TypeError if the claims are no object
+   * @throws WsAuthError `WS_AUTH_UNAVAILABLE` during an outage of the backplane, `WS_AUTH_TOKEN_INVALID` if the `subject` option returns
+   *   no subject that counts. TypeError if the claims are no object. What the `subject` option throws
    */
   isRevoked (claims: object): boolean
   /**
