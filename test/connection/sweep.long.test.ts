@@ -4,25 +4,10 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
-import { createSweep } from '../helpers/test-sweep'
-
-const SECOND = 1000
-const HOUR = 3600 * SECOND
-const DAY = 24 * HOUR
+import { assertForgets } from '../helpers/test-sweep'
 
 t.test('the sweep keeps no more than twice those that sleep, after a million have come and gone', async (t) => {
-  const { clock, sweep, sleep, end } = createSweep(t)
-  const stay = Array.from({ length: 100 }, (_, i) => sleep(5 * DAY + i * SECOND))
-  let largest = 0
-  for (let i = 0; i < 1_000_000; i++) {
-    end(sleep((i % 5000) * SECOND + SECOND))
-    if (sweep.size > largest) largest = sweep.size
-  }
-  t.ok(largest <= 300, `${largest} at most`)
-  t.equal(clock.timers.length, 1)
-  clock.advance(6 * DAY, HOUR)
-  t.ok(stay.every(({ wokenAt }) => wokenAt.length === 1))
-  t.equal(sweep.size, 0)
+  assertForgets(t, 1_000_000)
 })
 
 t.test('the sweep does not keep the process from its end', async (t) => {

@@ -32,6 +32,23 @@ export interface TestSweep {
   end (sleeper: TestSleeper): void
 }
 
+/** Sleepers that come and go, while a hundred stay: the sweep forgets those that have gone. */
+export function assertForgets (t: Test, count: number): void {
+  const [SECOND, HOUR] = [1000, 3_600_000]
+  const { clock, sweep, sleep, end } = createSweep(t)
+  const stay = Array.from({ length: 100 }, (_, i) => sleep(120 * HOUR + i * SECOND))
+  let largest = 0
+  for (let i = 0; i < count; i++) {
+    end(sleep((i % 5000) * SECOND + SECOND))
+    if (sweep.size > largest) largest = sweep.size
+  }
+  t.ok(largest <= 300, `${largest} at most`)
+  t.equal(clock.timers.length, 1)
+  clock.advance(144 * HOUR, HOUR)
+  t.ok(stay.every(({ wokenAt }) => wokenAt.length === 1))
+  t.equal(sweep.size, 0)
+}
+
 export function createSweep (t: Test): TestSweep {
   const clock = moveClock(t)
   const sweep = new Sweep()

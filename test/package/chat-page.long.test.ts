@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import axe from 'axe-core'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { Browser, BrowserContext, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import { reasonToSkip, startBrowser } from '../helpers/browser'
 import { buildExample, startExample } from '../helpers/example'
-import { cookieOf, logIn, PASSWORDS, post, TIMEOUT } from '../helpers/example-chat'
+import { newContext, openPage } from '../helpers/example-page'
+import { cookieOf, logIn, PASSWORDS, post } from '../helpers/example-chat'
 
 const FAINT_BORDERS = readFileSync(join(process.cwd(), 'test/helpers/faint-borders.js'), 'utf8')
 
@@ -136,25 +137,6 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await page.locator('#life-grace').waitFor({ state: 'hidden' })
   })
 })
-
-/** What a browser says of answers that a page gets: none of it is about the page. */
-const EXPECTED = /^(?:Failed to load resource: |WebSocket connection to \S+ failed: )/
-
-/** A context is a browser of its own: no cookie is shared. A page that throws, or breaks its policy, fails the test. */
-async function newContext (t: Test, browser: Browser, options: Parameters<Browser['newContext']>[0] = {}): Promise<BrowserContext> {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light', ...options })
-  context.setDefaultTimeout(TIMEOUT)
-  context.on('weberror', (error) => t.fail(`the page threw ${error.error()}`))
-  context.on('console', (message) => { if (message.type() === 'error' && !EXPECTED.test(message.text())) t.fail(message.text()) })
-  t.teardown(() => context.close())
-  return context
-}
-
-async function openPage (context: BrowserContext, url: string): Promise<Page> {
-  const page = await context.newPage()
-  await page.goto(url)
-  return page
-}
 
 async function enter (page: Page, name: keyof typeof PASSWORDS): Promise<void> {
   await page.getByLabel('Name').fill(name)

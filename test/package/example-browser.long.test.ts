@@ -6,11 +6,12 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { Browser, BrowserContext, Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { reasonToSkip, startBrowser } from '../helpers/browser'
 import { buildExample, startExample } from '../helpers/example'
 import type { RunningExample } from '../helpers/example'
 import { PASSWORDS, SECRET, TIMEOUT } from '../helpers/example-chat'
+import { newContext, openPage } from '../helpers/example-page'
 import { reasonToSkip as reasonToSkipRedis, startRedis } from '../helpers/redis'
 
 /** How long a connection outlives its token in the example, and how late it may be closed, in milliseconds. */
@@ -312,7 +313,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
 
   t.test('nothing is wider than a screen of 360 pixels', { buffered: true }, async (t) => {
     const example = await startExample(t)
-    const context = await newContext(t, browser, { width: 360, height: 740 })
+    const context = await newContext(t, browser, { viewport: { width: 360, height: 740 } })
     const page = await openPage(context, example.url)
     const isTooWide = (): Promise<boolean> => page.locator('html').evaluate((root) => root.scrollWidth > root.clientWidth)
     t.equal(await isTooWide(), false)
@@ -360,25 +361,6 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await enter(page, 'ann')
   })
 })
-
-/** What a browser says of answers that a page gets: none of it is about the page. */
-const EXPECTED = /^(?:Failed to load resource: |WebSocket connection to \S+ failed: )/
-
-/** A context is a browser of its own: no cookie is shared. A page that throws, or breaks its policy, fails the test. */
-async function newContext (t: Test, browser: Browser, viewport = { width: 1280, height: 800 }): Promise<BrowserContext> {
-  const context = await browser.newContext({ viewport })
-  context.setDefaultTimeout(TIMEOUT)
-  context.on('weberror', (error) => t.fail(`the page threw ${error.error()}`))
-  context.on('console', (message) => { if (message.type() === 'error' && !EXPECTED.test(message.text())) t.fail(message.text()) })
-  t.teardown(() => context.close())
-  return context
-}
-
-async function openPage (context: BrowserContext, url: string): Promise<Page> {
-  const page = await context.newPage()
-  await page.goto(url)
-  return page
-}
 
 async function fillIn (page: Page, name: string, password: string): Promise<void> {
   await page.getByLabel('Name').fill(name)
