@@ -9,7 +9,7 @@ import type { Claims, LogoutSettings } from './logout-chat'
 
 const LONG_AGO = seconds(-3600)
 const NO_EVENTS = 'its events are not those of a logout'
-const OTHER_ISS = /another iss|no iss|iss claim/
+const OTHER_ISS = /another iss|no iss|iss claim|its iss is not a string/
 const OTHER_AUD = /another aud|no aud|aud claim/
 const NEITHER = 'it has neither a sub nor a sid'
 
