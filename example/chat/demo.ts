@@ -239,8 +239,8 @@ async function showStats (url: string, admin: Login): Promise<void> {
   expect(stats.renewed, 1)
   row('accepted', String(stats.accepted))
   row('renewed', String(stats.renewed))
-  for (const [code, count] of Object.entries(stats.refused)) row('refused', code, String(count))
-  for (const [reason, count] of Object.entries(stats.closed)) row('closed', reason, String(count))
+  for (const [code, count] of Object.entries(stats.refused)) if (count > 0) row('refused', code, String(count))
+  for (const [reason, count] of Object.entries(stats.closed)) if (count > 0) row('closed', reason, String(count))
 }
 
 async function shutDown (stop: () => Promise<void>, socket: WebSocket | undefined): Promise<void> {

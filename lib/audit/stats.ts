@@ -1,7 +1,9 @@
 /*
  * Counts of decisions since the start, for dashboards and for alerts on guessed tokens.
  */
+import { CLOSE_REASONS } from '../base/close-codes'
 import type { CloseReason } from '../base/close-codes'
+import { wsAuthErrors } from '../base/errors'
 import type { WsAuthErrorCode } from '../base/errors'
 
 /** A snapshot of {@link Stats}. */
@@ -14,25 +16,25 @@ export interface StatsSnapshot {
   readonly accepted: number
   /** Renewals that were accepted. */
   readonly renewed: number
-  /** Refused handshakes, first messages and renewals, by code. Dry runs do not count. */
-  readonly refused: Readonly<Partial<Record<WsAuthErrorCode, number>>>
-  /** Connections that have ended, by reason. */
-  readonly closed: Readonly<Partial<Record<CloseReason, number>>>
+  /** Refused handshakes, first messages and renewals, by code. Each code is present, from 0. Dry runs do not count. */
+  readonly refused: Readonly<Record<WsAuthErrorCode, number>>
+  /** Connections that have ended, by reason. Each reason is present, from 0. */
+  readonly closed: Readonly<Record<CloseReason, number>>
 }
 
 /** The counts of a {@link StatsSnapshot}. */
 export class Stats {
   accepted = 0
   renewed = 0
-  readonly #refused = new Map<WsAuthErrorCode, number>()
-  readonly #closed = new Map<CloseReason, number>()
+  readonly #refused = zeros(Object.keys(wsAuthErrors) as WsAuthErrorCode[])
+  readonly #closed = zeros(CLOSE_REASONS)
 
   countRefused (code: WsAuthErrorCode): void {
-    this.#refused.set(code, (this.#refused.get(code) ?? 0) + 1)
+    this.#refused[code]++
   }
 
   countClosed (reason: CloseReason): void {
-    this.#closed.set(reason, (this.#closed.get(reason) ?? 0) + 1)
+    this.#closed[reason]++
   }
 
   snapshot (connections: number, pending: number): StatsSnapshot {
@@ -41,8 +43,13 @@ export class Stats {
       pending,
       accepted: this.accepted,
       renewed: this.renewed,
-      refused: Object.fromEntries(this.#refused),
-      closed: Object.fromEntries(this.#closed)
+      refused: { ...this.#refused },
+      closed: { ...this.#closed }
     }
   }
+}
+
+/** A count of 0 for each name: a time series must exist before its first event, or the rate of that event is never seen. */
+function zeros<Name extends string> (names: readonly Name[]): Record<Name, number> {
+  return Object.fromEntries(names.map((name) => [name, 0])) as Record<Name, number>
 }

@@ -13,12 +13,15 @@ export const CLOSE_TIMEOUT = 5000
 /** RFC 6455, 7.4.1: the server shuts down. */
 export const GOING_AWAY = 1001
 
+/** Each {@link CloseReason}. */
+export const CLOSE_REASONS = ['token_expired', 'token_revoked', 'lifetime_exceeded', 'disconnected', 'connection_replaced', 'auth_unavailable',
+  'shutdown', 'heartbeat', 'internal_error', 'app', 'client', 'error', 'lost'] as const
+
 /**
  * Why a connection ended. `'internal_error'`: its handler threw. `'app'`: the app closed it. `'client'`: the client sent a close frame.
  * `'error'`: the client sent invalid frames. `'lost'`: the connection broke without a close frame. The others are decisions of this package.
  */
-export type CloseReason = 'token_expired' | 'token_revoked' | 'lifetime_exceeded' | 'disconnected' | 'connection_replaced' |
-  'auth_unavailable' | 'shutdown' | 'heartbeat' | 'internal_error' | 'app' | 'client' | 'error' | 'lost'
+export type CloseReason = typeof CLOSE_REASONS[number]
 
 /** The content of a close frame (RFC 6455, 5.5.1). */
 export interface CloseFrame {

@@ -5,10 +5,13 @@ import Fastify from 'fastify'
 import type { FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import fastifyWsAuth from '../../lib/index'
+import { CLOSE_REASONS } from '../../lib/base/close-codes'
+import { wsAuthErrors } from '../../lib/base/errors'
 import { prepare, SECRET, sign } from '../helpers/app'
 import { BEARER, listen } from '../helpers/audited-chat'
 import { RawClient, upgrade } from '../helpers/raw-client'
 import { eventually, hold, moveClock, startChat, turn } from '../helpers/renewal-app'
+import { statsOf } from '../helpers/stats'
 
 t.test('the address is by the app\'s trustProxy', async (t) => {
   const forwarded = { 'x-forwarded-for': '203.0.113.7, 198.51.100.9' }
@@ -57,7 +60,7 @@ t.test('the duration of an event is that of the handshake, the renewal or the co
   const { app, port, connect } = await startChat(t, { plugin: { renewal: true }, wsAuth: { authorize: async (user) => { await gate.wait(); return (user as { role?: string }).role !== 'none' } } })
   const clock = moveClock(t)
   const advance = async (ms: number): Promise<void> => {
-    await eventually(() => app.wsAuth.stats().pending > 0, 'it is pending')
+    await eventually(() => statsOf(app).pending > 0, 'it is pending')
     await turn()
     await turn()
     clock.advance(ms)
@@ -95,13 +98,23 @@ t.test('the duration of an event is that of the handshake, the renewal or the co
   clock.exit()
 })
 
+t.test('stats() has each code and each reason from 0', async (t) => {
+  const { app, port } = await startChat(t)
+  const { refused, closed } = app.wsAuth.stats()
+  t.strictSame(Object.keys(refused), Object.keys(wsAuthErrors))
+  t.strictSame(Object.keys(closed), CLOSE_REASONS)
+  t.strictSame([...new Set([...Object.values(refused), ...Object.values(closed)])], [0])
+  await upgrade(t, port, { path: '/chat' })
+  t.strictSame(app.wsAuth.stats().refused, { ...refused, WS_AUTH_TOKEN_MISSING: 1 })
+})
+
 t.test('stats() is a snapshot', async (t) => {
   const { app, port, connect } = await startChat(t, { plugin: { renewal: true } })
-  const empty = app.wsAuth.stats()
+  const empty = statsOf(app)
   t.strictSame(empty, { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} })
   const chat = await connect(sign())
   await upgrade(t, port, { path: '/chat' })
-  const before = app.wsAuth.stats()
+  const before = statsOf(app)
   const copy = structuredClone(before)
   t.strictSame(copy, { connections: 1, pending: 0, accepted: 1, renewed: 0, refused: { WS_AUTH_TOKEN_MISSING: 1 }, closed: {} })
   await chat.connection.renew(sign())
@@ -111,10 +124,10 @@ t.test('stats() is a snapshot', async (t) => {
   t.strictSame(empty, { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} })
   Object.assign(before.refused, { WS_AUTH_TOKEN_MISSING: 99 })
   Object.assign(before.closed, { app: 99 })
-  t.strictSame(app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_MISSING: 2 }, closed: { app: 1 } })
+  t.strictSame(statsOf(app), { connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_MISSING: 2 }, closed: { app: 1 } })
 
   const other = Fastify()
   t.teardown(() => other.close())
   await other.register(fastifyWsAuth, { jwt: { secret: SECRET } })
-  t.strictSame(other.wsAuth.stats(), empty, 'of each app its own')
+  t.strictSame(statsOf(other), empty, 'of each app its own')
 })

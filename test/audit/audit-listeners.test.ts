@@ -11,6 +11,7 @@ import type { Event } from '../helpers/audited-chat'
 import { onDecision } from '../helpers/decisions'
 import { upgrade } from '../helpers/raw-client'
 import { eventually, startChat } from '../helpers/renewal-app'
+import { statsOf } from '../helpers/stats'
 
 const CHANNEL = 'fastify-ws-auth'
 /** The methods of a logger. */
@@ -28,7 +29,7 @@ async function decideAll (t: Test, server: FastifyServerOptions): Promise<Fastif
   await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign({ fails: true })}` } })
   chat.client.close()
   await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')
-  t.match(app.wsAuth.stats(), { accepted: 1, refused: { WS_AUTH_TOKEN_MISSING: 1, WS_AUTH_UNAVAILABLE: 1 }, closed: { client: 1 } })
+  t.match(statsOf(app), { accepted: 1, refused: { WS_AUTH_TOKEN_MISSING: 1, WS_AUTH_UNAVAILABLE: 1 }, closed: { client: 1 } })
   return app
 }
 
@@ -61,7 +62,7 @@ t.test('a logger gets the events of its level', async (t) => {
       chat.client.close()
       await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')
       t.equal(asked, 0, 'the address is not asked for')
-      t.match(app.wsAuth.stats(), { accepted: 1, renewed: 1, closed: { client: 1 } })
+      t.match(statsOf(app), { accepted: 1, renewed: 1, closed: { client: 1 } })
     }
   })
 
@@ -115,7 +116,7 @@ t.test('a subscriber gets events while it is subscribed', async (t) => {
     const client = await upgrade(t, port, { path: '/short', headers: BEARER })
     t.same(await client.close(), { code: 4000, reason: 'not today' })
     t.equal(opened, 0)
-    t.match(app.wsAuth.stats(), { connections: 0, accepted: 1, closed: { app: 1 } })
+    t.match(statsOf(app), { connections: 0, accepted: 1, closed: { app: 1 } })
   })
 
   await t.test('a subscriber gets the events between its coming and its going', async (t) => {

@@ -9,6 +9,7 @@ import { Audit } from '../../lib/audit/audit'
 import { publish } from '../../lib/audit/event'
 import type { WsAuthEvent } from '../../lib/audit/event'
 import { Stats } from '../../lib/audit/stats'
+import { withoutZeros } from '../helpers/stats'
 
 const silent = { info: () => {}, error: () => {} } as unknown as FastifyBaseLogger
 
@@ -17,7 +18,7 @@ t.test('a request that no hook has had is counted, also if the logger throws', a
   const audit = new Audit(stats)
   const throws = { info: () => {}, error: () => { throw new Error('the disk is full') } } as unknown as FastifyBaseLogger
   for (const log of [silent, throws]) audit.unanswered({} as IncomingMessage, log, 'the app is not ready yet', Date.now())
-  t.same(stats.snapshot(0, 0).refused, { WS_AUTH_UNAVAILABLE: 2 })
+  t.same(withoutZeros(stats.snapshot(0, 0).refused), { WS_AUTH_UNAVAILABLE: 2 })
 })
 
 t.test('if Node.js does not expose the subscribers, the channel publishes the event', async (t) => {

@@ -8,6 +8,7 @@ import t from 'tap'
 import fastifyWsAuth from '../../lib/index'
 import { SECRET, sign, start, until } from '../helpers/app'
 import { RawClient, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const kUser = Symbol('user')
 type WithUser = FastifyRequest & { [kUser]?: unknown }
@@ -168,7 +169,7 @@ t.test('a setter that throws lets nobody in and does not end the process', async
     t.match(String(statusCode), /^(401|500|503)$/, `dry run of ${path}`)
   }
   t.same(entered, [])
-  await until(() => app.wsAuth.stats().pending === 0, 'nothing is pending')
+  await until(() => statsOf(app).pending === 0, 'nothing is pending')
   isBroken = false
   t.equal((await upgrade(t, port, { path: '/ws?token=good' })).answer.status, 101)
   await until(() => entered.length === 1, 'whoever comes later gets in')

@@ -10,6 +10,7 @@ import { SECRET, sign } from '../helpers/app'
 import { eventually } from '../helpers/moved-clock'
 import { upgrade } from '../helpers/raw-client'
 import { ANN, ask, bearer, closeOf, dryRun, handshake, seconds, startChat, startTimedChat } from '../helpers/ticket-chat'
+import { statsOf } from '../helpers/stats'
 
 t.test('what is revoked behind a ticket is refused by its own code', async (t) => {
   const { app, port, ticket } = await startChat(t)
@@ -48,7 +49,7 @@ t.test('what expires behind a ticket', async (t) => {
   await eventually(clock, () => app.wsAuth.connections.size === 0, 'the connection ends')
   t.equal(await closeOf(open), '3000 token_expired', 'closes who came in by it')
   t.equal(await handshake(t, port, `/chat?ticket=${late}`), '401 WS_AUTH_TOKEN_EXPIRED', 'is refused by its own code')
-  t.same(app.wsAuth.stats().closed.token_expired, 1)
+  t.same(statsOf(app).closed.token_expired, 1)
 })
 
 t.test('the clock tolerance of the verifier is that of tickets', async (t) => {

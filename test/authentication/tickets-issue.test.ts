@@ -7,6 +7,7 @@ import { onDecision } from '../helpers/decisions'
 import { mint, secret } from '../helpers/keys'
 import { eventually } from '../helpers/moved-clock'
 import { ANN, ask, backplaneWith, bearer, dryRun, handshake, never, seconds, startChat, startTimedChat, TICKET, TTL } from '../helpers/ticket-chat'
+import { statsOf } from '../helpers/stats'
 
 t.test('no two tickets are alike', async (t) => {
   const { ticket } = await startChat(t)
@@ -115,7 +116,7 @@ t.test('claims of a verifier that cannot be kept are no fault of who asks', asyn
   t.equal(response.json().code, 'WS_AUTH_UNAVAILABLE')
   t.notMatch(response.body, /BigInt/)
   t.match(log.join(''), /BigInt/)
-  t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE, 1)
+  t.equal(statsOf(app).refused.WS_AUTH_UNAVAILABLE, 1)
 })
 
 t.test('a token that is nested deep gets a ticket, or is refused by name', async (t) => {
@@ -144,7 +145,7 @@ t.test('when the backplane', async (t) => {
       const path = `/chat?ticket=${'a'.repeat(43)}`
       t.equal(await handshake(t, port, path), '503 WS_AUTH_UNAVAILABLE')
       t.equal(await dryRun(app, path), '503 WS_AUTH_UNAVAILABLE')
-      t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE, 2)
+      t.equal(statsOf(app).refused.WS_AUTH_UNAVAILABLE, 2)
       t.equal(log.filter((line) => line.includes('"event":"refused"') && line.includes('the wire is cut')).length, 3)
       t.equal(await handshake(t, port, '/chat', { headers: bearer() }), '101', 'tokens need none of it')
     })
@@ -155,7 +156,7 @@ t.test('when the backplane', async (t) => {
     const path = `/chat?ticket=${'a'.repeat(43)}`
     t.equal(await handshake(t, port, path), '503 WS_AUTH_UNAVAILABLE')
     t.equal(await dryRun(app, path), '503 WS_AUTH_UNAVAILABLE')
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 
   await t.test('never answers to who asks for a ticket, it is 503 after 5 s', async (t) => {

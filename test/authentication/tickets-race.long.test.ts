@@ -6,6 +6,7 @@ import type { Claims } from '../../lib/token/claims'
 import { memoryBackplane } from '../../lib/backplane/memory'
 import { Tickets } from '../../lib/authentication/tickets'
 import { backplaneWith, handshake, nobody, startChat, TTL } from '../helpers/ticket-chat'
+import { statsOf } from '../helpers/stats'
 
 const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
 
@@ -18,8 +19,8 @@ t.test('of 100 handshakes with one ticket exactly one is accepted, over real soc
     t.equal(outcomes.filter((outcome) => outcome === '401 WS_AUTH_TICKET_INVALID').length, 99)
   }
   t.equal(opened.length, 5)
-  t.equal(app.wsAuth.stats().accepted, 5)
-  t.equal(app.wsAuth.stats().refused.WS_AUTH_TICKET_INVALID, 5 * 99)
+  t.equal(statsOf(app).accepted, 5)
+  t.equal(statsOf(app).refused.WS_AUTH_TICKET_INVALID, 5 * 99)
 })
 
 t.test('of 100 handshakes with one ticket exactly one is accepted, over injectWS, also where the store takes its time', async (t) => {
@@ -38,7 +39,7 @@ t.test('of 100 handshakes with one ticket exactly one is accepted, over injectWS
       const outcomes = await Promise.allSettled(Array.from({ length: 100 }, async () => await app.injectWS(path)))
       t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1)
     }
-    t.equal(app.wsAuth.stats().accepted, 5)
+    t.equal(statsOf(app).accepted, 5)
   }
 })
 

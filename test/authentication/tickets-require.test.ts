@@ -7,6 +7,7 @@ import { sign, until } from '../helpers/app'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import { ANN, ask, bearer, closeOf, dryRun, handshake, startChat } from '../helpers/ticket-chat'
 import type { Options } from '../helpers/ticket-chat'
+import { statsOf } from '../helpers/stats'
 
 function authFrame (token: string): Buffer {
   return clientFrame(1, JSON.stringify({ type: 'auth', token }))
@@ -93,10 +94,10 @@ t.test('require with the first message', async (t) => {
   }
 
   await t.test('nobody without a ticket holds a socket', async (t) => {
-    const { refused } = app.wsAuth.stats()
+    const { refused } = statsOf(app)
     t.equal(await handshake(t, port, '/chat'), '401 WS_AUTH_TICKET_INVALID')
     t.equal(await handshake(t, port, '/chat?ticket=x'), '401 WS_AUTH_TICKET_INVALID')
-    t.equal(app.wsAuth.stats().refused.WS_AUTH_TICKET_INVALID, (refused.WS_AUTH_TICKET_INVALID ?? 0) + 2)
+    t.equal(statsOf(app).refused.WS_AUTH_TICKET_INVALID, (refused.WS_AUTH_TICKET_INVALID ?? 0) + 2)
   })
 
   await t.test('a ticket that is revoked between the handshake and the first message stops it', async (t) => {

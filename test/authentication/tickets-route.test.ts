@@ -12,6 +12,7 @@ import { setClock } from '../helpers/moved-clock'
 import { upgrade } from '../helpers/raw-client'
 import { addChat, ANN, ask, bearer, closeOf, dryRun, handshake, never, seconds, startChat, TICKET, TTL } from '../helpers/ticket-chat'
 import type { Options } from '../helpers/ticket-chat'
+import { statsOf } from '../helpers/stats'
 
 t.test('POST /ws-ticket', async (t) => {
   await t.test('takes a token from each source that a handshake has', async (t) => {
@@ -51,20 +52,20 @@ t.test('POST /ws-ticket', async (t) => {
     for (const [what, headers, status, code, challenge] of refusals) {
       events.length = 0
       log.length = 0
-      const before = app.wsAuth.stats().refused[code as fastifyWsAuth.WsAuthErrorCode] ?? 0
+      const before = statsOf(app).refused[code as fastifyWsAuth.WsAuthErrorCode] ?? 0
       const answer = await ask(app, headers)
       t.equal(`${answer.status} ${answer.code}`, `${status} ${code}`, what)
       t.equal(answer.headers['www-authenticate'], challenge, what)
       t.equal(answer.ticket, undefined)
       t.same(events, [`refused ${code} /ws-ticket`], `${what}: told once`)
       t.equal(log.filter((line) => line.includes('"event":"refused"')).length, 1, `${what}: logged once`)
-      t.equal(app.wsAuth.stats().refused[code as fastifyWsAuth.WsAuthErrorCode], before + 1, `${what}: counted once`)
+      t.equal(statsOf(app).refused[code as fastifyWsAuth.WsAuthErrorCode], before + 1, `${what}: counted once`)
     }
     t.match(await ask(app, { cookie, host: 'chat.example', origin: 'https://chat.example' }), { status: 200 }, 'a cookie from the same host')
     t.match(await ask(app, { cookie }), { status: 200 }, 'no browser')
     t.match(await ask(app, { ...bearer(), origin: 'https://evil.example' }), { status: 200 }, 'what a page has to send itself')
     t.match(await ask(app, bearer(), undefined, `/ws-ticket?token=${sign(ANN)}`), { status: 400, code: 'WS_AUTH_TOKEN_AMBIGUOUS' })
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 
   await t.test('asks a list of origins of every request that has one', async (t) => {
@@ -91,7 +92,7 @@ t.test('POST /ws-ticket', async (t) => {
     t.equal(events.length, 1)
     t.equal(log.filter((line) => line.includes('"event":"ticket_issued"')).length, 1)
     t.notOk(log.join('').includes(ticket) || inspect(events).includes(ticket))
-    t.match(app.wsAuth.stats(), { accepted: 0, pending: 0, connections: 0 })
+    t.match(statsOf(app), { accepted: 0, pending: 0, connections: 0 })
   })
 
   await t.test('takes a binding in its body, and nothing else', async (t) => {
@@ -123,7 +124,7 @@ t.test('POST /ws-ticket', async (t) => {
       const { app } = await startChat(t, { verify: never, handshakeTimeout: 50, rejectWith })
       const answer = await ask(app, { authorization: 'Bearer x', origin: 'https://example.com' })
       t.match(answer, { status: 503, code: 'WS_AUTH_UNAVAILABLE' }, rejectWith)
-      t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE, 1)
+      t.equal(statsOf(app).refused.WS_AUTH_UNAVAILABLE, 1)
     }
   })
 
@@ -166,7 +167,7 @@ t.test('POST /ws-ticket', async (t) => {
     const { app, port } = await startChat(t, { limits: { pending: 1 }, renewal: true, token: { message: true } })
     t.equal((await ask(app)).status, 200)
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 101)
-    await until(() => app.wsAuth.stats().pending === 1, 'one waits for its first message')
+    await until(() => statsOf(app).pending === 1, 'one waits for its first message')
     t.match(await ask(app), { status: 429, code: 'WS_AUTH_LIMIT' })
   })
 
@@ -180,7 +181,7 @@ t.test('POST /ws-ticket', async (t) => {
     const { app } = await startChat(t, {}, { routes: (app) => app.addHook('preHandler', async () => { setClock(t, 60_000) }) })
     const answer = await ask(app, bearer({ ...ANN, exp: seconds(30) }))
     t.match(answer, { status: 401, code: 'WS_AUTH_TOKEN_EXPIRED', headers: { 'www-authenticate': 'Bearer error="invalid_token"' } })
-    t.same(app.wsAuth.stats().refused, { ...app.wsAuth.stats().refused, WS_AUTH_TOKEN_EXPIRED: 1 })
+    t.same(statsOf(app).refused, { ...statsOf(app).refused, WS_AUTH_TOKEN_EXPIRED: 1 })
   })
 
   await t.test('asks the claims and the user, and takes no slot', async (t) => {

@@ -12,6 +12,7 @@ import { RawClient, upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
 import { addChat, ANN, ask, backplaneWith, bearer, dryRun, handshake, nobody, startChat, startTimedChat } from '../helpers/ticket-chat'
 import type { Chat, Options } from '../helpers/ticket-chat'
+import { statsOf } from '../helpers/stats'
 
 const MALFORMED: Record<string, RequestSettings> = {
   'a short key': { headers: { 'sec-websocket-key': 'c2hvcnQ=' } },
@@ -33,7 +34,7 @@ t.test('of ten handshakes at once with one ticket exactly one is accepted', asyn
   const outcomes = await Promise.all(Array.from({ length: 10 }, async () => await handshake(t, port, path)))
   t.same(outcomes.sort(), ['101', ...Array.from({ length: 9 }, () => '401 WS_AUTH_TICKET_INVALID')])
   t.equal(opened.length, 1)
-  t.equal(app.wsAuth.stats().accepted, 1)
+  t.equal(statsOf(app).accepted, 1)
 })
 
 t.test('dry runs do not spend a ticket, also beside the handshake that does', async (t) => {
@@ -135,7 +136,7 @@ t.test('a ticket is good until its ttl, and not after', async (t) => {
   t.equal(await handshake(t, port, `/chat?ticket=${late}`), '401 WS_AUTH_TICKET_INVALID')
   clock.set(-3_600_000)
   t.equal(await handshake(t, port, `/chat?ticket=${late}`), '401 WS_AUTH_TICKET_INVALID', 'also where the wall clock is set back')
-  t.equal(app.wsAuth.stats().accepted, 1)
+  t.equal(statsOf(app).accepted, 1)
 })
 
 t.test('a ticket beside an explicit token is ambiguous, and is not spent', async (t) => {
@@ -254,9 +255,9 @@ t.test('a client that leaves while its ticket is taken leaves nothing behind', a
   })
   const client = await RawClient.open(t, port)
   client.upgrade({ path: `/chat?ticket=${await ticket()}` })
-  await until(() => app.wsAuth.stats().pending === 1, 'it is pending')
+  await until(() => statsOf(app).pending === 1, 'it is pending')
   client.socket.destroy()
-  await until(() => app.wsAuth.stats().pending === 0, 'it is gone')
+  await until(() => statsOf(app).pending === 0, 'it is gone')
   release()
   t.equal(await handshake(t, port, `/chat?ticket=${await ticket()}`), '101', 'the slot is free')
   t.equal(opened.length, 1)

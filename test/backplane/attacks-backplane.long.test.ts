@@ -15,6 +15,7 @@ import { SECRET, sign, start, until, within } from '../helpers/app'
 import type { StartedApp } from '../helpers/app'
 import { RawClient, upgrade } from '../helpers/raw-client'
 import { reasonToSkip, startRedis } from '../helpers/redis'
+import { statsOf } from '../helpers/stats'
 
 type Options = fastifyWsAuth.WsAuthOptions
 
@@ -174,7 +175,7 @@ t.test('while nobody knows what was revoked', async (t) => {
     // More than are closed in one turn.
     await Promise.all(Array.from({ length: 1025 }, async () => await app.injectWS('/chat', { headers })))
     const late = app.injectWS('/late', { headers: bearer({ sub: 'bea' }) })
-    await until(() => app.wsAuth.stats().pending === 1, 'she is pending')
+    await until(() => statsOf(app).pending === 1, 'she is pending')
     link.isCurrent = false
     members[0]?.onOutage()
     t.equal(app.wsAuth.connections.size, 1, 'the first slice is closed')

@@ -14,6 +14,7 @@ import type { Test } from 'tap'
 import type { BrowserContext, Frame, Page } from 'playwright-core'
 import { sign, start } from '../helpers/app'
 import { addPage, openSocket, reasonToSkip, startBrowser } from '../helpers/browser'
+import { statsOf } from '../helpers/stats'
 
 const ATTRIBUTES = {
   lax: 'SameSite=Lax',
@@ -246,6 +247,6 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     await page.goto(`http://${host}`)
     const status = (): Promise<number> => page.evaluate(async () => (await fetch('/ws-ticket', { method: 'POST' })).status)
     t.equal(await status(), 200, 'its own page does')
-    t.same(app.wsAuth.stats().refused, { WS_AUTH_ORIGIN_FORBIDDEN: 4 }, 'dry runs are not counted')
+    t.same(statsOf(app).refused, { WS_AUTH_ORIGIN_FORBIDDEN: 4 }, 'dry runs are not counted')
   })
 })

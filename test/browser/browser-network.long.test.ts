@@ -13,6 +13,7 @@ import { buildExample, startExample } from '../helpers/example'
 import { seconds } from '../helpers/keys'
 import { startProxy } from '../helpers/proxy'
 import type { Proxy } from '../helpers/proxy'
+import { statsOf } from '../helpers/stats'
 
 /** Comes back by itself, after a random delay and with a new token and a ticket for it, and closes its connection when it is left. */
 const SCRIPT = `
@@ -159,12 +160,12 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
       let pongs = 0
       for (const client of app.websocketServer.clients) client.on('pong', () => { pongs++ })
       await eventually(() => pongs >= 2, 'two pings have been answered')
-      t.same(app.wsAuth.stats().closed, {})
+      t.same(statsOf(app).closed, {})
       // What it had Chromium does not give back to it.
       await thaw()
       await eventually(async () => (await events()).join() === 'open,close 1006,open', 'it is back')
       t.equal(app.wsAuth.connections.size, 1)
-      t.same(app.wsAuth.stats().closed, { client: 1 })
+      t.same(statsOf(app).closed, { client: 1 })
     })
 
     t.test('a page that is frozen is closed when its token ends, and is back when it is thawed', async (t) => {
@@ -174,10 +175,10 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
       await eventually(() => app.wsAuth.connections.size === 1, 'it is open')
       await freeze()
       await isEmpty(app)
-      t.same(app.wsAuth.stats().closed, { token_expired: 1 })
+      t.same(statsOf(app).closed, { token_expired: 1 })
       t.equal((await events()).filter((event) => event.startsWith('close')).length, 0, 'it has not been told')
       await thaw()
-      await eventually(() => app.wsAuth.stats().accepted === 2, 'it is back')
+      await eventually(() => statsOf(app).accepted === 2, 'it is back')
       await eventually(async () => (await events()).filter((event) => event === 'open').length >= 2, 'the page knows')
       // Chromium does not keep for it how that ended.
       t.match((await events()).join(), /^open,close (?:1006|3000 token_expired),open/)
@@ -195,11 +196,11 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await (await connect()).closed(), ['error', 'close 1006 unclean'])
     tell('while offline')
     await eventually(() => app.wsAuth.connections.size === 1, 'one has expired')
-    t.same(app.wsAuth.stats().closed, { token_expired: 1 })
+    t.same(statsOf(app).closed, { token_expired: 1 })
     await page.context().setOffline(false)
     await staying.told('message while offline')
     t.match((await expiring.closed()).join(), /^open,message while offline,(?:error,)?close (?:3000 token_expired|1006) (?:un)?clean$/)
-    t.equal(app.wsAuth.stats().accepted, 2)
+    t.equal(statsOf(app).accepted, 2)
     t.equal(app.wsAuth.connections.size, 1)
   })
 
@@ -209,7 +210,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await eventually(() => app.wsAuth.connections.size === 1, 'it is open')
     proxy.freeze()
     await isEmpty(app)
-    t.same(app.wsAuth.stats().closed, { heartbeat: 1 })
+    t.same(statsOf(app).closed, { heartbeat: 1 })
     t.same(await events(), ['open'], 'nobody has told the page')
 
     const elsewhere = await openPage(t, browser, `http://127.0.0.1:${port}/`)
@@ -233,7 +234,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     const socket = await openSocket(elsewhere, `ws://127.0.0.1:${port}/chat`)
     await socket.told('open')
     t.equal(app.wsAuth.connections.size, 1)
-    t.same(app.wsAuth.stats().closed, { connection_replaced: 1 })
+    t.same(statsOf(app).closed, { connection_replaced: 1 })
     proxy.restore()
     t.match((await lost.closed()).join(), /^open,close 3003 connection_replaced (?:un)?clean$/)
     t.same(await socket.events(), ['open'])
@@ -247,8 +248,8 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await (await openSocket(elsewhere, `ws://127.0.0.1:${port}/chat`)).closed(), ['open', 'close 4429 connection_limit clean'])
     proxy.freeze()
     const events = await openReturning(elsewhere)
-    await eventually(async () => (await events()).at(-1) === 'open' && app.wsAuth.connections.size === 1 && app.wsAuth.stats().accepted === 2, 'it is in')
-    t.same(app.wsAuth.stats().closed, { heartbeat: 1 })
+    await eventually(async () => (await events()).at(-1) === 'open' && app.wsAuth.connections.size === 1 && statsOf(app).accepted === 2, 'it is in')
+    t.same(statsOf(app).closed, { heartbeat: 1 })
     t.same(new Set(await events()), new Set(['open', 'close 4429 connection_limit']))
   })
 
@@ -271,7 +272,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     // The page may not be there yet for a script of ours, though its socket is.
     await eventually(async () => (await events().catch(() => [])).length === 3, 'the page knows')
     t.same(await events(), ['open', 'close 1006', 'open'])
-    t.same(app.wsAuth.stats().closed, { lost: 2 })
+    t.same(statsOf(app).closed, { lost: 2 })
   })
 
   t.test('a page that goes frees its slot, however it goes', { buffered: true }, async (t) => {
@@ -298,7 +299,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
 
     await page.close()
     await isEmpty(app)
-    t.same(app.wsAuth.stats().closed, { client: 3 })
+    t.same(statsOf(app).closed, { client: 3 })
 
     const crashing = await openPage(t, browser, `http://127.0.0.1:${port}/`)
     await connect(crashing)

@@ -12,6 +12,7 @@ import { addPage, eventually, openPage, openSocket, reasonToSkip, startBrowser }
 import type { PageSocket } from '../helpers/browser'
 import { base64url, seconds } from '../helpers/keys'
 import { reasonToSkip as reasonToSkipRedis, startRedis } from '../helpers/redis'
+import { statsOf } from '../helpers/stats'
 
 /** A page cannot tell why: the browser shows each HTTP answer like this (RFC 6455, 7.1.5; WHATWG WebSockets, 4). */
 const HIDDEN = ['error', 'close 1006 unclean']
@@ -93,7 +94,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(told, Object.fromEntries(CODES.map((code) =>
       // Who is to send a first message is let in before.
       [code, code === 'WS_AUTH_TIMEOUT' ? ['open', 'close 3008 auth_timeout clean'] : HIDDEN])))
-    t.same(app.wsAuth.stats().refused, Object.fromEntries(CODES.map((code) => [code, 1])))
+    t.same(statsOf(app).refused, Object.fromEntries(CODES.map((code) => [code, 1])))
     t.equal(app.wsAuth.connections.size, 1)
 
     const told401 = ['WS_AUTH_TOKEN_MISSING', 'WS_AUTH_TOKEN_INVALID', 'WS_AUTH_TOKEN_EXPIRED', 'WS_AUTH_TOKEN_REVOKED', 'WS_AUTH_TICKET_INVALID'] as const
@@ -113,7 +114,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
         const { close } = ATTEMPTS[code]
         return [code, close === null ? HIDDEN : ['open', close]]
       })))
-      t.same(app.wsAuth.stats().refused, Object.fromEntries(CODES.map((code) => [code, 1])))
+      t.same(statsOf(app).refused, Object.fromEntries(CODES.map((code) => [code, 1])))
       t.equal(app.wsAuth.connections.size, 1)
     })
   }
@@ -192,8 +193,8 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     // 1007 is out of reach: what is no Unicode, a browser sends as U+FFFD.
     await last.send('\uD800')
     await last.told('message \uFFFD')
-    await eventually(() => app.wsAuth.stats().connections === 2, 'the others are gone')
-    t.same(app.wsAuth.stats().closed, {
+    await eventually(() => statsOf(app).connections === 2, 'the others are gone')
+    t.same(statsOf(app).closed, {
       connection_replaced: 1, token_revoked: 1, disconnected: 3, error: 1, app: 2, client: 1, lifetime_exceeded: 1, token_expired: 1
     })
     await app.close()
@@ -220,7 +221,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     redis.resume()
     await eventually(async () => {
       await (await connect()).settled()
-      return app.wsAuth.stats().accepted > 1
+      return statsOf(app).accepted > 1
     }, 'it is let in again')
   })
 
@@ -303,7 +304,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await (await openSocket(page, `ws://user:${sign()}@127.0.0.1:${port}/http`)).closed(), HIDDEN)
     for (const header of sent) t.notMatch(String(header), /^Bearer/i)
     t.ok(sent.length >= 2)
-    t.equal(app.wsAuth.stats().accepted, 0)
+    t.equal(statsOf(app).accepted, 0)
   })
 
   t.test('the first message', { buffered: true }, async (t) => {

@@ -10,6 +10,7 @@ import { OpenConnection } from '../../lib/connection/open-connection'
 import type { Connection } from '../../lib/connection/connection'
 import { ConnectionRegistry } from '../../lib/connection/registry'
 import { mint, seconds, secret } from '../helpers/keys'
+import { statsOf } from '../helpers/stats'
 
 function connection (sub: string | undefined): OpenConnection {
   const claims = sub === undefined ? {} : { sub }
@@ -81,14 +82,14 @@ t.test('the handler has the connection, the registry has it as long as it is ope
   t.equal(app.wsAuth.connections.size, 1)
   t.equal(app.wsAuth.connections.get(open.id), open)
   t.strictSame(app.wsAuth.connections.bySub('ann'), [open])
-  t.match(app.wsAuth.stats(), { connections: 1, pending: 0, accepted: 1, refused: {}, closed: {} })
+  t.match(statsOf(app), { connections: 1, pending: 0, accepted: 1, refused: {}, closed: {} })
 
   const closed = once(client, 'close')
   open.close(4000, 'enough')
   t.strictSame((await closed).map(String), ['4000', 'enough'])
   t.equal(app.wsAuth.connections.size, 0)
   t.strictSame(app.wsAuth.connections.bySub('ann'), [])
-  t.match(app.wsAuth.stats(), { connections: 0, accepted: 1, closed: { app: 1 } })
+  t.match(statsOf(app), { connections: 0, accepted: 1, closed: { app: 1 } })
 })
 
 t.test('a connection is closed with 1000 unless it is said otherwise, and with nothing that may not be sent', async (t) => {

@@ -11,6 +11,7 @@ import { onDecision } from '../helpers/decisions'
 import { eventually, moveClock, MovedClock, setClock, turn } from '../helpers/moved-clock'
 import { upgrade } from '../helpers/raw-client'
 import type { RawClient } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const SECOND = 1000
 const HOUR = 3_600_000
@@ -123,7 +124,7 @@ t.test('a connection is closed at its time, within a second and never early', as
       t.ok(at >= due && at <= due + SECOND, `after ${at - due} ms`)
       t.equal(reason, as.reason)
       t.equal(app.wsAuth.connections.size, 0)
-      t.same(app.wsAuth.stats().closed, { [as.reason]: 1 })
+      t.same(statsOf(app).closed, { [as.reason]: 1 })
       t.same(await client.close(), as)
     })
   }
@@ -177,7 +178,7 @@ t.test('a token that expires between its verification and the open socket is clo
       await turn(5)
       t.same(ran, [])
       t.same(ends.map(({ reason }) => reason), [as.reason])
-      t.match(app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 1, closed: { token_expired: 1 } })
+      t.match(statsOf(app), { connections: 0, pending: 0, accepted: 1, closed: { token_expired: 1 } })
     })
   }
 
@@ -191,7 +192,7 @@ t.test('a token that expires between its verification and the open socket is clo
     })
     const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign({ sub: 'somebody', ...living(60 * SECOND) })}` } })
     t.equal((await client.frame()).payload.toString(), 'hello')
-    t.equal(app.wsAuth.stats().connections, 1)
+    t.equal(statsOf(app).connections, 1)
   })
 })
 

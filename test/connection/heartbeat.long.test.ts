@@ -12,6 +12,7 @@ import { eventually, moveClock, turn } from '../helpers/moved-clock'
 import type { MovedClock } from '../helpers/moved-clock'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import type { RawClient } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const INTERVAL = 10_000
 const PING = 0x89
@@ -81,12 +82,12 @@ t.test('a client that answers nothing is gone within two intervals', async (t) =
   t.equal(app.wsAuth.connections.size, 1)
   await beat()
   t.same(reasons, ['heartbeat'])
-  t.match(app.wsAuth.stats(), { connections: 0, closed: { heartbeat: 1 } })
+  t.match(statsOf(app), { connections: 0, closed: { heartbeat: 1 } })
   t.ok(raw.destroyed)
   await client.ended
   t.equal(client.rest.length, 2, 'it got one ping and no close frame')
   await beat()
-  t.same(app.wsAuth.stats().closed, { heartbeat: 1 })
+  t.same(statsOf(app).closed, { heartbeat: 1 })
 })
 
 t.test('so is a client of ws that is told not to answer, and one that does not read', async (t) => {
@@ -111,7 +112,7 @@ t.test('so is a client of ws that is told not to answer, and one that does not r
   await beat()
   await eventually(clock, () => pinged.length === 1, 'it is pinged')
   await beat()
-  t.same(app.wsAuth.stats().closed, { heartbeat: 3 })
+  t.same(statsOf(app).closed, { heartbeat: 3 })
   t.equal((await closed)[0], 1006)
   t.ok(raws.every(({ destroyed }) => destroyed))
 })
@@ -218,10 +219,10 @@ t.test('a loop that is blocked for longer than the interval takes nobody for gon
     await turn(5)
     answerAll()
   }
-  t.same(app.wsAuth.stats().closed, {})
+  t.same(statsOf(app).closed, {})
   t.equal(app.wsAuth.connections.size, COUNT)
   await until(() => app.wsAuth.connections.size === 0, 'they are gone when they answer no more')
-  t.same(app.wsAuth.stats().closed, { heartbeat: COUNT })
+  t.same(statsOf(app).closed, { heartbeat: COUNT })
 })
 
 t.test('nobody else is pinged', async (t) => {
@@ -233,7 +234,7 @@ t.test('nobody else is pinged', async (t) => {
     await eventually(clock, () => guarded.isEnded, 'the other is gone')
     t.equal(client.rest.length, 0)
     t.notOk(client.isEnded)
-    t.same(app.wsAuth.stats().closed, { heartbeat: 1 })
+    t.same(statsOf(app).closed, { heartbeat: 1 })
   })
 
   t.test('by default', async (t) => {
@@ -286,5 +287,5 @@ t.test('more than a slice of connections are all pinged, and only the silent one
   }
   t.equal(app.wsAuth.connections.size, 550)
   t.equal(reasons.length, 550)
-  t.same(app.wsAuth.stats().closed, { heartbeat: 550 })
+  t.same(statsOf(app).closed, { heartbeat: 550 })
 })

@@ -11,6 +11,7 @@ import type { WsAuthErrorCode } from '../../lib/index'
 import { prepare, sign, start, until, within } from '../helpers/app'
 import type { AppSettings, StartedApp } from '../helpers/app'
 import { clientFrame, plainText, RawClient, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 type Test = Parameters<typeof RawClient.open>[0]
 type Options = fastifyWsAuth.WsAuthOptions
@@ -76,8 +77,8 @@ t.test('a user has no more than limits.perUser connections, however many come at
         t.equal(count<Outcome>(outcomes, 'open'), 3)
         t.equal(count<Outcome>(outcomes, 429) + count<Outcome>(outcomes, 4429), 97)
         t.equal(app.wsAuth.connections.bySub('ann').length, 3)
-        await until(() => app.wsAuth.stats().pending === 0, 'nothing is pending')
-        t.match(app.wsAuth.stats(), { connections: 3, accepted: 3, refused: { WS_AUTH_LIMIT: 97 } })
+        await until(() => statsOf(app).pending === 0, 'nothing is pending')
+        t.match(statsOf(app), { connections: 3, accepted: 3, refused: { WS_AUTH_LIMIT: 97 } })
 
         for (const { client } of all) client.socket.destroy()
         await until(() => app.wsAuth.connections.size === 0, 'all have gone')
@@ -107,7 +108,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
     const answer = await app.inject({ url: '/chat', headers: ANN })
     t.equal(answer.statusCode, 429)
     t.equal(answer.body, LIMIT_BODY)
-    t.same(app.wsAuth.stats().refused, {}, 'and is not counted')
+    t.same(statsOf(app).refused, {}, 'and is not counted')
     client.socket.destroy()
     await until(() => app.wsAuth.connections.size === 0, 'it has gone')
     t.equal((await app.inject({ url: '/chat', headers: ANN })).statusCode, 426)
@@ -138,7 +139,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
     const { app } = await prepare(t, { plugin: { limits: { perUser: 2 } }, routes: addChat })
     const clients = [await app.injectWS('/chat', { headers: ANN }), await app.injectWS('/chat', { headers: ANN })]
     await t.rejects(app.injectWS('/chat', { headers: ANN }), { message: 'Unexpected server response: 429' })
-    t.equal(app.wsAuth.stats().pending, 0, 'one that was refused is not pending')
+    t.equal(statsOf(app).pending, 0, 'one that was refused is not pending')
     clients[0]?.terminate()
     await until(() => app.wsAuth.connections.size === 1, 'one has gone')
     clients.push(await app.injectWS('/chat', { headers: ANN }))
@@ -152,11 +153,11 @@ t.test('with \'close-oldest\' the newest stay', async (t) => {
     const clients: RawClient[] = []
     for (let i = 0; i < 6; i++) {
       clients.push((await attempt(t, port, i % 2 === 1)).client)
-      await until(() => app.wsAuth.stats().accepted === i + 1, 'it is accepted')
+      await until(() => statsOf(app).accepted === i + 1, 'it is accepted')
     }
     for (const client of clients.slice(0, 4)) t.same(await client.close(), { code: 3003, reason: 'connection_replaced' })
     for (const client of clients.slice(4)) t.notOk(client.isEnded)
-    t.match(app.wsAuth.stats(), { connections: 2, accepted: 6, closed: { connection_replaced: 4 } })
+    t.match(statsOf(app), { connections: 2, accepted: 6, closed: { connection_replaced: 4 } })
     const opened = app.wsAuth.connections.bySub('ann').map(({ openedAt }) => openedAt)
     t.same(opened, [...opened].sort((a, b) => a - b))
   })
@@ -169,7 +170,7 @@ t.test('with \'close-oldest\' the newest stay', async (t) => {
       const all = await attemptMany(t, port, 100, byMessage)
       t.equal(count<Outcome>(all.map(({ outcome }) => outcome), 'open'), 100, 'everybody is let in')
       t.ok(most <= 4, `there were ${most} at once`)
-      t.match(app.wsAuth.stats(), { connections: 3, accepted: 100, pending: 0, closed: { connection_replaced: 97 } })
+      t.match(statsOf(app), { connections: 3, accepted: 100, pending: 0, closed: { connection_replaced: 97 } })
       await until(() => all.filter(({ client }) => client.rest.length === 0).length === 3, 'the others are told')
     })
   }
@@ -222,7 +223,7 @@ t.test('a place comes back from who took it and has not become a connection', as
 
   /** A user can have all connections, and not one more. */
   async function assertFree (t: Test, { app, port }: StartedApp): Promise<void> {
-    await until(() => app.wsAuth.stats().pending === 0, 'nothing is pending')
+    await until(() => statsOf(app).pending === 0, 'nothing is pending')
     const all = await attemptMany(t, port, PER_USER + 2, () => false)
     t.equal(count<Outcome>(all.map(({ outcome }) => outcome), 'open'), PER_USER)
   }
@@ -234,9 +235,9 @@ t.test('a place comes back from who took it and has not become a connection', as
         for (let round = 0; round < 3; round++) {
           const clients = await Promise.all(Array.from({ length: PER_USER }, async () => await RawClient.open(t, started.port)))
           for (const client of clients) client.upgrade({ path: '/chat', headers: { ...ANN, 'x-hold': '1' } })
-          await until(() => started.app.wsAuth.stats().pending === PER_USER, 'all are pending')
+          await until(() => statsOf(started.app).pending === PER_USER, 'all are pending')
           for (const client of clients) leave(client)
-          await until(() => started.app.wsAuth.stats().pending === 0, 'nothing is pending')
+          await until(() => statsOf(started.app).pending === 0, 'nothing is pending')
         }
         await assertFree(t, started)
       })
@@ -259,9 +260,9 @@ t.test('a place comes back from who took it and has not become a connection', as
     for (const leave of Object.values(ways)) {
       const client = await RawClient.open(t, started.port)
       client.upgrade({ path: '/chat', headers: { ...ANN, 'x-hold': '1' } })
-      await until(() => started.app.wsAuth.stats().pending === 1, 'it is pending')
+      await until(() => statsOf(started.app).pending === 1, 'it is pending')
       leave(client)
-      await until(() => started.app.wsAuth.stats().pending === 0, 'nothing is pending')
+      await until(() => statsOf(started.app).pending === 0, 'nothing is pending')
     }
     await assertFree(t, started)
   })
@@ -270,10 +271,10 @@ t.test('a place comes back from who took it and has not become a connection', as
     const { app, port } = await startChat(t, { limits: { perUser: 1 } }, places['in a hook after']?.settings)
     const client = await RawClient.open(t, port)
     client.upgrade({ path: '/chat', headers: { ...ANN, 'x-hold': '1' } })
-    await until(() => app.wsAuth.stats().pending === 1, 'it is pending')
+    await until(() => statsOf(app).pending === 1, 'it is pending')
     t.equal((await upgrade(t, port, { path: '/chat', headers: ANN })).answer.status, 429)
     client.socket.destroy()
-    await until(() => app.wsAuth.stats().pending === 0, 'nothing is pending')
+    await until(() => statsOf(app).pending === 0, 'nothing is pending')
     t.equal((await upgrade(t, port, { path: '/chat', headers: ANN })).answer.status, 101)
   })
 
@@ -287,11 +288,11 @@ t.test('a place comes back from who took it and has not become a connection', as
       for (let i = 0; i < 5; i++) {
         const { answer } = await upgrade(t, started.port, { path: '/chat', headers: { ...ANN, 'x-refuse': '1' } })
         t.ok(answer.status === 500 || answer.status === 418)
-        await until(() => started.app.wsAuth.stats().pending === 0, 'nothing is pending')
+        await until(() => statsOf(started.app).pending === 0, 'nothing is pending')
       }
       for (let i = 0; i < 5; i++) {
         await t.rejects(started.app.injectWS('/chat', { headers: { ...ANN, 'x-refuse': '1' } }))
-        await until(() => started.app.wsAuth.stats().pending === 0, 'nothing is pending, over injectWS either')
+        await until(() => statsOf(started.app).pending === 0, 'nothing is pending, over injectWS either')
       }
       await assertFree(t, started)
     })
@@ -321,7 +322,7 @@ t.test('a place comes back from who took it and has not become a connection', as
       for (let i = 0; i < 3; i++) await upgrade(t, started.port, { path: '/chat', headers: { ...ANN, [header]: '1' } })
     }
     await until(() => started.app.wsAuth.connections.size === 0, 'all have gone')
-    t.equal(started.app.wsAuth.stats().accepted, 9)
+    t.equal(statsOf(started.app).accepted, 9)
     await assertFree(t, started)
   })
 })
@@ -339,21 +340,21 @@ t.test('no more than limits.pending are waited for', async (t) => {
     const waiting = [await upgrade(t, port, { path: '/chat' }), await upgrade(t, port, { path: '/chat' })]
     const held = [await RawClient.open(t, port), await RawClient.open(t, port)] as const
     for (const client of held) client.upgrade({ path: '/chat', headers: { ...ANN, 'x-hold': '1' } })
-    await until(() => app.wsAuth.stats().pending === 4, 'all are pending')
+    await until(() => statsOf(app).pending === 4, 'all are pending')
 
     const { answer } = await upgrade(t, port, { path: '/chat' })
     t.equal(answer.status, 429)
     t.equal(answer.body, LIMIT_BODY)
-    t.same(app.wsAuth.stats().refused, refused)
+    t.same(statsOf(app).refused, refused)
     for (const path of ['/chat', '/optional', '/public']) {
       t.equal((await upgrade(t, port, { path, headers: ANN })).answer.status, 429, path)
     }
     const dryRun = await RawClient.open(t, port)
     t.equal((await dryRun.send(plainText({ path: '/chat', headers: ANN })).response()).status, 429)
-    t.equal(app.wsAuth.stats().pending, 4)
+    t.equal(statsOf(app).pending, 4)
 
     held[0].socket.destroy()
-    await until(() => app.wsAuth.stats().pending === 3, 'one has gone')
+    await until(() => statsOf(app).pending === 3, 'one has gone')
     t.equal((await upgrade(t, port, { path: '/public' })).answer.status, 101, 'an open one is not pending')
     t.equal((await upgrade(t, port, { path: '/chat', headers: ANN })).answer.status, 101)
     waiting.push(await upgrade(t, port, { path: '/chat' }))
@@ -361,16 +362,16 @@ t.test('no more than limits.pending are waited for', async (t) => {
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 429)
 
     waiting[0]?.send(authFrame())
-    await until(() => app.wsAuth.stats().pending === 3, 'one has authenticated')
+    await until(() => statsOf(app).pending === 3, 'one has authenticated')
     t.equal((await upgrade(t, port, { path: '/chat', headers: ANN })).answer.status, 101)
     waiting[1]?.send(clientFrame(1, 'no'))
-    await until(() => app.wsAuth.stats().pending === 2, 'one was refused, and is not counted though it has not left')
+    await until(() => statsOf(app).pending === 2, 'one was refused, and is not counted though it has not left')
   })
 
   t.test('who was refused with a close code is not waited for', async (t) => {
     const { app, port } = await startChat(t, { limits: { pending: 2 }, rejectWith: 'close' })
     for (let i = 0; i < 2; i++) t.same(await (await upgrade(t, port, { path: '/chat' })).close(), { code: 3000, reason: 'token_missing' })
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 401, 'as long as so many have not gone, a status has to do')
   })
 
@@ -378,9 +379,9 @@ t.test('no more than limits.pending are waited for', async (t) => {
     const { app } = await prepare(t, { plugin: { limits: { pending: 2 }, renewal: true, token: { message: true } }, routes: addChat })
     const clients = [await app.injectWS('/chat'), await app.injectWS('/chat')]
     for (let i = 0; i < 3; i++) await t.rejects(app.injectWS('/chat'), { message: 'Unexpected server response: 429' })
-    t.equal(app.wsAuth.stats().pending, 2)
+    t.equal(statsOf(app).pending, 2)
     clients[0]?.terminate()
-    await until(() => app.wsAuth.stats().pending === 1, 'one has gone')
+    await until(() => statsOf(app).pending === 1, 'one has gone')
     clients.push(await app.injectWS('/chat'))
     for (const client of clients) client.terminate()
   })
@@ -390,9 +391,9 @@ t.test('no more than limits.pending are waited for', async (t) => {
     const clients = await Promise.all(Array.from({ length: 60 }, async () => await upgrade(t, port, { path: '/chat' })))
     t.equal(count(clients.map(({ answer }) => answer.status), 101), 10)
     t.equal(count(clients.map(({ answer }) => answer.status), 429), 50)
-    t.equal(app.wsAuth.stats().pending, 10)
+    t.equal(statsOf(app).pending, 10)
     for (const { socket } of clients) socket.destroy()
-    await until(() => app.wsAuth.stats().pending === 0, 'all have gone')
+    await until(() => statsOf(app).pending === 0, 'all have gone')
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 101)
   })
 })

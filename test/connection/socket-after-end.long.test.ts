@@ -11,6 +11,7 @@ import { startChat, startWays } from '../helpers/listening-chat'
 import type { Chat } from '../helpers/listening-chat'
 import { turn } from '../helpers/moved-clock'
 import { clientFrame, RawClient } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const TEXT = 1
 const CLOSE = 8
@@ -39,7 +40,7 @@ t.test('a loop that is blocked across the expiry lets nothing through', async (t
       sockets[1]?.on('message', () => { order.push('message') })
       await turn(3)
       t.ok(Date.now() < exp * 1000, 'in time')
-      t.equal(app.wsAuth.stats().connections, clients.size)
+      t.equal(statsOf(app).connections, clients.size)
       // All of it is in the buffers of the kernel before the first of it is read.
       const act = (): void => {
         trigger.send(clientFrame(TEXT, 'block'))
@@ -61,7 +62,7 @@ t.test('a loop that is blocked across the expiry lets nothing through', async (t
       }
       await until(() => heard.length === 2, 'what is public is heard')
       t.same(heardBy, [])
-      t.same(app.wsAuth.stats().closed, { token_expired: clients.size })
+      t.same(statsOf(app).closed, { token_expired: clients.size })
       if (place === 'another socket') t.equal(order[0], 'message', 'it came before the timers')
     })
   }
@@ -122,7 +123,7 @@ t.test('after the decision nothing gets through, and the socket is gone within 6
     end(chat, t)
     await until(() => chat.app.wsAuth.connections.size === 0, 'it has ended')
     const begun = Date.now()
-    t.same(chat.app.wsAuth.stats().closed, { [counted]: 1 }, what)
+    t.same(statsOf(chat.app).closed, { [counted]: 1 }, what)
     const heard = chat.heard.length
     if (counted === 'error') goOn(t, client)
     let frame = await client.frame()
@@ -134,7 +135,7 @@ t.test('after the decision nothing gets through, and the socket is gone within 6
     await turn(5)
     t.equal(chat.heard.length, heard, 'nothing more was heard')
     t.notMatch(chat.heard, ['after', 'after'].map((text) => `message ${text}{`), 'no auth frame either')
-    t.same(chat.app.wsAuth.stats().closed, { [counted]: 1 })
+    t.same(statsOf(chat.app).closed, { [counted]: 1 })
     t.equal(chat.app.websocketServer.clients.size, 0)
     if (socket instanceof OwnWebSocket && counted !== 'error') t.same(socket.closes, [code])
   }))
@@ -169,8 +170,8 @@ t.test('a client that has closed its half and does not read is gone within 6 s a
     t.ok(raw.writableLength > 0, 'something is left to be sent')
     end(chat)
     await until(() => chat.app.wsAuth.connections.size === 0, `${what}: it has ended`)
-    t.same(chat.app.wsAuth.stats().closed, { [counted]: 1 }, what)
+    t.same(statsOf(chat.app).closed, { [counted]: 1 }, what)
     await until(() => raw.destroyed, `${what}: the socket is gone`, 6000).catch((error: Error) => t.fail(error.message))
-    t.same(chat.app.wsAuth.stats().closed, { [counted]: 1 })
+    t.same(statsOf(chat.app).closed, { [counted]: 1 })
   }))
 })

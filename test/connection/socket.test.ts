@@ -12,6 +12,7 @@ import { startChat, startWays, WAYS } from '../helpers/listening-chat'
 import type { Chat } from '../helpers/listening-chat'
 import { moveClock, passUntil, setClock, turn } from '../helpers/moved-clock'
 import { clientFrame, RawClient, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const HOUR = 3_600_000
 const TEXT = 1
@@ -24,7 +25,7 @@ t.test('messages reach the app in each way that ws has, until the token expires'
   for (const client of clients.values()) client.send(clientFrame(TEXT, 'before'))
   await until(() => heardBy.length === clients.size, 'all are heard')
   t.same(heardBy.sort(), Object.keys(WAYS).map((way) => `${way}: before`).sort())
-  t.equal(app.wsAuth.stats().connections, clients.size)
+  t.equal(statsOf(app).connections, clients.size)
 })
 
 t.test('a message that arrives when the token has expired reaches the app in no way', async (t) => {
@@ -35,7 +36,7 @@ t.test('a message that arrives when the token has expired reaches the app in no 
   for (const client of clients.values()) t.same(await client.close(), { code: 3000, reason: 'token_expired' })
   await turn(10)
   t.same(heardBy, [])
-  t.match(app.wsAuth.stats(), { connections: 0, closed: { token_expired: clients.size } })
+  t.match(statsOf(app), { connections: 0, closed: { token_expired: clients.size } })
 })
 
 t.test('each connection ends for exactly one reason', async (t) => {
@@ -143,8 +144,8 @@ t.test('each connection ends for exactly one reason', async (t) => {
       await isGone
       await turn(5)
       t.same(chat.ends, [reason])
-      t.match(chat.app.wsAuth.stats(), { connections: 0, accepted: 1 })
-      t.strictSame(chat.app.wsAuth.stats().closed, { [reason]: 1 })
+      t.match(statsOf(chat.app), { connections: 0, accepted: 1 })
+      t.strictSame(statsOf(chat.app).closed, { [reason]: 1 })
       t.notOk(heard.includes('late'))
     })
   }
@@ -159,7 +160,7 @@ t.test('each connection ends for exactly one reason', async (t) => {
     t.throws(() => sockets[0]?.close(1000, 'é'.repeat(62)), RangeError)
     t.throws(() => connections[0]?.close(1000, 'é'.repeat(62)), RangeError)
     t.equal(app.wsAuth.connections.size, 1)
-    t.same(app.wsAuth.stats().closed, {})
+    t.same(statsOf(app).closed, {})
     client.send(clientFrame(TEXT, 'still here'))
     await until(() => heard.length === 1, 'it is heard')
     t.same(ends, [])
@@ -176,8 +177,8 @@ t.test('each connection ends for exactly one reason', async (t) => {
     sockets[0]?.close()
     t.equal(app.wsAuth.connections.get(id), undefined)
     t.same(app.wsAuth.connections.bySub('somebody'), [])
-    t.equal(app.wsAuth.stats().connections, 0)
-    t.same(app.wsAuth.stats().closed, { app: 1 })
+    t.equal(statsOf(app).connections, 0)
+    t.same(statsOf(app).closed, { app: 1 })
   })
 })
 
@@ -261,7 +262,7 @@ t.test('the socket of a handler is one of ws in all else', async (t) => {
     client.send(clientFrame(TEXT, 'after the close frame'))
     await until(() => heard.length === 2, 'it is heard')
     t.same(heard, ['message years later', 'message after the close frame'])
-    t.same(app.wsAuth.stats().closed, {})
+    t.same(statsOf(app).closed, {})
     t.same(ends, [])
   })
 })

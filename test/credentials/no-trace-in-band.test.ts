@@ -9,6 +9,7 @@ import fastifyWsAuth from '../../lib/index'
 import { sign, start, until } from '../helpers/app'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import { never, seenOf, traces } from '../helpers/spied-app'
+import { statsOf } from '../helpers/stats'
 
 /** All that is said of a token behind the handshake: the log at level trace, events, errors, and what the client gets. */
 async function sayAll (t: Test, token: string, way: 'first message' | 'frame' | 'API', plugin: fastifyWsAuth.WsAuthOptions, wsAuth: fastifyWsAuth.RouteWsAuth): Promise<{ text: string, answer: string }> {
@@ -46,7 +47,7 @@ async function sayAll (t: Test, token: string, way: 'first message' | 'frame' | 
   await app.close()
   unsubscribe('fastify-ws-auth', onEvent)
   t.ok(events.length > 0 && log.length > 0)
-  return { text: [...log, ...said, inspect(events, { depth: 20, showHidden: true }), JSON.stringify(app.wsAuth.stats()), client.text].join('\n'), answer }
+  return { text: [...log, ...said, inspect(events, { depth: 20, showHidden: true }), JSON.stringify(statsOf(app)), client.text].join('\n'), answer }
 }
 
 const PRESENT = sign({ sub: 'canary' })
@@ -88,7 +89,7 @@ t.test('a token of a renewal or of a first message leaves no trace', async (t) =
         const client = await upgrade(t, port, { path: '/chat', ...(isFirst ? {} : { headers: { authorization: `Bearer ${PRESENT}` } }) })
         client.send(clientFrame(1, frame))
         t.match(String((await client.frame()).payload), isFirst ? 'token_invalid' : 'WS_AUTH_TOKEN_INVALID')
-        t.match(app.wsAuth.stats().refused, { WS_AUTH_TOKEN_INVALID: 1 })
+        t.match(statsOf(app).refused, { WS_AUTH_TOKEN_INVALID: 1 })
         t.strictSame(traces([...log, client.text].join('\n'), good), [])
       }
     }

@@ -12,6 +12,7 @@ import type { StartedApp } from '../helpers/app'
 import { holdsAsync } from '../helpers/arbitraries'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 type Verify = NonNullable<WsAuthOptions['verify']>
 
@@ -98,7 +99,7 @@ t.test('a token with a character outside of visible ASCII is 401 and verify is n
   }
   t.strictSame(asked, [], 'verify was given none of them')
   t.same(log.filter((line) => line.includes(ERROR_LEVEL)), [], 'none is an error of the server')
-  const { refused: counts } = app.wsAuth.stats()
+  const { refused: counts } = statsOf(app)
   t.equal(counts.WS_AUTH_UNAVAILABLE ?? 0, 0, 'none is counted as unavailable')
   t.equal(counts.WS_AUTH_TOKEN_INVALID, refused, 'each is counted as an invalid token')
 })

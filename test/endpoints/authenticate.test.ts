@@ -5,6 +5,7 @@ import t from 'tap'
 import { WsAuthError } from '../../lib/index'
 import type { WsAuthOptions } from '../../lib/index'
 import { prepare, SECRET, sign } from '../helpers/app'
+import { statsOf } from '../helpers/stats'
 
 const HOOKS = ['onRequest', 'preValidation', 'preHandler'] as const
 const TOKEN = sign({ sub: 'ann' })
@@ -45,7 +46,7 @@ t.test('a refusal has the status, the code and the challenge of a handshake, and
     t.match(line, { code, why: /./ })
     t.notOk(log.some((line) => line.includes(TOKEN)), 'the log has no token')
   }
-  t.same(app.wsAuth.stats().refused, {}, 'plain requests are no handshakes')
+  t.same(statsOf(app).refused, {}, 'plain requests are no handshakes')
 })
 
 t.test('the hook cannot be called in place of being given', async (t) => {

@@ -8,6 +8,7 @@ import { accessToken, CLIENT, EVENT, isClosed, LOGGED_OUT, logOut, logoutToken, 
 import type { Claims, LogoutSettings } from '../helpers/logout-chat'
 import { upgrade } from '../helpers/raw-client'
 import { hold } from '../helpers/renewal-app'
+import { statsOf } from '../helpers/stats'
 
 /** What may differ from a good one, and of whom the connections are closed. */
 const GOOD_CLAIMS: Record<string, [Claims, 'the login' | 'the user', LogoutSettings?]> = {
@@ -92,7 +93,7 @@ t.test('a handshake that is under way at the logout is refused, and a renewal to
   t.same(await late.close(), REVOKED, 'it is asked about again when the connection is open')
   await renewal
   t.ok(await chat.isHeard(), 'a connection that was refused a renewal stays what it was')
-  t.equal(app.wsAuth.stats().connections, 1)
+  t.equal(statsOf(app).connections, 1)
 })
 
 t.test('a revocation by logout stays for revocationTtl, and late instances know of it', async (t) => {

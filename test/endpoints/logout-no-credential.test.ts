@@ -5,6 +5,7 @@ import t from 'tap'
 import { base64url, seconds } from '../helpers/keys'
 import { accessToken, EVENT, logoutClaims, logoutToken, refusalOf, startClient } from '../helpers/logout-chat'
 import { upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 t.test('a logout token is no credential', async (t) => {
   const events: Record<string, unknown> = { 'a good one': { [EVENT]: {} }, 'one whose event is null': { [EVENT]: null }, 'one whose event is a list': { [EVENT]: [] } }
@@ -48,7 +49,7 @@ t.test('a logout token is no credential', async (t) => {
       const first = JSON.stringify({ type: 'auth', token })
       silent.send(clientText(first))
       t.same(await silent.close(), { code: 3000, reason: 'token_invalid' }, 'the first message')
-      t.equal(app.wsAuth.stats().connections, 1)
+      t.equal(statsOf(app).connections, 1)
     })
   }
 })

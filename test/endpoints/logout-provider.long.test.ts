@@ -20,6 +20,7 @@ import type { Login, OpenIdProvider, ProviderClient } from '../helpers/provider'
 import { reasonToSkip, startRedis } from '../helpers/redis'
 import { startChat } from '../helpers/renewal-app'
 import type { Chat, ChatApp } from '../helpers/renewal-app'
+import { statsOf } from '../helpers/stats'
 
 /** The options of the README for an issuer with a JWKS. */
 async function jwksOptions ({ issuer, jwksUri }: Pick<OpenIdProvider, 'issuer' | 'jwksUri'>): Promise<NonNullable<Plugin['jwt']>> {
@@ -83,7 +84,7 @@ async function testLogout (t: Test, fleet: Fleet): Promise<void> {
     t.equal(await refusalOf(port, second.accessToken), 'none')
   }
   for (const chat of staying) t.ok(await chat.isHeard(), `${String(chat.connection.sub)} stays`)
-  t.same(apps.map(({ app }) => app.wsAuth.stats().connections), [2, 2])
+  t.same(apps.map(({ app }) => statsOf(app).connections), [2, 2])
 
   const again = await first.enter(CLIENT)
   t.equal(await refusalOf(apps[1].port, again.accessToken), 'none', 'she can log in again at once')
@@ -155,7 +156,7 @@ t.test('with a real provider', async (t) => {
     t.equal(await refusalOf(port, login.idToken), 'WS_AUTH_TOKEN_INVALID')
     t.same(await logOut(port, login.idToken), INVALID, 'nor is one a logout token')
     t.same(await logOut(port, login.accessToken), INVALID)
-    t.equal(app.wsAuth.stats().connections, 1)
+    t.equal(statsOf(app).connections, 1)
     await login.logOut()
     t.same(await isClosed(chat), REVOKED)
   })

@@ -8,6 +8,7 @@ import type fastifyWsAuth from '../../lib/index'
 import { sign, start, until } from '../helpers/app'
 import { onDecision } from '../helpers/decisions'
 import { plainText, RawClient, requestText } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const AUTHORIZATION = `Bearer ${sign({ sub: 'ann', exp: Math.floor(Date.now() / 1000) + 600 })}`
 /** Far less than `handshakeTimeout`, which is 10 s. */
@@ -82,7 +83,7 @@ for (const [who, { status, server, before }] of Object.entries(CASES)) {
       const client = await RawClient.open(t, port)
       const { status: answered } = await client.upgrade({ path: '/chat', headers: { 'x-refuse': '1', authorization: AUTHORIZATION } }).response()
       t.equal(answered, status)
-      await until(() => app.wsAuth.stats().pending === 0, 'its place is free', SOON)
+      await until(() => statsOf(app).pending === 0, 'its place is free', SOON)
       await until(() => client.isEnded, 'its socket is closed', SOON)
       client.socket.destroy()
     }
@@ -124,7 +125,7 @@ for (const [what, text, dryRun] of [['a handshake', requestText, false], ['a dry
       const { status, body } = await client.response()
       t.equal(`${status} ${body}`, '504 too late')
       await until(() => events.length > 0, 'the event')
-      await until(() => app.wsAuth.stats().pending === 0, 'its place is free')
+      await until(() => statsOf(app).pending === 0, 'its place is free')
       t.ok(signals[0]?.aborted, 'the verifier is told')
       finish[0]?.()
       for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
@@ -133,7 +134,7 @@ for (const [what, text, dryRun] of [['a handshake', requestText, false], ['a dry
       const lines = log.map((line) => JSON.parse(line) as { event?: string, level: number, err?: { message: string } }).filter(({ event }) => event === 'refused')
       t.match(lines, [{ level: 50, err: { message: 'the request was answered while its verification was waited for (handlerTimeout?)' } }])
       t.equal(lines.length, 1)
-      t.match(app.wsAuth.stats(), { accepted: 0, connections: 0, pending: 0, refused: dryRun ? {} : { WS_AUTH_UNAVAILABLE: 1 } })
+      t.match(statsOf(app), { accepted: 0, connections: 0, pending: 0, refused: dryRun ? {} : { WS_AUTH_UNAVAILABLE: 1 } })
       t.equal(opened, 0)
       if (!dryRun) await until(() => client.isEnded, 'its socket is closed', 5000)
       t.equal(client.rest.length, 0, 'nothing follows the answer')

@@ -17,6 +17,7 @@ import type { Test } from 'tap'
 import fastifyWsAuth from '../../lib/index'
 import { SECRET, sign, until, within } from '../helpers/app'
 import { plainText, RawClient, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 type Plugin = typeof fastifyWsAuth
 type Options = fastifyWsAuth.WsAuthOptions
@@ -136,7 +137,7 @@ t.test('app.close() leaves a borrowed server as it was while handshakes are pend
   const app = await borrow(t, lent.server, 'one', { plugin: { verify: async () => await new Promise(() => {}) } })
   const clients = await Promise.all(Array.from({ length: 5 }, async () => await RawClient.open(t, lent.port)))
   for (const client of clients) client.upgrade({ path: '/chat', headers: AUTHORIZED })
-  await until(() => app.wsAuth.stats().pending === 5, 'all are pending')
+  await until(() => statsOf(app).pending === 5, 'all are pending')
   await within(7000, 'app.close()', app.close())
   for (const client of clients) {
     t.equal((await client.response()).status, 503)
@@ -381,7 +382,7 @@ t.test('an Upgrade to another protocol on a borrowed server is answered by the r
   t.equal(await send({ path: '/chat', headers: { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', 'sec-websocket-version': '13' } }), '200 own')
   t.equal(await send({ method: 'POST', path: '/ws-ticket', headers: { 'content-length': '5' }, body: 'hello' }), '200 own')
   t.strictSame(seen, [['GET', '/own', ''], ['GET', '/chat', ''], ['GET', '/chat', ''], ['POST', '/ws-ticket', 'hello']])
-  t.match(app.wsAuth.stats(), { pending: 0, accepted: 0, refused: {} }, 'the app has seen no handshake')
+  t.match(statsOf(app), { pending: 0, accepted: 0, refused: {} }, 'the app has seen no handshake')
   await works(t, port, 'one')
 })
 
@@ -395,7 +396,7 @@ t.test('an Upgrade to another protocol on a borrowed server without request list
     await within(5000, 'the end', client.ended)
     t.equal(client.text, '')
   }
-  t.match(app.wsAuth.stats(), { pending: 0, accepted: 0, refused: {} })
+  t.match(statsOf(app), { pending: 0, accepted: 0, refused: {} })
   await works(t, port, 'one')
 })
 
@@ -429,8 +430,8 @@ for (const [what, plugin, isBefore] of [['the routes are declared', {}, true], [
     const ready = app.ready()
     await reached
     await refuseAll('while another onReady hook runs')
-    t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE, 6)
-    t.match(app.wsAuth.stats(), { pending: 0, accepted: 0 })
+    t.equal(statsOf(app).refused.WS_AUTH_UNAVAILABLE, 6)
+    t.match(statsOf(app), { pending: 0, accepted: 0 })
 
     release()
     await ready

@@ -8,6 +8,7 @@ import type { Test } from 'tap'
 import { sign, start, until } from '../helpers/app'
 import type { StartedApp } from '../helpers/app'
 import { plainText, RawClient, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 type Route = RouteOptions & { wsAuth?: unknown }
 /** What is copied of a route that was declared. */
@@ -93,7 +94,7 @@ for (const when of ['before', 'after'] as const) {
           const plain = expected.map((status) => status === 101 ? 426 : status)
           t.strictSame(await plainOf(t, port, `/copy${i}`), [...plain, ...plain], `a dry run of ${JSON.stringify(policy)} copied from ${JSON.stringify(source)}`)
         }
-        await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
+        await until(() => statsOf(app).pending === 0, 'nothing that waits')
         await app.close()
       }
     })

@@ -9,6 +9,7 @@ import { sign, start, until, within } from '../helpers/app'
 import type { AppSettings } from '../helpers/app'
 import { RawClient } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const COUNT = 300
 const TOKEN = sign()
@@ -170,8 +171,8 @@ for (const { name, request, act, timeout = 4000, count = COUNT, ...settings } of
     if (act !== undefined) clients.forEach(act)
     await until(() => open.size === 0, 'no socket of the server is open', timeout)
     t.equal(countServerSockets(port), 0, 'no descriptor of the server is open')
-    t.equal(app.wsAuth.stats().pending, 0, 'nothing is pending')
-    t.equal(app.wsAuth.stats().accepted, 0, 'nothing was accepted')
+    t.equal(statsOf(app).pending, 0, 'nothing is pending')
+    t.equal(statsOf(app).accepted, 0, 'nothing was accepted')
     for (const { socket } of clients) socket.destroy()
     await until(() => descriptors().length <= before, 'there are as many descriptors as before')
     await within(1000, 'app.close()', app.close())

@@ -14,6 +14,7 @@ import fastifyWsAuth from '../../lib/index'
 import { SECRET, sign, until, within } from '../helpers/app'
 import { holdsAsync } from '../helpers/arbitraries'
 import { RawClient } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const GUARDED = '401 WS_AUTH_TOKEN_MISSING'
 const FORBIDDEN = '403 WS_AUTH_FORBIDDEN'
@@ -114,7 +115,7 @@ async function askAll (t: Test, server: Server): Promise<void> {
   const runs = routes.filter(([{ runs }, answer]) => runs === true && answer === OPEN).map(([{ path }]) => path)
   t.strictSame(server.ran.sort(), runs.sort(), 'no handler runs but those of public routes')
 
-  await until(() => server.scope.wsAuth.stats().pending === 0, 'nothing is pending')
+  await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
   let open = 1
   for (let i = 0; i < 1000 && open > 0; i++) {
     open = await connectionsOf(server)
@@ -193,7 +194,7 @@ t.test('routes of one path in many scopes are told apart by their constraints', 
   const port = await listen(server)
   await Promise.all([...server.expected].map(async ([asked, answer]) => { t.equal(await ask(t, port, asked), answer, JSON.stringify(asked.headers)) }))
   t.same(server.ran, [])
-  await until(() => server.scope.wsAuth.stats().pending === 0, 'nothing is pending')
+  await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
 })
 
 t.test('a route that the router finds late is told apart too', async (t) => {
@@ -235,7 +236,7 @@ t.test('a route that the router finds late is told apart too', async (t) => {
   t.equal(await asked('/public'), OPEN)
   t.equal(await asked('/guarded', ADMIN), OPEN, 'a good token opens it')
   t.same(ran, ['/public', '/guarded'])
-  await until(() => server.scope.wsAuth.stats().pending === 0, 'nothing is pending')
+  await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
 })
 
 t.test('a good token opens no route that the plugin does not cover', async (t) => {
@@ -259,7 +260,7 @@ t.test('a path that no route has is 404 wherever the plugin is registered', asyn
       const port = await listen(server)
       t.equal(await ask(t, port, { path: '/nowhere' }), NO_ROUTE, `depth ${depth}`)
       t.equal(await ask(t, port, { path: '/nowhere', headers: ADMIN }), NO_ROUTE, `depth ${depth}, with a token`)
-      await until(() => server.scope.wsAuth.stats().pending === 0, 'nothing is pending')
+      await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
     }
   }
 })
@@ -278,7 +279,7 @@ t.test('upgrades of a route in the parent of the plugin\'s scope hold no places'
   for (const path of ['/parent', '/socket']) {
     const answers = await Promise.all(Array.from({ length: 15 }, async () => await ask(t, port, { path })))
     t.strictSame(answers, new Array(15).fill(UNPROTECTED), path)
-    await until(() => server.scope.wsAuth.stats().pending === 0, 'nothing is pending')
+    await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
     t.equal(await ask(t, port, { path: '/guarded' }), GUARDED)
     t.equal(await ask(t, port, { path: '/guarded', headers: ADMIN }), OPEN, 'whoever has a token is not kept out')
   }
@@ -366,7 +367,7 @@ t.test('a websocket of another @fastify/websocket in a scope beside is an error,
       t.match(await ask(t, port, { path: '/other' }), /^(500 WS_AUTH_ROUTE_UNPROTECTED|404 .*)$/, `registered ${order} the plugin`)
       t.equal(await ask(t, port, { path: '/guarded' }), GUARDED, `registered ${order} the plugin`)
       t.same(ran, [], 'no handler runs')
-      await until(() => server.scope.wsAuth.stats().pending === 0, 'nothing is pending')
+      await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
     }
   }
 })
@@ -415,7 +416,7 @@ t.test('in any tree of scopes no handler but that of a public route runs for an 
     const expected = paths.filter((_path, i) => answers[i] === OPEN)
     opened += expected.length
     if (server.ran.sort().join() !== expected.sort().join()) throw new Error(`ran: ${server.ran.join()}, and not: ${expected.join()}`)
-    await until(() => server.scope.wsAuth.stats().pending === 0, 'nothing is pending')
+    await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
     await server.app.close()
   }), 40)
   t.ok(opened > 0, `${opened} public sockets were opened`)

@@ -12,6 +12,7 @@ import { sign, start, until } from '../helpers/app'
 import type { AppSettings, StartedApp } from '../helpers/app'
 import { onDecision } from '../helpers/decisions'
 import { clientFrame, RawClient } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 type Handler = (socket: WebSocket, request: FastifyRequest) => unknown
 
@@ -104,7 +105,7 @@ async function startFailing (t: Test, fail: Handler, { plugin, ...settings }: Ap
 }
 
 function closedCounts ({ app }: StartedApp): Record<string, number | undefined> {
-  return Object.fromEntries(Object.entries(app.wsAuth.stats().closed).filter(([, count]) => count !== 0))
+  return Object.fromEntries(Object.entries(statsOf(app).closed).filter(([, count]) => count !== 0))
 }
 
 for (const [place, { plugin, send }] of Object.entries(PLACES)) {
@@ -127,7 +128,7 @@ for (const [place, { plugin, send }] of Object.entries(PLACES)) {
       t.strictSame(closedCounts(failing), { internal_error: 2 }, 'count')
       t.ok(lines.some(({ level }) => level === 50), 'the failure is logged at error')
       t.equal(failing.app.wsAuth.connections.size, 0)
-      t.equal(failing.app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(failing.app).pending, 0)
     })
   }
 }

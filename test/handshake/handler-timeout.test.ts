@@ -9,6 +9,7 @@ import { start, until } from '../helpers/app'
 import type { StartedApp } from '../helpers/app'
 import { onDecision } from '../helpers/decisions'
 import { plainText, RawClient, requestText } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const HANDLER_TIMEOUT = 100
 const AUTHORIZATION = { authorization: 'Bearer the-token-that-takes-long' }
@@ -58,7 +59,7 @@ async function assertTold (t: Test, slow: Slow, expected: { dryRun: boolean, rou
   t.equal(slow.events.length, sent, 'one event for each')
   t.match(refusedLines(slow), Array(sent).fill({ level: 50, code: 'WS_AUTH_UNAVAILABLE', dryRun, route }), 'lines of the log')
   t.equal(refusedLines(slow).length, sent, 'one line for each')
-  t.equal(slow.app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE ?? 0, dryRun ? 0 : sent, 'count: dry runs are not counted')
+  t.equal(statsOf(slow.app).refused.WS_AUTH_UNAVAILABLE ?? 0, dryRun ? 0 : sent, 'count: dry runs are not counted')
   t.ok(slow.events.every(({ duration }) => duration >= HANDLER_TIMEOUT - 5 && duration < 10_000), 'how long it took')
 }
 
@@ -70,7 +71,7 @@ async function assertOver (t: Test, slow: Slow): Promise<void> {
   for (let i = 0; i < 20; i++) await new Promise<void>((resolve) => setImmediate(resolve))
   t.equal(slow.events.length, count, 'what the verifier says late is not told')
   t.equal(slow.app.wsAuth.connections.size, 0)
-  await until(() => slow.app.wsAuth.stats().pending === 0, 'nothing is pending')
+  await until(() => statsOf(slow.app).pending === 0, 'nothing is pending')
 }
 
 async function assertFree (t: Test, slow: Slow): Promise<void> {

@@ -6,6 +6,7 @@ import fastifyWsAuth from '../../lib/index'
 import type { WsAuthOptions } from '../../lib/options/public-options'
 import type { RouteWsAuth } from '../../lib/options/public-route-options'
 import { mint, secret } from '../helpers/keys'
+import { statsOf } from '../helpers/stats'
 
 const noop = (): void => {}
 const ann = mint({ sub: 'ann', roles: ['member'], scope: 'chat:read chat:write' })
@@ -383,7 +384,7 @@ t.test('a dry run is answered after all hooks of the route, and spends nothing',
   t.equal(response.headers.connection, 'upgrade')
   t.strictSame(response.json(), { statusCode: 426, error: 'Upgrade Required', message: 'This route speaks WebSocket: the handshake would be accepted' })
   t.strictSame(order, ['preValidation', 'preHandler'])
-  t.match(app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 0, refused: {} })
+  t.match(statsOf(app), { connections: 0, pending: 0, accepted: 0, refused: {} })
   t.equal((await app.inject({ method: 'HEAD', url: '/chat' })).statusCode, 404)
 })
 

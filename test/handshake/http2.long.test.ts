@@ -17,6 +17,7 @@ import { seconds } from '../helpers/keys'
 import { ask, HTTP2_PROTOCOLS, openSession, PROTOCOLS, requestOn } from '../helpers/protocols'
 import type { PlainAnswer, PlainRequest, Protocol } from '../helpers/protocols'
 import { uncaughtErrors } from '../helpers/uncaught'
+import { statsOf } from '../helpers/stats'
 
 t.jobs = HTTP2_PROTOCOLS.length
 
@@ -98,7 +99,7 @@ for (const protocol of HTTP2_PROTOCOLS) {
       const answers = await Promise.all(ten.map(async ([one]) => await askOn(session, one)))
       t.strictSame(answers.map(({ status }) => status), ten.map(([, status]) => status))
       t.notOk(session.destroyed, 'the session is open')
-      t.equal(app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(app).pending, 0)
     })
 
     t.test('a stream that is reset while its token is verified ends that verification and no other', async (t) => {
@@ -119,14 +120,14 @@ for (const protocol of HTTP2_PROTOCOLS) {
       ]
       const failures = aborted.map(async ({ answer }) => await t.rejects(answer))
       await until(() => signals.length === 4, 'all verifications')
-      t.equal(app.wsAuth.stats().pending, 4)
+      t.equal(statsOf(app).pending, 4)
       for (const { abort } of aborted) abort()
       await Promise.all(failures)
-      await until(() => app.wsAuth.stats().pending === 1, 'the end of three')
+      await until(() => statsOf(app).pending === 1, 'the end of three')
       t.strictSame(signals.map((signal) => signal.aborted), [false, true, true, true])
       finish?.()
       t.equal((await kept.answer).status, 426)
-      t.equal(app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(app).pending, 0)
     })
 
     t.test('a session that is destroyed ends all that waits on it', async (t) => {
@@ -142,7 +143,7 @@ for (const protocol of HTTP2_PROTOCOLS) {
       await until(() => signals.length === 6, 'all verifications')
       session.destroy()
       await Promise.all(failures)
-      await until(() => app.wsAuth.stats().pending === 0 && signals.every(({ aborted }) => aborted), 'the end of all')
+      await until(() => statsOf(app).pending === 0 && signals.every(({ aborted }) => aborted), 'the end of all')
       t.equal((await ask(protocol, port, { path: '/plain' })).status, 200)
     })
 
@@ -167,8 +168,8 @@ for (const protocol of HTTP2_PROTOCOLS) {
           session.destroy()
           t.equal((await ask(protocol, port, { path: '/plain' })).status, 200, `after ${what}`)
         }
-        await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
-        t.equal(app.wsAuth.stats().connections, 0)
+        await until(() => statsOf(app).pending === 0, 'nothing that waits')
+        t.equal(statsOf(app).connections, 0)
       })
     }
 
@@ -217,7 +218,7 @@ void t.test('a server of HTTP/2 that allows HTTP/1.1', { buffered: true }, async
       t.equal(reset, http2.constants.NGHTTP2_PROTOCOL_ERROR, name)
     }
     t.equal((await ask(protocolNamed('HTTP/2 in cleartext'), port, { path: '/public', headers: KEY_HEADERS })).status, 426)
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 })
 

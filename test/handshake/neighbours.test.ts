@@ -7,6 +7,7 @@ import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { prepare, sign, start, until } from '../helpers/app'
 import { statusOf } from '../helpers/sockets'
+import { statsOf } from '../helpers/stats'
 
 const TOKEN = sign({ sub: 'ann', roles: ['member'] })
 const websocket = { websocket: true } as const
@@ -40,8 +41,8 @@ t.test('an upgrade that is not the app\'s is left whole to another listener', as
   })
   t.equal(await firstMessage(`ws://127.0.0.1:${port}/ws?token=${TOKEN}`), 'ours ann')
   t.equal(await firstMessage(`ws://127.0.0.1:${port}/other?token=${TOKEN}`, ['bearer', 'x']), `theirs /other?token=${TOKEN} bearer,x`)
-  t.equal(app.wsAuth.stats().accepted, 1)
-  t.equal(app.wsAuth.stats().pending, 0)
+  t.equal(statsOf(app).accepted, 1)
+  t.equal(statsOf(app).pending, 0)
   t.notOk(log.some((line) => line.includes('another library listens')), 'the option answers the question')
 })
 

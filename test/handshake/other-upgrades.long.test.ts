@@ -21,6 +21,7 @@ import type { Protocol } from '../helpers/protocols'
 import { plainText, RawClient, requestText } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
 import { uncaughtErrors } from '../helpers/uncaught'
+import { statsOf } from '../helpers/stats'
 
 t.jobs = 4
 
@@ -126,8 +127,8 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
           t.equal(plain.status, status, `${what}: as without`)
           client.socket.destroy()
         }
-        await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
-        const { WS_AUTH_ROUTE_NOT_WEBSOCKET: notWebsocket = 0, WS_AUTH_HANDSHAKE_INVALID: invalid = 0 } = app.wsAuth.stats().refused
+        await until(() => statsOf(app).pending === 0, 'nothing that waits')
+        const { WS_AUTH_ROUTE_NOT_WEBSOCKET: notWebsocket = 0, WS_AUTH_HANDSHAKE_INVALID: invalid = 0 } = statsOf(app).refused
         t.strictSame({ notWebsocket, invalid }, { notWebsocket: 0, invalid: 0 }, 'none is counted as a handshake')
       })
     }
@@ -161,7 +162,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
       const status = await within(6000, 'an answer to chunks, or the end', inChunks.response().then(({ status }) => status, () => 'ended'))
       if (CAN_DECIDE) t.equal(status, 200)
       else t.ok(status === 'ended' || status === 200 || (Number(status) >= 400 && Number(status) <= 501), String(status))
-      await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
+      await until(() => statsOf(app).pending === 0, 'nothing that waits')
     })
 
     for (const reading of ['slowly', 'late'] as const) {
@@ -199,7 +200,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
         const { status, body: answer } = await client.response()
         t.equal(status, 200)
         t.strictSame(JSON.parse(answer), { length: body.length, hash: createHash('sha256').update(body).digest('hex') })
-        t.equal(app.wsAuth.stats().pending, 0)
+        t.equal(statsOf(app).pending, 0)
       })
     }
 
@@ -210,7 +211,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
         client.send(plainText({ method: 'POST', path, headers: { ...json, ...bearer, ...H2C, 'content-length': '100' }, body: '{"a":' }))
         await new Promise((resolve) => setTimeout(resolve, 50))
         client.socket.destroy()
-        await until(() => app.wsAuth.stats().pending === 0, path, 6000)
+        await until(() => statsOf(app).pending === 0, path, 6000)
       }
       t.equal((await (await open(t, protocol, port)).send(plainText({ path: '/plain' })).response()).status, 200)
     })
@@ -223,7 +224,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
           const { status, headers } = await client.send(requestText({ path, headers: { ...bearer, upgrade } })).response()
           t.ok(statuses.some((one) => one === status), `${String(upgrade)} of ${path}: ${status}`)
           if (status === 101) t.equal(headers.upgrade?.toLowerCase(), 'websocket')
-          await until(() => app.wsAuth.stats().pending === 0, String(upgrade), 6000)
+          await until(() => statsOf(app).pending === 0, String(upgrade), 6000)
           client.socket.destroy()
         }
       }

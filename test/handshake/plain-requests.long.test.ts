@@ -11,6 +11,7 @@ import { seconds } from '../helpers/keys'
 import { ask, PROTOCOLS, request } from '../helpers/protocols'
 import type { PlainAnswer, PlainRequest, Protocol } from '../helpers/protocols'
 import { uncaughtErrors } from '../helpers/uncaught'
+import { statsOf } from '../helpers/stats'
 
 t.jobs = PROTOCOLS.length
 
@@ -152,7 +153,7 @@ for (const protocol of PROTOCOLS) {
         if (answer.headers['cache-control'] !== 'no-store') kept.push(what)
       }
       t.strictSame(kept, [], 'no cache may keep an answer')
-      t.equal(app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(app).pending, 0)
     })
 
     t.test('the 426 names the protocol to upgrade to over HTTP/1.1 alone', async (t) => {
@@ -214,7 +215,7 @@ for (const protocol of PROTOCOLS) {
         for (const time of ['first', 'second']) t.strictSame(outcomeOf(await ask(protocol, port, { path: `/ws?ticket=${ticket}` })), ACCEPTED, `${time} dry run`)
         const socket = await app.injectWS(`/ws?ticket=${ticket}`)
         socket.terminate()
-        await until(() => app.wsAuth.stats().connections === 1, 'the end of the connection')
+        await until(() => statsOf(app).connections === 1, 'the end of the connection')
         t.strictSame(outcomeOf(await ask(protocol, port, { path: `/ws?ticket=${ticket}` })), NO_TICKET)
       }
       t.strictSame(outcomeOf(await buy({})), MISSING)
@@ -233,10 +234,10 @@ for (const protocol of PROTOCOLS) {
       t.match(refused, { status: 400, body: '{"error":"invalid_request"}', headers: { 'cache-control': 'no-store' } })
       const other = await ask(protocol, port, { ...form(logoutToken('full', 'another key of thirty-two bytes!')), headers: { 'content-type': FORM, ...bearer(ann) } })
       t.equal(other.status, 400, 'with a genuine token in the header')
-      t.equal(app.wsAuth.stats().connections, 1)
+      t.equal(statsOf(app).connections, 1)
       const { status, body } = await ask(protocol, port, { ...form(logoutToken('full')), headers: { 'content-type': FORM, ...bearer(ann) } })
       t.strictSame({ status, body }, { status: 200, body: '' })
-      t.equal(app.wsAuth.stats().connections, 0)
+      t.equal(statsOf(app).connections, 0)
       t.strictSame(outcomeOf(await ask(protocol, port, { path: '/ws', headers: bearer(sign({ sub: 'full', iat: seconds(-600) })) })), REVOKED)
     })
 
@@ -273,7 +274,7 @@ for (const protocol of PROTOCOLS) {
         t.equal(answer.headers.connection, protocol.isHttp2 ? undefined : 'close', 'the connection is not used again, and HTTP/2 has no such header')
       }
       t.strictSame(signals.map(({ aborted }) => aborted), [true, true])
-      t.equal(app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(app).pending, 0)
       t.equal((await ask(protocol, port, { path: '/plain' })).status, 200)
     })
 
@@ -289,7 +290,7 @@ for (const protocol of PROTOCOLS) {
           await until(() => waiting.length === 1, 'a verification')
           abort()
           await t.rejects(answer)
-          await until(() => app.wsAuth.stats().pending === 0, `the end of ${method} ${path}`)
+          await until(() => statsOf(app).pending === 0, `the end of ${method} ${path}`)
           waiting.pop()?.(outcome)
           t.equal((await ask(protocol, port, { path: '/plain' })).status, 200, `${method} ${path}, ${outcome}`)
         }
@@ -300,10 +301,10 @@ for (const protocol of PROTOCOLS) {
       const { app, port } = await start(t, { server: protocol.server, plugin: { verify: async () => await new Promise(() => {}), tickets: true }, routes: declareRoutes })
       const sent = [request(protocol, port, { path: '/ws', headers: bearer('opaque') }), request(protocol, port, { method: 'POST', path: '/ws-ticket', headers: bearer('opaque') })]
       const answers = sent.map(async ({ answer }) => await answer.then(({ status }) => status, () => 'gone'))
-      await until(() => app.wsAuth.stats().pending === 2, 'two that wait')
+      await until(() => statsOf(app).pending === 2, 'two that wait')
       await app.close()
       for (const answer of await Promise.all(answers)) t.ok(answer === 503 || answer === 'gone', String(answer))
-      t.equal(app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(app).pending, 0)
     })
   })
 }

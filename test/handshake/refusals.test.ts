@@ -15,6 +15,7 @@ import { challengeOf } from '../../lib/handshake/answer'
 import { mint, secret } from '../helpers/keys'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import type { RawClient } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const codes = Object.keys(wsAuthErrors) as WsAuthErrorCode[]
 
@@ -53,7 +54,7 @@ t.test('every refusal has its status, body and challenge on the wire, and in a d
     const dry = await app.inject({ url: '/chat', headers: { authorization: `Bearer ${code}` } })
     t.strictSame({ status: dry.statusCode, challenge: dry.headers['www-authenticate'], body: dry.json() }, expected, `${code}, dry`)
   }
-  t.strictSame(app.wsAuth.stats().refused, Object.fromEntries(codes.map((code) => [code, 1])), 'a dry run is not counted')
+  t.strictSame(statsOf(app).refused, Object.fromEntries(codes.map((code) => [code, 1])), 'a dry run is not counted')
 })
 
 t.test('every refusal that can has its close code and reason, as the plugin or the route says', async (t) => {
@@ -66,8 +67,8 @@ t.test('every refusal that can has its close code and reason, as the plugin or t
     if (close === null) t.match(answer, { status: statusCode }, code)
     else t.strictSame(answer, { code: expectedCodes[close.kind], reason: close.reason }, code)
   }
-  t.strictSame(app.wsAuth.stats().refused, Object.fromEntries(codes.map((code) => [code, 1])))
-  t.match(app.wsAuth.stats(), { accepted: 0, connections: 0 }, 'none of them was a connection')
+  t.strictSame(statsOf(app).refused, Object.fromEntries(codes.map((code) => [code, 1])))
+  t.match(statsOf(app), { accepted: 0, connections: 0 }, 'none of them was a connection')
   t.equal(app.websocketServer.clients.size, 0, 'nor a client of the app\'s server')
 })
 
@@ -84,7 +85,7 @@ t.test('a handleProtocols that throws ends the socket and not the process', asyn
     const client = new WebSocket(`ws://127.0.0.1:${port}/chat?token=a`, ['chat'])
     const [error] = await once(client, 'error')
     t.match(error.message, 'socket hang up')
-    t.equal(app.wsAuth.stats().refused.WS_AUTH_FORBIDDEN, 1)
+    t.equal(statsOf(app).refused.WS_AUTH_FORBIDDEN, 1)
   }
 })
 

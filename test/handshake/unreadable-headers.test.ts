@@ -9,6 +9,7 @@ import { sign, start, until } from '../helpers/app'
 import { onDecision } from '../helpers/decisions'
 import { plainText, RawClient, requestText } from '../helpers/raw-client'
 import { uncaughtErrors } from '../helpers/uncaught'
+import { statsOf } from '../helpers/stats'
 
 const TOKEN = sign({ sub: 'ann' })
 const SECRET_VALUE = 'a-value-of-the-client-alone'
@@ -59,10 +60,10 @@ for (const rejectWith of ['http', 'close'] as const) {
         t.notOk([...log, client.text].join('\n').includes(SECRET_VALUE), `${what}: neither the log nor the answer has the value that could not be read`)
       }
       client.socket.destroy()
-      await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
+      await until(() => statsOf(app).pending === 0, 'nothing that waits')
     }
     t.ok(asked.every((user) => user === null), 'no later hook has seen a user')
-    t.match(app.wsAuth.stats(), { accepted: 0, refused: { WS_AUTH_UNAVAILABLE: 3 } }, 'the dry run is not counted')
+    t.match(statsOf(app), { accepted: 0, refused: { WS_AUTH_UNAVAILABLE: 3 } }, 'the dry run is not counted')
 
     const good = await RawClient.open(t, port)
     t.equal((await good.upgrade({ path: '/chat', headers: { cookie: `token=${TOKEN}` } }).response()).status, 101, 'a cookie that can be read is a token')

@@ -6,6 +6,7 @@ import { prepare, start, within } from '../helpers/app'
 import type { AppSettings } from '../helpers/app'
 import { addChat, AUTHORIZED, greeting, heldVerifier, turns, UNAVAILABLE } from '../helpers/chat'
 import { clientFrame, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const never = async (): Promise<never> => await new Promise(() => {})
 
@@ -27,8 +28,8 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
         t.equal(client.answer.headers.connection, 'close')
         await client.ended
         t.equal(client.rest.length, 0, 'nothing comes after the answer')
-        t.equal(app.wsAuth.stats().pending, 0)
-        t.equal(app.wsAuth.stats().accepted, 0)
+        t.equal(statsOf(app).pending, 0)
+        t.equal(statsOf(app).accepted, 0)
       })
     }
   }
@@ -52,7 +53,7 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
   t.test('a handshake by injectWS is 503 if the verifier hangs', async (t) => {
     const { app } = await prepare(t, { plugin: { verify: never, handshakeTimeout: 50 }, routes: addChat })
     await t.rejects(within(2000, 'an answer', app.injectWS('/chat', { headers: AUTHORIZED })), { message: 'Unexpected server response: 503' })
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 
   t.test('the log has the reason of a handshake that took too long', async (t) => {
@@ -81,7 +82,7 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
       await Promise.race([closed, app.close()])
       // Neither the steps after the one that hung, which may look up or reserve something for nobody.
       t.same(ran, [], 'nothing runs any more')
-      t.same(app.wsAuth.stats().refused, { WS_AUTH_UNAVAILABLE: 1 }, 'it is refused once')
+      t.same(statsOf(app).refused, { WS_AUTH_UNAVAILABLE: 1 }, 'it is refused once')
     })
   }
 
@@ -102,7 +103,7 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
     t.equal(client.rest.length, 0, 'one answer and no other')
     // The hook is behind the deadline, and so is all that comes after it.
     t.same(ran, [], 'neither the verifier nor the handler runs any more')
-    t.equal(app.wsAuth.stats().accepted, 0)
+    t.equal(statsOf(app).accepted, 0)
   })
 
   t.test('the deadline of a handshake does not end an open connection', async (t) => {
@@ -113,14 +114,14 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
     const open = await upgrade(t, port, { path: '/chat', headers: { authorization: 'Bearer good' } })
     t.equal(open.answer.status, 101)
     await greeting(open)
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
     for (let i = 0; i < 3; i++) {
       const late = await upgrade(t, port, { path: '/chat', headers: { authorization: 'Bearer hang' } })
       t.equal(late.answer.status, 503, 'one that began later has had its deadline')
     }
     open.send(clientFrame(1, 'still here'))
     t.equal(await greeting(open), 'still here')
-    t.equal(app.wsAuth.stats().connections, 1)
+    t.equal(statsOf(app).connections, 1)
   })
 
   t.test('the deadline of a handshake does not end an open connection of a public route', async (t) => {
@@ -130,7 +131,7 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
     })
     const open = await upgrade(t, port, { path: '/public' })
     await greeting(open)
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
     t.equal((await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })).answer.status, 503)
     open.send(clientFrame(1, 'still here'))
     t.equal(await greeting(open), 'still here')

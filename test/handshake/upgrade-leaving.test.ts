@@ -5,6 +5,7 @@ import t from 'tap'
 import { start, until } from '../helpers/app'
 import { addChat, AUTHORIZED, greeting, heldVerifier, serverSockets, turns } from '../helpers/chat'
 import { clientFrame, RawClient } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 t.test('a client that leaves before the answer is noticed', async (t) => {
   const waysToLeave: Record<string, (client: RawClient) => void> = {
@@ -31,13 +32,13 @@ t.test('a client that leaves before the answer is noticed', async (t) => {
         leave(client)
         // The sockets of an HTTP server stay half open: after a FIN there is no 'close' unless somebody makes one.
         await until(() => asked[0]?.aborted === true, 'the verifier is told', 1000).catch((error: Error) => t.fail(error.message))
-        t.equal(app.wsAuth.stats().pending, 0, 'nothing is pending')
+        t.equal(statsOf(app).pending, 0, 'nothing is pending')
         if (settle === 'accepts') held.settle({ sub: 'x' })
         else if (settle === 'refuses') held.settle([])
         else held.reject(new Error('no connection'))
         await turns()
         t.same(ran, [])
-        t.equal(app.wsAuth.stats().accepted, 0)
+        t.equal(statsOf(app).accepted, 0)
       })
     }
 
@@ -59,7 +60,7 @@ t.test('a client that leaves before the answer is noticed', async (t) => {
       release()
       await turns()
       t.same(ran, ['onRequest'])
-      t.equal(app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(app).pending, 0)
     })
   }
 
@@ -72,7 +73,7 @@ t.test('a client that leaves before the answer is noticed', async (t) => {
     await until(() => asked.length === 1, 'the verifier is asked')
     client.socket.end()
     await until(() => sockets[0]?.destroyed === true, 'the socket is destroyed', 2000)
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 })
 

@@ -11,6 +11,7 @@ import { addChat, AUTHORIZED, serverSockets, TOKEN, turns, UNAVAILABLE } from '.
 import { eventually, moveClock } from '../helpers/moved-clock'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 t.test('a refusal is a status or a close code, by rejectWith', async (t) => {
   const expired = sign({ sub: 'x', exp: 1 })
@@ -51,10 +52,10 @@ t.test('a refusal is a status or a close code, by rejectWith', async (t) => {
       t.equal(client.rest.length, 0, 'nothing but the close frame comes')
     }
     t.same(ran, [], 'no hook runs for them')
-    t.equal(app.wsAuth.stats().accepted, 0)
-    t.equal(app.wsAuth.stats().connections, 0)
-    t.equal(app.wsAuth.stats().pending, 0)
-    t.same(app.wsAuth.stats().refused, {
+    t.equal(statsOf(app).accepted, 0)
+    t.equal(statsOf(app).connections, 0)
+    t.equal(statsOf(app).pending, 0)
+    t.same(statsOf(app).refused, {
       WS_AUTH_TOKEN_MISSING: 1,
       WS_AUTH_TOKEN_INVALID: 1,
       WS_AUTH_TOKEN_EXPIRED: 1,
@@ -110,7 +111,7 @@ t.test('a refusal is a status or a close code, by rejectWith', async (t) => {
     t.teardown(() => clearInterval(timer))
     await clock.pass(6000)
     await eventually(clock, () => sockets[0]?.destroyed === true, 'the socket is destroyed')
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
   // A client that was refused may go on sending for 5 s, and ws would collect each message up to maxPayload (100 MiB).
   t.test('no more than a close frame is read from a refused client', async (t) => {
@@ -184,7 +185,7 @@ t.test('a handshake at which the app throws is 503, whatever it throws', async (
           // Reading such an error throws again: that must not be a 500, an unhandled rejection or a wait for the deadline.
           const { answer } = await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })
           t.equal(answer.body, UNAVAILABLE)
-          t.same(app.wsAuth.stats().refused, { WS_AUTH_UNAVAILABLE: 1 })
+          t.same(statsOf(app).refused, { WS_AUTH_UNAVAILABLE: 1 })
         })
       }
     }

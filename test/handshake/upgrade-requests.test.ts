@@ -7,6 +7,7 @@ import { start, until, within } from '../helpers/app'
 import { addChat, AUTHORIZED, serverSockets, TOKEN } from '../helpers/chat'
 import { plainText, RawClient, requestText, upgrade } from '../helpers/raw-client'
 import type { RawResponse, RequestSettings } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 /** What 16 zero bytes of a key are answered with does not matter here; that of RFC 6455, 1.3 is known. */
 const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
@@ -119,7 +120,7 @@ t.test('an opening handshake that is invalid is 400', async (t) => {
   })
 
   t.test('invalid handshakes leave nothing pending', async (t) => {
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
     t.ok(sockets.length > 0)
   })
 })
@@ -200,7 +201,7 @@ t.test('strange requests are answered, or end, and crash nothing', async (t) => 
       await within(2500, 'the server closes', client.ended)
       t.notMatch(client.text, '101 Switching Protocols')
     }
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 
   t.test('a request in single bytes is answered', async (t) => {
@@ -213,7 +214,7 @@ t.test('strange requests are answered, or end, and crash nothing', async (t) => 
   })
 
   t.test('strange requests leave nothing pending', async (t) => {
-    await until(() => app.wsAuth.stats().pending === 0, 'nothing is pending')
+    await until(() => statsOf(app).pending === 0, 'nothing is pending')
     t.ok(sockets.length > 0)
   })
 })

@@ -6,6 +6,7 @@ import { prepare, sign, start, until } from '../helpers/app'
 import { addChat, AMBIGUOUS, AUTHORIZED, greeting, NOT_WEBSOCKET, TOKEN } from '../helpers/chat'
 import { upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const ORIGIN_FORBIDDEN = '{"statusCode":403,"code":"WS_AUTH_ORIGIN_FORBIDDEN","error":"Forbidden","message":"The origin may not connect here"}'
 
@@ -115,7 +116,7 @@ t.test('a token in the path is found by the param of its route', async (t) => {
         t.notOk(client.text.includes(TOKEN), 'the answer has no token')
         client.socket.destroy()
       }
-      await until(() => app.wsAuth.stats().pending === 0, 'nothing that waits')
+      await until(() => statsOf(app).pending === 0, 'nothing that waits')
     })
   }
 

@@ -16,6 +16,7 @@ import type { PlainRequest } from '../helpers/protocols'
 import { clientFrame, plainText, RawClient, requestText, upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
 import { uncaughtErrors } from '../helpers/uncaught'
+import { statsOf } from '../helpers/stats'
 
 t.jobs = 4
 
@@ -36,12 +37,12 @@ async function assertVictimGetsIn (t: Test, port: number, headers: Record<string
 }
 
 function assertNoAlarm (t: Test, { app, log }: Pick<StartedApp, 'app' | 'log'>): void {
-  t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE ?? 0, 0, 'nothing is counted as unavailable')
+  t.equal(statsOf(app).refused.WS_AUTH_UNAVAILABLE ?? 0, 0, 'nothing is counted as unavailable')
   t.strictSame(log.filter((line) => (JSON.parse(line) as { level: number }).level >= 50), [], 'nothing is logged as an error')
 }
 
 async function untilIdle ({ app }: Pick<StartedApp, 'app'>, what = 'nothing that waits'): Promise<void> {
-  await until(() => app.wsAuth.stats().pending === 0, what, AT_ONCE)
+  await until(() => statsOf(app).pending === 0, what, AT_ONCE)
 }
 
 /* Pipelined upgrades. */
@@ -92,7 +93,7 @@ void t.test('a pipelined upgrade is ended at once', { buffered: true }, async (t
         await untilIdle(started, what)
         client.socket.destroy()
       }
-      t.match(started.app.wsAuth.stats(), { accepted: 0, connections: 0, pending: 0 })
+      t.match(statsOf(started.app), { accepted: 0, connections: 0, pending: 0 })
       assertNoAlarm(t, started)
     })
   }
@@ -124,7 +125,7 @@ void t.test('an upgrade that is pipelined behind a dry run which waits ends that
   client.socket.destroy()
   await untilIdle(started)
   t.ok(held.waiting.every(({ signal }) => signal.aborted))
-  t.equal(started.app.wsAuth.stats().accepted, 0)
+  t.equal(statsOf(started.app).accepted, 0)
   await assertVictimGetsIn(t, started.port, { authorization: 'Bearer good' })
 })
 
@@ -174,7 +175,7 @@ for (const protocol of PROTOCOLS) {
     await until(() => refused.length + waiting.length >= 60, 'all requests', 10_000)
     t.equal(waiting.length, 10, 'ten are verified')
     t.strictSame(refused, Array(50).fill('429 WS_AUTH_LIMIT'))
-    t.equal(app.wsAuth.stats().pending, 10)
+    t.equal(statsOf(app).pending, 10)
     for (const { abort } of sent) abort()
     await Promise.all(answers)
     await untilIdle(started, 'the end of all verifications')
@@ -182,7 +183,7 @@ for (const protocol of PROTOCOLS) {
     const { status } = await request(protocol, port, { path: '/chat', headers: { authorization: 'Bearer good' } }).answer
     t.equal(status, 426)
     for (const { finish } of waiting) finish()
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 }
 
@@ -199,14 +200,14 @@ void t.test('a plain request waits as long as its client', { buffered: true }, a
       const started = await start(t, { plugin: { verify, tickets: true }, routes: addRoutes })
       const client = (await RawClient.open(t, started.port)).send(text)
       await until(() => waiting.length === 1, 'the verification')
-      t.equal(started.app.wsAuth.stats().pending, 1)
+      t.equal(statsOf(started.app).pending, 1)
       client.send(plainText({ path: '/fast' }))
       // Another connection comes and goes meanwhile.
       await assertVictimGetsIn(t, started.port, { authorization: 'Bearer good' })
       t.notOk(waiting[0]?.signal.aborted)
       waiting[0]?.finish()
       t.equal((await client.response()).status, method === 'POST' ? 200 : 426)
-      t.equal(started.app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(started.app).pending, 0)
       t.equal((await client.response()).status, 200)
     })
     for (const [how, leave] of Object.entries(LEAVING)) {
@@ -215,13 +216,13 @@ void t.test('a plain request waits as long as its client', { buffered: true }, a
         const started = await start(t, { plugin: { verify, tickets: true }, routes: addRoutes })
         const client = (await RawClient.open(t, started.port)).send(text)
         await until(() => waiting.length === 1, 'the verification')
-        t.equal(started.app.wsAuth.stats().pending, 1)
+        t.equal(statsOf(started.app).pending, 1)
         leave(client)
         await until(() => waiting[0]?.signal.aborted === true, 'the end of the verification', AT_ONCE)
-        t.equal(started.app.wsAuth.stats().pending, 0)
+        t.equal(statsOf(started.app).pending, 0)
         waiting[0]?.finish()
         await assertVictimGetsIn(t, started.port, { authorization: 'Bearer good' })
-        t.equal(started.app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE ?? 0, 0)
+        t.equal(statsOf(started.app).refused.WS_AUTH_UNAVAILABLE ?? 0, 0)
       })
     }
   }
@@ -245,20 +246,20 @@ void t.test('all dry runs that are pipelined on one connection end if their clie
         // Node.js reads on only for so many: all of them are in one chunk.
         client.send(dryRun.repeat(COUNT - 1) + plainText({ method: 'POST', path: '/ws-ticket', headers: { authorization: 'Bearer held' } }))
         await until(() => waiting.length === COUNT, 'all are verified')
-        t.equal(app.wsAuth.stats().pending, COUNT)
+        t.equal(statsOf(app).pending, COUNT)
         if (isOneAnswered) {
           waiting[0]?.finish()
           t.equal((await client.response()).status, 426)
         }
         const left = isOneAnswered ? COUNT - 1 : COUNT
-        t.equal(app.wsAuth.stats().pending, left)
+        t.equal(statsOf(app).pending, left)
         t.ok(waiting.slice(-left).every(({ signal }) => !signal.aborted), 'none has ended')
         leave(client)
         await untilIdle(started, 'the end of all')
         t.ok(waiting.slice(-left).every(({ signal }) => signal.aborted), 'each signal says so')
         for (const { finish } of waiting) finish()
         await assertVictimGetsIn(t, port, { authorization: 'Bearer good' })
-        t.equal(app.wsAuth.stats().pending, 0)
+        t.equal(statsOf(app).pending, 0)
         assertNoAlarm(t, started)
       })
     }
@@ -280,7 +281,7 @@ void t.test('a dry run counts whatever it waits for, and ends with its client', 
       const started = await start(t, { plugin, routes: (app) => { app.get('/chat', { websocket: true, wsAuth }, noop) } })
       const client = (await RawClient.open(t, started.port)).send(plainText({ path: '/chat', headers: { ...bearer, origin: 'https://a.example' } }))
       await until(() => waiting === 1, 'what is waited for')
-      t.equal(started.app.wsAuth.stats().pending, 1)
+      t.equal(statsOf(started.app).pending, 1)
       client.socket.destroy()
       await untilIdle(started)
     })
@@ -300,16 +301,16 @@ void t.test('upgrades, first messages, dry runs and requests for tickets share l
   const clients: RawClient[] = []
   for (const [what, text] of KINDS) {
     clients.push((await RawClient.open(t, port)).send(text))
-    await until(() => app.wsAuth.stats().pending === clients.length, `${what} that waits`)
+    await until(() => statsOf(app).pending === clients.length, `${what} that waits`)
   }
   t.equal((await clients[1]?.response())?.status, 101)
   for (const [what, text] of KINDS) t.match(await (await RawClient.open(t, port)).send(text).response(), { status: 429, body: 'WS_AUTH_LIMIT' }, `${what} more`)
   t.equal(waiting.length, 3)
   for (const [i, client] of clients.entries()) {
     client.socket.destroy()
-    await until(() => app.wsAuth.stats().pending === 3, `the end of ${KINDS[i]?.[0]}`, AT_ONCE)
+    await until(() => statsOf(app).pending === 3, `the end of ${KINDS[i]?.[0]}`, AT_ONCE)
     const next = (await RawClient.open(t, port)).send(KINDS[i]?.[1] ?? '')
-    await until(() => app.wsAuth.stats().pending === 4, `room for another: ${KINDS[i]?.[0]}`)
+    await until(() => statsOf(app).pending === 4, `room for another: ${KINDS[i]?.[0]}`)
     t.teardown(() => next.socket.destroy())
   }
 })
@@ -321,7 +322,7 @@ void t.test('a refused dry run takes no place, nor does one without a network', 
     t.equal((await app.inject({ url: '/chat', headers: bearer })).statusCode, 426)
     t.equal((await app.inject({ method: 'POST', url: '/ws-ticket', headers: bearer })).statusCode, 200)
   }
-  t.equal(app.wsAuth.stats().pending, 0)
+  t.equal(statsOf(app).pending, 0)
 })
 
 /* Sockets that are accepted to be closed. */
@@ -336,7 +337,7 @@ for (const [rejectWith, headers] of [['close', {}], ['auto', { origin: 'https://
     t.equal(accepted.length, 10)
     for (const client of accepted) t.strictSame(await client.close(), { code: 3000, reason: 'token_missing' })
     for (const { answer } of clients.filter(({ answer }) => answer.status !== 101)) t.match(answer, { status: 401, body: 'WS_AUTH_TOKEN_MISSING' })
-    t.equal(app.wsAuth.stats().refused.WS_AUTH_TOKEN_MISSING, 40, 'each refusal is counted')
+    t.equal(statsOf(app).refused.WS_AUTH_TOKEN_MISSING, 40, 'each refusal is counted')
     await assertVictimGetsIn(t, port)
 
     for (const { socket } of accepted.slice(0, 3)) socket.destroy()
@@ -350,7 +351,7 @@ for (const [rejectWith, headers] of [['close', {}], ['auto', { origin: 'https://
     }
     t.equal(more, 4, 'each socket that is gone makes room for one')
     await within(9000, 'the end of those that ignore the close frame', Promise.all(accepted.map(async ({ ended }) => await ended)))
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 }
 

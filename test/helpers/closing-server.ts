@@ -4,6 +4,7 @@
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import fastifyWsAuth from '../../lib/index'
+import { statsOf } from './stats'
 
 async function main (): Promise<void> {
   const app = Fastify()
@@ -19,7 +20,7 @@ async function main (): Promise<void> {
   app.get('/refused', { websocket: true, wsAuth: { rejectWith: 'close', token: { message: false } } }, () => {})
   await app.listen({ port: 0, host: '127.0.0.1' })
   process.once('message', () => {
-    void app.close().then(() => process.send?.({ closed: app.wsAuth.stats().closed }))
+    void app.close().then(() => process.send?.({ closed: statsOf(app).closed }))
   })
   process.send?.({ port: (app.server.address() as AddressInfo).port })
 }

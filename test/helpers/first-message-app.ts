@@ -7,6 +7,7 @@ import { turn } from './moved-clock'
 import type { AppSettings, StartedApp } from './app'
 import { clientFrame, RawClient, upgrade } from './raw-client'
 import type { RequestSettings } from './raw-client'
+import { statsOf } from './stats'
 
 type Test = Parameters<typeof RawClient.open>[0]
 export type Verify = NonNullable<fastifyWsAuth.WsAuthOptions['verify']>
@@ -66,10 +67,10 @@ export async function startChat (t: Test, { plugin = {}, wsAuth = true, ...setti
 
 /** A client that is waited for. */
 export async function connect (t: Test, { port, app }: Pick<StartedApp, 'port' | 'app'>, settings: RequestSettings = {}): Promise<RawClient> {
-  const { pending } = app.wsAuth.stats()
+  const { pending } = statsOf(app)
   const client = await upgrade(t, port, { path: '/chat', ...settings })
   t.equal(client.answer.status, 101)
-  t.equal(app.wsAuth.stats().pending, pending + 1, 'a first message is waited for')
+  t.equal(statsOf(app).pending, pending + 1, 'a first message is waited for')
   return client
 }
 
@@ -81,6 +82,6 @@ export async function text (client: RawClient): Promise<string> {
 
 export function assertNobody (t: Test, { app, heard }: Chat): void {
   t.same(heard, [], 'the handler never ran')
-  const { connections, pending, accepted } = app.wsAuth.stats()
+  const { connections, pending, accepted } = statsOf(app)
   t.same({ connections, pending, accepted }, { connections: 0, pending: 0, accepted: 0 })
 }

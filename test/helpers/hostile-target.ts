@@ -9,6 +9,7 @@ import type { AppSettings } from './app'
 import { onDecision } from './decisions'
 import { RawClient, requestText } from './raw-client'
 import type { RawResponse, RequestSettings } from './raw-client'
+import { statsOf } from './stats'
 
 /** What a request is answered with. Without a `code` it was somebody below this package who answered. */
 export interface Answer {
@@ -123,7 +124,7 @@ export class HostileTarget {
   }
 
   #assertCounted (t: Test): void {
-    const { accepted, refused } = this.app.wsAuth.stats()
+    const { accepted, refused } = statsOf(this.app)
     t.strictSame({ accepted, refused }, this.#counted, 'it was counted once')
     // One row that fails is no reason for all behind it to fail.
     this.#counted = { accepted, refused: { ...refused } }
@@ -131,7 +132,7 @@ export class HostileTarget {
 
   /** Whether nothing is pending, and nobody connected. */
   get isAtRest (): boolean {
-    const { pending, connections } = this.app.wsAuth.stats()
+    const { pending, connections } = statsOf(this.app)
     return pending === 0 && connections === 0
   }
 }

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { base64url, mint, seconds } from './keys'
 import { accessToken, CLIENT, EVENT, INVALID, isClosed, ISSUER, LOGGED_OUT, logOut, logoutClaims, logoutToken, OTHER_EVENT, publicKey, reasonsIn, refusalOf, REVOKED, startClient } from './logout-chat'
 import type { Claims, LogoutSettings } from './logout-chat'
+import { statsOf } from './stats'
 
 const LONG_AGO = seconds(-3600)
 const NO_EVENTS = 'its events are not those of a logout'
@@ -108,6 +109,6 @@ export async function assertRefusals (t: Test, settings: LogoutSettings): Promis
   t.equal(await refusalOf(port, accessToken()), 'none')
   t.same(await logOut(port, logoutToken()), LOGGED_OUT, 'one in which nothing is wrong is accepted')
   t.same(await isClosed(chat), REVOKED)
-  t.equal(app.wsAuth.stats().closed.token_revoked, 1)
+  t.equal(statsOf(app).closed.token_revoked, 1)
   t.equal(log.filter((line) => JSON.parse(line).level >= 50).length, 0, 'nothing of it is a fault of the app')
 }

@@ -13,6 +13,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { WebSocket } from 'ws'
 import fastifyWsAuth from '../../lib/index'
 import { sign, SECRET, until, within } from './app'
+import { statsOf } from './stats'
 
 /** Files of lib, as they are written and as they are compiled, in a stack. */
 const LIB = `${sep}lib${sep}`
@@ -379,8 +380,8 @@ async function tryOut (run: Run): Promise<Outcome> {
   }))
   clients.terminate()
   run.isArmed = false
-  await isTrueSoon(() => app.wsAuth.stats().pending === 0 && app.wsAuth.connections.size === 0)
-  const { pending, connections } = app.wsAuth.stats()
+  await isTrueSoon(() => statsOf(app).pending === 0 && app.wsAuth.connections.size === 0)
+  const { pending, connections } = statsOf(app)
   const good = new Clients(port)
   const afterwards = await Promise.all(Array.from({ length: PER_USER }, async () => (await within(STEP_TIMEOUT, 'a good client', good.openWith(tokenOf('ann'))).catch(() => ['late']))[0] as string))
   run.isArmed = true

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import fastifyWsAuth from '../../lib/index'
 import { SECRET } from './app'
+import { statsOf } from './stats'
 
 async function main (): Promise<void> {
   const app = Fastify()
@@ -16,7 +17,7 @@ async function main (): Promise<void> {
   process.on('message', () => {
     for (let i = 0; i < 3; i++) globalThis.gc?.()
     const { heapUsed: heap, rss } = process.memoryUsage()
-    process.send?.({ pending: app.wsAuth.stats().pending, heap, rss })
+    process.send?.({ pending: statsOf(app).pending, heap, rss })
   })
   process.on('disconnect', () => process.exit())
   process.send?.({ port: (app.server.address() as AddressInfo).port })

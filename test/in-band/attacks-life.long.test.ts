@@ -9,6 +9,7 @@ import { WebSocket } from 'ws'
 import { until, within } from '../helpers/app'
 import { upgrade } from '../helpers/raw-client'
 import { AUTHORIZED, DEFLATE, MIB, NO_TOKEN, authFrame, deflatedFrame, openFlooded, startChat, turns } from '../helpers/attacked-app'
+import { statsOf } from '../helpers/stats'
 
 setFlagsFromString('--expose-gc')
 
@@ -26,10 +27,10 @@ t.test('messages that are inflated behind a first message are not kept beyond th
   await until(() => {
     collectGarbage()
     kept = process.memoryUsage().arrayBuffers - before
-    return app.wsAuth.stats().pending === 0 || kept > 30 * MIB
+    return statsOf(app).pending === 0 || kept > 30 * MIB
   }, 'it has been read', 20_000)
   t.ok(kept < 16 * MIB, `${Math.round(kept / MIB)} MiB`)
-  t.equal(app.wsAuth.stats().refused.WS_AUTH_LIMIT, 1)
+  t.equal(statsOf(app).refused.WS_AUTH_LIMIT, 1)
 })
 
 t.test('a loop that is blocked for almost an interval of the heartbeat closes no living connection', async (t) => {
@@ -53,7 +54,7 @@ t.test('a loop that is blocked for almost an interval of the heartbeat closes no
   for (let i = 0; i < 3 && client.readyState === WebSocket.OPEN; i++) {
     await within(5 * interval, 'another ping', Promise.race([once(client, 'ping'), once(client, 'close')]))
   }
-  t.same(app.wsAuth.stats().closed, {})
+  t.same(statsOf(app).closed, {})
   t.equal(app.wsAuth.connections.size, 1)
 })
 
@@ -62,14 +63,14 @@ t.test('a client that floods renewals and reads no answer is closed, also if the
   client.socket.removeAllListeners('data')
   client.socket.pause()
   const frames = Buffer.concat(Array.from({ length: 32 }, () => NO_TOKEN))
-  const answered = (): number => app.wsAuth.stats().refused.WS_AUTH_TOKEN_INVALID ?? 0
+  const answered = (): number => statsOf(app).refused.WS_AUTH_TOKEN_INVALID ?? 0
   let sent = 0
   while (app.wsAuth.connections.size > 0) {
     client.socket.write(frames)
     sent += 32
     while (answered() < sent && app.wsAuth.connections.size > 0) await turns(1)
   }
-  t.strictSame(app.wsAuth.stats().closed, { error: 1 })
+  t.strictSame(statsOf(app).closed, { error: 1 })
   await until(() => app.websocketServer.clients.size === 0, 'the socket is gone')
   await turns()
   t.strictSame(crashes, [])

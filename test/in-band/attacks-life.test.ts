@@ -14,6 +14,7 @@ import { SECRET, sign, start, until } from '../helpers/app'
 import { eventually, moveClock } from '../helpers/moved-clock'
 import { clientFrame, RawClient, upgrade } from '../helpers/raw-client'
 import { AUTHORIZED, CLAIMS, DEFLATE, MIB, NOW, NO_TOKEN, TEXT, authFrame, catchCrashes, deflatedFrame, openFlooded, startChat, turns } from '../helpers/attacked-app'
+import { statsOf } from '../helpers/stats'
 
 const PING = 9
 const OK = '{"type":"auth.ok","expiresAt":null}'
@@ -32,8 +33,8 @@ t.test('a first message that inflates beyond the limit is inflated no further, a
   t.teardown(() => { prototype.emit = emit })
   client.send(deflatedFrame('x'.repeat(7 * MIB)))
   t.equal((await client.close()).code, 1009)
-  await until(() => app.wsAuth.stats().pending === 0, 'it is waited for no more')
-  t.equal(app.wsAuth.stats().refused.WS_AUTH_TOKEN_INVALID, 1)
+  await until(() => statsOf(app).pending === 0, 'it is waited for no more')
+  t.equal(statsOf(app).refused.WS_AUTH_TOKEN_INVALID, 1)
   const total = inflated.reduce((sum, length) => sum + length, 0)
   t.ok(total < MIB, `${total} bytes were inflated`)
   t.same(sockets, [])
@@ -56,12 +57,12 @@ t.test('a frame that cannot be inflated ends its connection with an error', asyn
   const known = await upgrade(t, port, { path: '/chat', headers: { ...DEFLATE, ...AUTHORIZED } })
   known.send(broken)
   await until(() => app.wsAuth.connections.size === 0, 'it has ended')
-  t.same(app.wsAuth.stats().closed, { error: 1 })
+  t.same(statsOf(app).closed, { error: 1 })
   const unknown = await upgrade(t, port, { path: '/chat', headers: DEFLATE })
   unknown.send(broken)
   t.equal((await unknown.close()).code, 1007)
-  await until(() => app.wsAuth.stats().pending === 0, 'it is waited for no more')
-  t.same(app.wsAuth.stats().refused, { WS_AUTH_TOKEN_INVALID: 1 })
+  await until(() => statsOf(app).pending === 0, 'it is waited for no more')
+  t.same(statsOf(app).refused, { WS_AUTH_TOKEN_INVALID: 1 })
 })
 
 t.test('a socket that a listener for connections closes never becomes an open connection', async (t) => {
@@ -72,12 +73,12 @@ t.test('a socket that a listener for connections closes never becomes an open co
         app.websocketServer.on('connection', (socket: WebSocket) => { socket[way]() })
         const client = await upgrade(t, port, { path: '/chat', headers: message ? {} : AUTHORIZED })
         if (message) client.send(authFrame())
-        await until(() => app.wsAuth.stats().accepted === 1, 'it is accepted')
+        await until(() => statsOf(app).accepted === 1, 'it is accepted')
         client.send(clientFrame(TEXT, 'after the close'))
         await turns()
         t.same(heard, [], 'nothing reaches the app, and the handler has not run')
         t.equal(app.wsAuth.connections.size, 0)
-        t.same(app.wsAuth.stats().closed, { app: 1 })
+        t.same(statsOf(app).closed, { app: 1 })
       })
     }
   }
@@ -117,8 +118,8 @@ t.test('a refusal of the app with a code of its own does not crash the process',
       t.same(JSON.parse(String((await present.frame()).payload)), { type: 'auth.error', code: 'WS_AUTH_UNAVAILABLE' })
       await turns()
       t.same(crashes, [])
-      t.equal(app.wsAuth.stats().pending, 0)
-      t.equal(app.wsAuth.stats().connections, 1)
+      t.equal(statsOf(app).pending, 0)
+      t.equal(statsOf(app).connections, 1)
     })
   }
 })
@@ -146,7 +147,7 @@ t.test('an error whose properties cannot be read does not crash the process', as
         t.equal((await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })).answer.status, 503)
         await turns()
         t.same(crashes, [])
-        t.equal(app.wsAuth.stats().pending, 0)
+        t.equal(statsOf(app).pending, 0)
       })
     }
   }
@@ -193,7 +194,7 @@ t.test('a client that pings and does not read is closed with an error', async (t
   sockets[0]?.send(Buffer.alloc(2 ** 24))
   client.send(Buffer.concat(Array.from({ length: 200 }, () => clientFrame(PING, ''))))
   await until(() => app.wsAuth.connections.size === 0, 'it is ended')
-  t.same(app.wsAuth.stats().closed, { error: 1 })
+  t.same(statsOf(app).closed, { error: 1 })
 })
 
 t.test('a token that was issued after its expiry expires in time, although the hint to renew is due later', async (t) => {
@@ -207,7 +208,7 @@ t.test('a token that was issued after its expiry expires in time, although the h
   await clock.pass(exp * 1000 - Date.now())
   t.equal(app.wsAuth.connections.size, 0)
   t.ok(Date.now() < exp * 1000 + 100, `${Date.now() - exp * 1000} ms late`)
-  t.same(app.wsAuth.stats().closed, { token_expired: 1 })
+  t.same(statsOf(app).closed, { token_expired: 1 })
 })
 
 t.test('app.close() comes to its end, no matter in which function and how often it is called', async (t) => {
@@ -240,7 +241,7 @@ t.test('app.close() comes to its end, no matter in which function and how often 
         // Its answer to the close frame.
         void until(() => client.rest.includes(0x88) || client.isEnded, 'a close frame').then(() => client.send(clientFrame(8, Buffer.from([3, 233]))), () => {})
         await closed
-        const { connections, pending, accepted, closed: ends } = app.wsAuth.stats()
+        const { connections, pending, accepted, closed: ends } = statsOf(app)
         t.same({ connections, pending }, { connections: 0, pending: 0 })
         t.equal(Object.values(ends).reduce((sum, count) => sum + count, 0), accepted, 'each that was accepted has ended once')
       })
@@ -266,8 +267,8 @@ t.test('two clients of one user that reconnect whenever they are replaced take o
   open()
   open()
   await until(() => replaced >= 50, 'they have taken turns')
-  await until(() => app.wsAuth.stats().pending === 0 && app.websocketServer.clients.size <= 1, 'the rest is gone')
-  const { connections, accepted, closed } = app.wsAuth.stats()
+  await until(() => statsOf(app).pending === 0 && app.websocketServer.clients.size <= 1, 'the rest is gone')
+  const { connections, accepted, closed } = statsOf(app)
   t.ok(connections <= 1)
   t.equal(accepted - connections, closed.connection_replaced)
   for (const client of clients) client.removeAllListeners('close').terminate()
@@ -294,7 +295,7 @@ t.test('a logger that throws on every call does not end a flood of renewals', as
         answers.splice(found, 1)
       }
     }
-    t.match(app.wsAuth.stats(), { connections: 1, renewed: COUNT, refused: { WS_AUTH_TOKEN_INVALID: 3 * COUNT, WS_AUTH_TOKEN_EXPIRED: COUNT }, closed: {} })
+    t.match(statsOf(app), { connections: 1, renewed: COUNT, refused: { WS_AUTH_TOKEN_INVALID: 3 * COUNT, WS_AUTH_TOKEN_EXPIRED: COUNT }, closed: {} })
     t.ok(calls() >= KINDS.length * COUNT, 'the logger threw each time')
     client.send(clientFrame(TEXT, 'still here'))
     await until(() => heard.length === 1, 'a message')
@@ -325,7 +326,7 @@ t.test('a logger that throws on every call does not end a flood of renewals', as
     client.socket.destroy()
     await until(() => app.wsAuth.connections.size === 0 && signals.every(({ aborted }) => aborted), 'the end')
     await turns()
-    t.match(app.wsAuth.stats(), { connections: 0, pending: 0, renewed: 0, refused: { WS_AUTH_LIMIT: 200 } })
+    t.match(statsOf(app), { connections: 0, pending: 0, renewed: 0, refused: { WS_AUTH_LIMIT: 200 } })
     t.strictSame(crashes, [])
   })
 })

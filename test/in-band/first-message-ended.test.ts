@@ -8,6 +8,7 @@ import { start, until, within } from '../helpers/app'
 import { clientFrame, RawClient } from '../helpers/raw-client'
 import { CLOSE, OK, TEXT, VERIFIERS, assertNobody, authFrame, connect, never, soon, startChat, text, turns } from '../helpers/first-message-app'
 import type { Verify } from '../helpers/first-message-app'
+import { statsOf } from '../helpers/stats'
 
 const t = tap.applyPlugin(clockPlugin)
 
@@ -69,7 +70,7 @@ t.test('errors of a connection reach the app only after authentication', async (
     for (const breakIt of breakers) {
       const client = await connect(t, chat)
       breakIt(client)
-      await until(() => chat.app.wsAuth.stats().pending === 0, 'nothing is waited for')
+      await until(() => statsOf(chat.app).pending === 0, 'nothing is waited for')
       client.socket.destroy()
     }
     await turns()
@@ -100,9 +101,9 @@ t.test('a client that leaves is not waited for', async (t) => {
       const chat = await startChat(t)
       const client = await connect(t, chat)
       leave(client)
-      await until(() => chat.app.wsAuth.stats().pending === 0, 'nothing is waited for')
+      await until(() => statsOf(chat.app).pending === 0, 'nothing is waited for')
       assertNobody(t, chat)
-      t.same(chat.app.wsAuth.stats().refused, {})
+      t.same(statsOf(chat.app).refused, {})
     })
   }
 
@@ -117,12 +118,12 @@ t.test('a client that leaves is not waited for', async (t) => {
       client.send(authFrame())
       await until(() => signals.length === 1, 'the verifier is asked')
       leave(client)
-      await until(() => chat.app.wsAuth.stats().pending === 0, 'nothing is waited for')
+      await until(() => statsOf(chat.app).pending === 0, 'nothing is waited for')
       t.equal(signals[0]?.aborted, true, 'the verifier is told')
       settle?.({ sub: 'x' })
       await turns()
       assertNobody(t, chat)
-      t.same(chat.app.wsAuth.stats().refused, {})
+      t.same(statsOf(chat.app).refused, {})
     })
   }
 
@@ -132,7 +133,7 @@ t.test('a client that leaves is not waited for', async (t) => {
     client.send(Buffer.concat([authFrame(), clientFrame(CLOSE, Buffer.from([3, 232]))]))
     t.same(await client.close(), { code: 1000, reason: '' })
     await soon()
-    await until(() => chat.app.wsAuth.stats().pending === 0, 'nothing is waited for')
+    await until(() => statsOf(chat.app).pending === 0, 'nothing is waited for')
     assertNobody(t, chat)
   })
 
@@ -147,7 +148,7 @@ t.test('a client that leaves is not waited for', async (t) => {
     settle?.({ sub: 'x' })
     t.equal(await text(client), OK)
     t.same(await client.close(), { code: 1000, reason: '' })
-    t.match(chat.app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 1, closed: { client: 1 } })
+    t.match(statsOf(chat.app), { connections: 0, pending: 0, accepted: 1, closed: { client: 1 } })
   })
 
   // Its half of the connection is closed; ours cannot be while it does not read.

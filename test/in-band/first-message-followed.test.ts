@@ -8,6 +8,7 @@ import { WebSocket } from 'ws'
 import { start, until } from '../helpers/app'
 import { clientFrame, RawClient } from '../helpers/raw-client'
 import { BINARY, OK, TEXT, VERIFIERS, assertNobody, authFrame, connect, never, soon, startChat, text, turns } from '../helpers/first-message-app'
+import { statsOf } from '../helpers/stats'
 
 const t = tap.applyPlugin(clockPlugin)
 
@@ -135,7 +136,7 @@ t.test('messages behind the first reach the handler once and in order', async (t
       t.equal(await text(client), OK)
       await until(() => chat.heard.length === 2, 'the message')
       t.same(chat.heard, ['handler', 'one'])
-      t.match(chat.app.wsAuth.stats(), { accepted: 1, renewed: 1 })
+      t.match(statsOf(chat.app), { accepted: 1, renewed: 1 })
     }
   })
 
@@ -179,7 +180,7 @@ t.test('errors behind the first message reach the error handler, also while the 
   await until(() => errors.length === 1, 'the error')
   t.same(errors, ['Invalid WebSocket frame: MASK must be set'])
   await until(() => app.wsAuth.connections.size === 0, 'it has gone')
-  t.same(app.wsAuth.stats().closed, { error: 1 })
+  t.same(statsOf(app).closed, { error: 1 })
 })
 
 t.test('messages behind the first are kept in the form that the app asks for', async (t) => {
@@ -217,7 +218,7 @@ t.test('a flood behind the first message is bounded', async (t) => {
     client.send(authFrame())
     for (let i = 0; i < 1000; i++) client.send(clientFrame(TEXT, 'x'.repeat(60_000)))
     await turns(500)
-    t.equal(chat.app.wsAuth.stats().pending, 1)
+    t.equal(statsOf(chat.app).pending, 1)
     t.ok((sockets[0]?.bytesRead ?? Infinity) < 1024 * 1024, `${sockets[0]?.bytesRead} bytes were read`)
   })
 })

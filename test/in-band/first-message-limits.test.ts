@@ -10,6 +10,7 @@ import { sign, until } from '../helpers/app'
 import { clientFrame } from '../helpers/raw-client'
 import { BINARY, OK, PING, TEXT, TOKEN_INVALID, VERIFIERS, assertNobody, authFrame, connect, fragment, never, soon, startChat, text, turns } from '../helpers/first-message-app'
 import type { ChatSettings } from '../helpers/first-message-app'
+import { statsOf } from '../helpers/stats'
 
 const t = tap.applyPlugin(clockPlugin)
 
@@ -21,9 +22,9 @@ t.test('a first message is limited in length', async (t) => {
     const client = await connect(t, chat)
     client.send(clientFrame(TEXT, LONG).subarray(0, 8))
     t.equal((await client.close()).code, 1009, 'as soon as its length is known')
-    await until(() => chat.app.wsAuth.stats().pending === 0, 'nothing is waited for')
+    await until(() => statsOf(chat.app).pending === 0, 'nothing is waited for')
     assertNobody(t, chat)
-    t.same(chat.app.wsAuth.stats().refused, { WS_AUTH_TOKEN_INVALID: 1 })
+    t.same(statsOf(chat.app).refused, { WS_AUTH_TOKEN_INVALID: 1 })
   })
 
   t.test('a first message in fragments closes with 1009 past maxBytes', async (t) => {
@@ -139,7 +140,7 @@ t.test('a first message that is malformed or not accepted is refused', async (t)
       await turns()
       t.equal(client.rest.length, 0, 'there is no second try')
       assertNobody(t, chat)
-      t.same(chat.app.wsAuth.stats().refused, { WS_AUTH_TOKEN_INVALID: 1 }, 'it is counted once')
+      t.same(statsOf(chat.app).refused, { WS_AUTH_TOKEN_INVALID: 1 }, 'it is counted once')
     })
   }
 
@@ -205,6 +206,6 @@ t.test('a client that has begun a long message behind a bad one is not waited fo
   const client = await connect(t, chat)
   client.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'x'.repeat(60_000)).subarray(0, 100)]))
   await until(() => client.isEnded, 'it is gone, long before the time for an answer to the close frame', 2500)
-  t.same(chat.app.wsAuth.stats().refused, { WS_AUTH_TOKEN_INVALID: 1 })
+  t.same(statsOf(chat.app).refused, { WS_AUTH_TOKEN_INVALID: 1 })
   assertNobody(t, chat)
 })

@@ -12,6 +12,7 @@ import { prepare, sign, start, until, within } from '../helpers/app'
 import { clientFrame, RawClient, upgrade } from '../helpers/raw-client'
 import { CLOSE, OK, PING, TEXT, TOKEN_INVALID, VERIFIERS, assertNobody, authFrame, connect, fragment, never, soon, startChat, text, turns } from '../helpers/first-message-app'
 import type { ChatSettings } from '../helpers/first-message-app'
+import { statsOf } from '../helpers/stats'
 
 const t = tap.applyPlugin(clockPlugin)
 type Test = Parameters<typeof RawClient.open>[0]
@@ -41,7 +42,7 @@ t.test('a first message is answered with auth.ok, and then the handler runs as t
   t.match(user, { sub: 'ann' })
   t.match(wsAuth, { source: 'message', expiresAt: exp * 1000, user, sub: 'ann' })
   t.equal(app.wsAuth.connections.get(wsAuth?.id ?? ''), wsAuth)
-  t.match(app.wsAuth.stats(), { connections: 1, pending: 0, accepted: 1 })
+  t.match(statsOf(app), { connections: 1, pending: 0, accepted: 1 })
 })
 
 t.test('a first message is waited for until a deadline, which nothing moves', async (t) => {
@@ -65,7 +66,7 @@ t.test('a first message is waited for until a deadline, which nothing moves', as
       }
       await turns()
       t.notOk(client.isEnded)
-      t.equal(chat.app.wsAuth.stats().pending, 1, 'it is waited for 9,990 ms')
+      t.equal(statsOf(chat.app).pending, 1, 'it is waited for 9,990 ms')
       t.clock.advance(20)
       let frame = await client.frame()
       while (frame.opcode === 10) frame = await client.frame()
@@ -74,7 +75,7 @@ t.test('a first message is waited for until a deadline, which nothing moves', as
       client.send(authFrame())
       await turns()
       assertNobody(t, chat)
-      t.same(chat.app.wsAuth.stats().refused, { WS_AUTH_TIMEOUT: 1 })
+      t.same(statsOf(chat.app).refused, { WS_AUTH_TIMEOUT: 1 })
       t.clock.exit()
     })
   }
@@ -101,7 +102,7 @@ t.test('a first message is waited for until a deadline, which nothing moves', as
     t.same(await client.close(), { code: 4503, reason: 'auth_unavailable' })
     t.equal(signals[0]?.aborted, true, 'the verifier is told')
     assertNobody(t, chat)
-    t.same(chat.app.wsAuth.stats().refused, { WS_AUTH_UNAVAILABLE: 1 })
+    t.same(statsOf(chat.app).refused, { WS_AUTH_UNAVAILABLE: 1 })
     t.clock.exit()
   })
 })
@@ -150,7 +151,7 @@ t.test('the handshake decides before a first message is waited for', async (t) =
     t.equal((await upgrade(t, chat.port, { path: '/chat', headers: { origin: 'https://evil.example' } })).answer.status, 403)
     t.equal((await upgrade(t, chat.port, { path: '/chat', headers: { origin: 'null' } })).answer.status, 403)
     await connect(t, chat, { headers: { origin: 'http://localhost', host: 'localhost' } })
-    t.same(chat.app.wsAuth.stats().refused, { WS_AUTH_ORIGIN_FORBIDDEN: 2 })
+    t.same(statsOf(chat.app).refused, { WS_AUTH_ORIGIN_FORBIDDEN: 2 })
   })
 
   t.test('a token in a header or a cookie counts at once', async (t) => {
@@ -158,7 +159,7 @@ t.test('the handshake decides before a first message is waited for', async (t) =
     for (const headers of [{ authorization: `Bearer ${sign()}` }, { cookie: `token=${sign()}` }]) {
       const client = await upgrade(t, chat.port, { path: '/chat', headers })
       t.equal(client.answer.status, 101)
-      t.equal(chat.app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(chat.app).pending, 0)
       client.send(clientFrame(TEXT, 'the first is the app\'s'))
     }
     await until(() => chat.heard.length === 4, 'both messages')
@@ -179,7 +180,7 @@ t.test('the handshake decides before a first message is waited for', async (t) =
     t.equal(client.answer.status, 101)
     client.send(clientFrame(TEXT, 'hello'))
     await until(() => chat.heard.length === 2, 'the message')
-    t.match(chat.app.wsAuth.stats(), { connections: 1, pending: 0 })
+    t.match(statsOf(chat.app), { connections: 1, pending: 0 })
   })
 
   t.test('a dry run of a route with first messages is answered with 426', async (t) => {
@@ -187,7 +188,7 @@ t.test('the handshake decides before a first message is waited for', async (t) =
     const answer = await app.inject({ url: '/chat' })
     t.equal(answer.statusCode, 426)
     t.equal((await app.inject({ url: '/chat', headers: { origin: 'https://evil.example', host: 'localhost' } })).statusCode, 403)
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 })
 
@@ -214,7 +215,7 @@ t.test('a token that expires while it is verified is refused, and its client is 
   client.send(clientFrame(CLOSE, Buffer.from([3, 232])))
   await within(2000, 'the end: its answer is read', client.ended)
   t.same(heard, [])
-  t.match(app.wsAuth.stats(), { connections: 0, pending: 0 })
+  t.match(statsOf(app), { connections: 0, pending: 0 })
 })
 
 t.test('a first message works over injectWS', async (t) => {
@@ -228,7 +229,7 @@ t.test('a first message works over injectWS', async (t) => {
       })
     })
     const client = await app.injectWS('/chat') as unknown as WebSocket
-    t.equal(app.wsAuth.stats().pending, 1)
+    t.equal(statsOf(app).pending, 1)
     return { app, client, heard }
   }
 
@@ -255,14 +256,14 @@ t.test('a first message works over injectWS', async (t) => {
     const [code, reason] = await within(2000, 'the close frame', closed) as [number, Buffer]
     t.same({ code, reason: String(reason) }, TOKEN_INVALID)
     t.same(heard, [])
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 
   t.test('a first message over injectWS is not waited for longer than over a network', async (t) => {
     const { app, client } = await inject(t)
     const [code, reason] = await within(4000, 'the close frame', once(client, 'close')) as [number, Buffer]
     t.same({ code, reason: String(reason) }, { code: 3008, reason: 'auth_timeout' })
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 })
 

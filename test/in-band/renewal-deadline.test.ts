@@ -8,6 +8,8 @@ import { sign } from '../helpers/app'
 import { eventually, hold, moveClock, startChat, turn } from '../helpers/renewal-app'
 import type { Chat } from '../helpers/renewal-app'
 import { NOW, WAYS, from, isOpen, stateOf } from '../helpers/renewals'
+import { statsOf } from '../helpers/stats'
+import type { CountedStats } from '../helpers/stats'
 
 t.test('the deadline of a connection follows its renewals', async (t) => {
   await t.test('the deadline stays after a refused renewal, and moves after an accepted one', async (t) => {
@@ -30,7 +32,7 @@ t.test('the deadline of a connection follows its renewals', async (t) => {
     clock.advance(3500)
     await eventually(() => accepted.closed.code !== null, 'the accepted one is closed')
     t.strictSame(accepted.closed, { code: 3000, reason: 'token_expired' })
-    t.match(app.wsAuth.stats(), { connections: 0, renewed: 1, closed: { token_expired: 2 } })
+    t.match(statsOf(app), { connections: 0, renewed: 1, closed: { token_expired: 2 } })
     clock.exit()
   })
 
@@ -101,14 +103,14 @@ t.test('the deadline of a connection follows its renewals', async (t) => {
       await eventually(() => chat.closed.code !== null, 'it is closed')
       t.strictSame(chat.closed, { code: 3000, reason: 'token_expired' })
       t.notMatch(chat.received.join(), /auth\.(ok|error)/, 'and not answered')
-      t.match(app.wsAuth.stats(), { renewed: 0, closed: { token_expired: 1 } })
+      t.match(statsOf(app), { renewed: 0, closed: { token_expired: 1 } })
       clock.exit()
     }
   })
 })
 
 t.test('a renewal under way ends with its connection or its time', async (t) => {
-  interface Held { chat: Chat, signals: AbortSignal[], finish: () => void, renewing: Promise<string>, stats: () => fastifyWsAuth.WsAuthStats, close: () => Promise<undefined> }
+  interface Held { chat: Chat, signals: AbortSignal[], finish: () => void, renewing: Promise<string>, stats: () => CountedStats, close: () => Promise<undefined> }
 
   /** A connection with a renewal that its verifier holds, and what the promise of it says in the end. */
   async function held (t: Test, plugin: fastifyWsAuth.WsAuthOptions = {}): Promise<Held> {
@@ -130,7 +132,7 @@ t.test('a renewal under way ends with its connection or its time', async (t) => 
     const renewing = chat.connection.renew('next').then(() => 'accepted', ({ code }) => String(code))
     await eventually(() => signals.length === 1, 'the verifier is asked')
     t.notOk(signals[0]?.aborted)
-    return { chat, signals, finish: gate.release, renewing, stats: app.wsAuth.stats, close: async () => await app.close() }
+    return { chat, signals, finish: gate.release, renewing, stats: () => statsOf(app), close: async () => await app.close() }
   }
 
   const endings: Record<string, [end: (held: Held) => unknown, code: number]> = {

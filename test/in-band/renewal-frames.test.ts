@@ -6,6 +6,7 @@ import { sign } from '../helpers/app'
 import { clientFrame, RawClient, upgrade } from '../helpers/raw-client'
 import { startChat } from '../helpers/renewal-app'
 import { NEWER, PRESENT, stateOf } from '../helpers/renewals'
+import { statsOf } from '../helpers/stats'
 
 t.test('auth frames are told from messages of the app', async (t) => {
   const auth = { type: 'auth', token: sign(NEWER) }
@@ -38,7 +39,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     chat.client.send(Buffer.from(JSON.stringify(auth)))
     t.equal(await chat.next(), `got ${JSON.stringify(auth)}`)
     t.strictSame(chat.got, [`binary ${JSON.stringify(auth)}`])
-    t.equal(app.wsAuth.stats().renewed, 0)
+    t.equal(statsOf(app).renewed, 0)
   })
 
   t.test('malformed auth frames are answered and never reach the handler', async (t) => {
@@ -51,7 +52,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     }
     t.strictSame(chat.got, [])
     t.strictSame(stateOf(chat), before)
-    t.strictSame(app.wsAuth.stats().refused, { WS_AUTH_TOKEN_INVALID: malformed.length })
+    t.strictSame(statsOf(app).refused, { WS_AUTH_TOKEN_INVALID: malformed.length })
     t.ok(await chat.isHeard())
   })
 
@@ -129,6 +130,6 @@ t.test('auth frames are told from messages of the app', async (t) => {
     const answers = [await client.frame(), await client.frame(), await client.frame()].map(({ payload }) => String(payload))
     t.strictSame(answers.slice().sort(), ['got hello', ...[PRESENT, NEWER].map(({ exp }) => `{"type":"auth.ok","expiresAt":${exp * 1000}}`)])
     t.equal(answers[0], `{"type":"auth.ok","expiresAt":${PRESENT.exp * 1000}}`)
-    t.equal(app.wsAuth.stats().renewed, 1)
+    t.equal(statsOf(app).renewed, 1)
   })
 })

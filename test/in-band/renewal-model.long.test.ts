@@ -7,6 +7,7 @@ import { sign } from '../helpers/app'
 import { randomFrom } from '../helpers/random'
 import { eventually, moveClock, startChat, turn } from '../helpers/renewal-app'
 import type { Chat } from '../helpers/renewal-app'
+import { statsOf } from '../helpers/stats'
 
 const SEED = Number(process.env.RENEWAL_SEED ?? Date.now() % 1e9)
 const SEQUENCES = 300
@@ -195,7 +196,7 @@ async function observed (chat: Chat, app: Awaited<ReturnType<typeof startChat>>[
     isRegistered: app.wsAuth.connections.get(connection.id) === connection,
     bySub: app.wsAuth.connections.bySub('ann').length,
     bySubOfOthers: app.wsAuth.connections.bySub('bob').length,
-    stats: app.wsAuth.stats()
+    stats: statsOf(app)
   }
 }
 

@@ -6,6 +6,7 @@ import { sign, start } from '../helpers/app'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import { eventually } from '../helpers/renewal-app'
 import { PRESENT } from '../helpers/renewals'
+import { statsOf } from '../helpers/stats'
 
 t.test('renewals of a client that reads no answers end its connection, in bounded memory', async (t) => {
   const { app, port } = await start(t, {
@@ -19,7 +20,7 @@ t.test('renewals of a client that reads no answers end its connection, in bounde
   client.socket.removeAllListeners('data')
   client.socket.pause()
   const frames = Buffer.concat(Array.from({ length: 32 }, () => clientFrame(1, '{"type":"auth"}')))
-  const answered = (): number => app.wsAuth.stats().refused.WS_AUTH_TOKEN_INVALID ?? 0
+  const answered = (): number => statsOf(app).refused.WS_AUTH_TOKEN_INVALID ?? 0
   let most = 0
   let sent = 0
   while (app.wsAuth.connections.size > 0) {
@@ -29,7 +30,7 @@ t.test('renewals of a client that reads no answers end its connection, in bounde
     most = Math.max(most, sockets[0]?.bufferedAmount ?? 0)
   }
   t.comment(`${sent} frames, ${most} bytes unsent at most`)
-  t.strictSame(app.wsAuth.stats().closed, { error: 1 })
+  t.strictSame(statsOf(app).closed, { error: 1 })
   t.ok(sent > 1000, 'it was not for their number')
   await eventually(() => sockets[0]?.readyState === 3, 'the socket is gone')
   t.ok(most < 100_000, `${most} bytes were unsent at most`)

@@ -7,6 +7,7 @@ import { clientFrame, upgrade } from '../helpers/raw-client'
 import { eventually, hold, startChat } from '../helpers/renewal-app'
 import { NEWER, NOW, PRESENT, WAYS } from '../helpers/renewals'
 import type { Claims } from '../helpers/renewals'
+import { statsOf } from '../helpers/stats'
 
 function without (claims: Claims, ...names: string[]): Claims {
   return Object.fromEntries(Object.entries(claims).filter(([name]) => !names.includes(name)))
@@ -37,7 +38,7 @@ t.test('racing renewals leave the result of the newest, in any order', async (t)
       for (const finished of orders(tokens)) {
         gates.clear()
         const chat = await connect(sign({ sub: 'ann', iat: NOW - 10, exp: NOW + 600, n: 0 }))
-        const { renewed } = app.wsAuth.stats()
+        const { renewed } = statsOf(app)
         for (const { n } of tokens) gates.set(n, hold())
         asked.length = 0
         const outcomes = new Map<unknown, Promise<string>>()
@@ -61,7 +62,7 @@ t.test('racing renewals leave the result of the newest, in any order', async (t)
           t.equal(connection.expiresAt, (NOW + 600 + newest) * 1000)
         }
         t.equal(newest, 3)
-        t.equal(app.wsAuth.stats().renewed, renewed + accepted)
+        t.equal(statsOf(app).renewed, renewed + accepted)
         chat.client.terminate()
       }
     }
@@ -89,7 +90,7 @@ t.test('many renewals at once are limited and ordered', async (t) => {
       gate.release()
       for (let i = 0; i < 8; i++) t.match(await chat.next(), '"auth.ok"')
     }
-    t.match(app.wsAuth.stats(), { renewed: 18, refused: { WS_AUTH_LIMIT: 8 } })
+    t.match(statsOf(app), { renewed: 18, refused: { WS_AUTH_LIMIT: 8 } })
     t.equal(asked, 8)
   })
 

@@ -13,6 +13,7 @@ import { eventually, hold, startChat, turn } from '../helpers/renewal-app'
 import type { Chat } from '../helpers/renewal-app'
 import { NEWER, NOW, PRESENT, WAYS, stateOf, userOf } from '../helpers/renewals'
 import type { Claims } from '../helpers/renewals'
+import { statsOf } from '../helpers/stats'
 
 function without (claims: Claims, ...names: string[]): Claims {
   return Object.fromEntries(Object.entries(claims).filter(([name]) => !names.includes(name)))
@@ -113,7 +114,7 @@ t.test('a token that is no string is a TypeError and no refusal', async (t) => {
   for (const token of [undefined, null, 1, {}, [sign(NEWER)], Buffer.from(sign(NEWER)), Object(sign(NEWER))]) {
     await t.rejects(connection.renew(token as string), { constructor: TypeError, message: '"token" must be a string' })
   }
-  t.strictSame(app.wsAuth.stats().refused, {})
+  t.strictSame(statsOf(app).refused, {})
 })
 
 t.test('an anonymous connection cannot be renewed to a user', async (t) => {
@@ -153,7 +154,7 @@ t.test('a closed connection is not renewed', async (t) => {
       await t.rejects(chat.connection.renew(sign(NEWER)), { code: 'WS_AUTH_TOKEN_INVALID' })
       t.strictSame(stateOf(chat), before)
       t.equal(app.wsAuth.connections.size, 0)
-      t.equal(app.wsAuth.stats().renewed, 0)
+      t.equal(statsOf(app).renewed, 0)
     })
   }
 
@@ -167,7 +168,7 @@ t.test('a closed connection is not renewed', async (t) => {
     client.send(clientFrame(8, Buffer.from([0x0f, 0xa0])))
     await client.ended
     t.equal(client.rest.length, 0)
-    t.match(app.wsAuth.stats(), { renewed: 0, refused: {} })
+    t.match(statsOf(app), { renewed: 0, refused: {} })
   })
 })
 

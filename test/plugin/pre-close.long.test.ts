@@ -13,6 +13,7 @@ import fastifyWsAuth from '../../lib/index'
 import { SECRET, sign, start, until, within } from '../helpers/app'
 import type { StartedApp } from '../helpers/app'
 import { clientFrame, plainText, RawClient, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 type Websocket = NonNullable<fastifyWsAuth.WsAuthOptions['websocket']>
 type PreClose = (this: FastifyInstance, done: (error?: Error) => void) => unknown
@@ -189,7 +190,7 @@ t.test('handshakes while preClose is waited for are refused with 503', async (t)
   release()
   await within(CLOSE_TIMEOUT, 'app.close()', closing)
   t.same(entered, [])
-  t.equal(app.wsAuth.stats().pending, 0)
+  t.equal(statsOf(app).pending, 0)
 })
 
 t.test('a handshake that was pending when preClose began does not get in', async (t) => {
@@ -204,11 +205,11 @@ t.test('a handshake that was pending when preClose began does not get in', async
   })
   const client = await RawClient.open(t, port)
   client.upgrade({ path: '/chat', headers: AUTHORIZED })
-  await until(() => app.wsAuth.stats().pending === 1, 'it is pending')
+  await until(() => statsOf(app).pending === 1, 'it is pending')
   await within(CLOSE_TIMEOUT, 'app.close()', app.close())
   t.ok(isCalled)
   t.equal((await client.response()).status, 503)
-  t.equal(app.wsAuth.stats().accepted, 0)
+  t.equal(statsOf(app).accepted, 0)
 })
 
 t.test('without clients a preClose that hangs holds up app.close() for 2 s at most', { buffered: true }, async (t) => {

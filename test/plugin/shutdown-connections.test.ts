@@ -10,6 +10,7 @@ import { prepare, sign, until, within } from '../helpers/app'
 import { AUTHORIZED, authFrame, openAll, SHUTDOWN, startChat } from '../helpers/closing-app'
 import { moveClock, passUntil } from '../helpers/moved-clock'
 import { clientFrame, RawClient, requestText, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 /** How long `app.close()` may wait for clients, in milliseconds: 2 s for the app's own preClose, and 3 s. */
 const CLOSING = 5500
@@ -26,7 +27,7 @@ t.test('app.close() tells each client that reads, which may leave at once', asyn
   })
   await within(2500, 'app.close() if all clients answer', chat.app.close())
   await Promise.all(told)
-  t.match(chat.app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 3, closed: { shutdown: 3 } })
+  t.match(statsOf(chat.app), { connections: 0, pending: 0, accepted: 3, closed: { shutdown: 3 } })
 })
 
 t.test('app.close() tells clients of ws', async (t) => {
@@ -74,7 +75,7 @@ t.test('app.close() waits 5 s at most for clients that ignore the close frame', 
       if (waiting !== undefined) noisy.push(waiting)
       await closing
       clearInterval(timer)
-      t.match(chat.app.wsAuth.stats(), { connections: 0, pending: 0, closed: closesItself ? { app: 4 } : { shutdown: 4 } })
+      t.match(statsOf(chat.app), { connections: 0, pending: 0, closed: closesItself ? { app: 4 } : { shutdown: 4 } })
       await Promise.all([...Object.values(clients), refused, invalid].map(async (client) => await client.ended))
     })
   }
@@ -129,7 +130,7 @@ t.test('a client that is verified while the app closes is told, and does not get
   for (const resolve of settle) resolve({ sub: 'x' })
   await new Promise((resolve) => setImmediate(resolve))
   t.same(chat.heard, [])
-  t.match(chat.app.wsAuth.stats(), { connections: 0, pending: 0, accepted: 1, renewed: 0, closed: { shutdown: 1 } })
+  t.match(statsOf(chat.app), { connections: 0, pending: 0, accepted: 1, renewed: 0, closed: { shutdown: 1 } })
 })
 
 t.test('app.close() waits 5 s at most for a client that is verified and ignores everything', async (t) => {
@@ -141,7 +142,7 @@ t.test('app.close() waits 5 s at most for a client that is verified and ignores 
   for (let i = 0; i < 100; i++) first.send(clientFrame(1, 'x'.repeat(60_000)))
   const clock = moveClock(t)
   await passUntil(clock, CLOSING, 'app.close()', chat.app.close())
-  t.match(chat.app.wsAuth.stats(), { connections: 0, pending: 0, closed: { shutdown: 1 } })
+  t.match(statsOf(chat.app), { connections: 0, pending: 0, closed: { shutdown: 1 } })
 })
 
 t.test('a handshake that comes while the app closes gets 503, or nothing', async (t) => {
@@ -160,7 +161,7 @@ t.test('a handshake that comes while the app closes gets 503, or nothing', async
     if (client.text !== '') t.match(client.text, /^HTTP\/1\.1 503 /)
   }
   await passUntil(clock, CLOSING, 'app.close()', closing)
-  t.equal(chat.app.wsAuth.stats().accepted, 3)
+  t.equal(statsOf(chat.app).accepted, 3)
 })
 
 t.test('a first message that comes while the app closes does not get in', async (t) => {
@@ -172,7 +173,7 @@ t.test('a first message that comes while the app closes does not get in', async 
   t.same(await client.close(), SHUTDOWN)
   client.send(authFrame(sign()))
   await passUntil(clock, CLOSING, 'app.close()', closing)
-  t.equal(chat.app.wsAuth.stats().accepted, 0)
+  t.equal(statsOf(chat.app).accepted, 0)
 })
 
 t.test('app.close() frees the places of users', async (t) => {
@@ -193,5 +194,5 @@ t.test('app.close() tells connections over injectWS', async (t) => {
   const closed = clients.map(async (client) => await once(client, 'close') as [number, Buffer])
   await within(5000, 'app.close()', app.close())
   for (const [code, reason] of await within(5000, 'the close frames', Promise.all(closed))) t.same({ code, reason: String(reason) }, SHUTDOWN)
-  t.match(app.wsAuth.stats(), { connections: 0, pending: 0, closed: { shutdown: 1 } })
+  t.match(statsOf(app), { connections: 0, pending: 0, closed: { shutdown: 1 } })
 })

@@ -6,6 +6,7 @@ import t from 'tap'
 import { prepare, sign, start, until, within } from '../helpers/app'
 import type { AppSettings } from '../helpers/app'
 import { clientFrame, plainText, RawClient, requestText, upgrade } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const COUNT = 10
 const AUTHORIZED = { authorization: `Bearer ${sign()}` }
@@ -49,7 +50,7 @@ t.test('handshakes that hang do not hold up app.close()', async (t) => {
         const { app, port } = await start(t, { ...settings, plugin: { ...plugin, rejectWith }, routes: addChat })
         const clients = await openAll(t, port)
         for (const client of clients) client.upgrade({ path: '/chat', headers: AUTHORIZED })
-        await until(() => app.wsAuth.stats().pending === COUNT, 'all are pending')
+        await until(() => statsOf(app).pending === COUNT, 'all are pending')
         await new Promise((resolve) => setImmediate(resolve))
 
         await within(2000, 'app.close()', app.close())
@@ -60,8 +61,8 @@ t.test('handshakes that hang do not hold up app.close()', async (t) => {
           await within(1000, 'the socket is destroyed', client.ended)
           t.equal(client.rest.length, 0, 'nothing comes after the answer')
         }
-        t.equal(app.wsAuth.stats().pending, 0)
-        t.equal(app.wsAuth.stats().accepted, 0)
+        t.equal(statsOf(app).pending, 0)
+        t.equal(statsOf(app).accepted, 0)
       })
     }
   }
@@ -87,14 +88,14 @@ t.test('a verifier learns of app.close(), and its late answer lets nobody in', a
   await within(2000, 'app.close()', closed)
   t.equal((await client.response()).body, UNAVAILABLE)
   t.same(ran, [])
-  t.equal(app.wsAuth.stats().accepted, 0)
+  t.equal(statsOf(app).accepted, 0)
 })
 
 t.test('the log says that a handshake was refused because the server closes', async (t) => {
   const { app, port, log } = await start(t, { plugin: { verify: never }, routes: addChat })
   const client = await RawClient.open(t, port)
   client.upgrade({ path: '/chat', headers: AUTHORIZED })
-  await until(() => app.wsAuth.stats().pending === 1, 'it is pending')
+  await until(() => statsOf(app).pending === 1, 'it is pending')
   await app.close()
   t.ok(log.some((line) => line.includes('the server is closing')))
 })
@@ -108,7 +109,7 @@ t.test('a client that neither reads nor leaves does not hold up app.close()', as
   const client = await RawClient.open(t, port)
   client.socket.pause()
   client.upgrade({ path: '/chat', headers: AUTHORIZED })
-  await until(() => app.wsAuth.stats().pending === 1, 'it is pending')
+  await until(() => statsOf(app).pending === 1, 'it is pending')
   await within(2500, 'app.close()', app.close())
 })
 
@@ -171,11 +172,11 @@ t.test('handshakes that arrive while the app closes are refused', async (t) => {
         await within(1000, 'the socket is destroyed', client.ended)
         t.equal(client.rest.length, 0, 'one answer and no other')
       }
-      t.equal(app.wsAuth.stats().pending, 0)
+      t.equal(statsOf(app).pending, 0)
       release()
       await within(2000, 'app.close()', closed)
       t.same(ran, [])
-      t.equal(app.wsAuth.stats().accepted, 0)
+      t.equal(statsOf(app).accepted, 0)
     })
   }
 
@@ -192,7 +193,7 @@ t.test('handshakes that arrive while the app closes are refused', async (t) => {
     }
     await within(5000, 'app.close()', closed ?? Promise.reject(new Error('was not closed')))
     t.equal(app.wsAuth.connections.size, 0)
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
     await Promise.all(clients.map(async (client) => await within(1000, 'the socket is gone', client.ended)))
     for (const client of clients.slice(110)) t.notMatch(client.text, '101 Switching Protocols')
   })
@@ -229,7 +230,7 @@ t.test('handshakes that arrive while the app closes are refused', async (t) => {
     await Promise.all(clients.map(async (client) => await client.closed))
     release()
     await within(2000, 'app.close()', closed)
-    t.equal(app.wsAuth.stats().pending, 0)
+    t.equal(statsOf(app).pending, 0)
   })
 })
 
@@ -253,7 +254,7 @@ for (const [what, before] of [
       const plain = await openAll(t, port, 4)
       for (const [i, client] of plain.entries()) client.send(plainText({ ...i % 2 === 0 ? { path: '/chat' } : { method: 'POST', path: '/ws-ticket' }, headers: AUTHORIZED }))
       await until(() => signals.length === 14, 'all are verified')
-      t.equal(app.wsAuth.stats().pending, 14)
+      t.equal(statsOf(app).pending, 14)
 
       await within(5000, 'app.close()', app.close())
       for (const client of [...upgrades, ...plain]) {
@@ -264,8 +265,8 @@ for (const [what, before] of [
         t.equal(client.rest.length, 0, 'nothing follows the answer')
       }
       t.ok(signals.every(({ aborted }) => aborted), 'each verification is told')
-      t.equal(app.wsAuth.stats().refused.WS_AUTH_UNAVAILABLE, 12, 'dry runs are not counted')
-      t.match(app.wsAuth.stats(), { pending: 0, connections: 0, accepted: 0 })
+      t.equal(statsOf(app).refused.WS_AUTH_UNAVAILABLE, 12, 'dry runs are not counted')
+      t.match(statsOf(app), { pending: 0, connections: 0, accepted: 0 })
     })
   }
 }

@@ -12,6 +12,7 @@ import { moveClock } from '../helpers/moved-clock'
 import { clientFrame, RawClient, requestText, upgrade } from '../helpers/raw-client'
 import { eventually, hold, startChat } from '../helpers/renewal-app'
 import type { Chat } from '../helpers/renewal-app'
+import { statsOf } from '../helpers/stats'
 
 type Match = fastifyWsAuth.DisconnectMatch
 
@@ -43,13 +44,13 @@ for (const kind of ['id', 'jti', 'sid', 'sub'] as const) {
       if (closed.includes(chat)) t.strictSame(await closeOf(chat), DISCONNECTED)
       else t.ok(await chat.isHeard())
     }
-    t.strictSame(app.wsAuth.stats().closed, { disconnected: closed.length })
+    t.strictSame(statsOf(app).closed, { disconnected: closed.length })
     t.strictSame(events.map(({ event, reason, connectionId }) => [event, reason, connectionId]), closed.map(({ connection }) => ['closed', 'disconnected', connection.id]))
     const lines = log.map((line) => JSON.parse(line) as Record<string, unknown>)
     t.equal(lines.filter(({ reason }) => reason === 'disconnected').length, closed.length)
     t.match(lines.filter(({ command }) => command !== undefined), [{ command: 'disconnect', by: kind, value, closed: closed.length, instances: 1 }])
     t.equal((await upgrade(t, port, { path: '/chat', ...bearer() })).answer.status, 101)
-    t.equal(app.wsAuth.stats().refused.WS_AUTH_TOKEN_REVOKED, undefined)
+    t.equal(statsOf(app).refused.WS_AUTH_TOKEN_REVOKED, undefined)
     if (kind === 'id') t.equal((await app.wsAuth.disconnect({ id: value })).closed, 0, 'an id is used once')
   })
 }
@@ -71,7 +72,7 @@ t.test('a disconnect closes with its code and reason, and is counted as a discon
     t.equal((await app.wsAuth.disconnect({ sub: 'ann' }, options)).closed, 1)
     t.strictSame(await closeOf(chat), { code, reason })
   }
-  t.strictSame(app.wsAuth.stats().closed, { disconnected: cases.length })
+  t.strictSame(statsOf(app).closed, { disconnected: cases.length })
 })
 
 t.test('a disconnect without a code closes with that of each route', async (t) => {
@@ -153,7 +154,7 @@ t.test('a client that ignores its disconnect leaves the registry at once, and is
   await clock.pass(200)
   clearInterval(noise)
   await client.closed
-  t.strictSame(app.wsAuth.stats().closed, { disconnected: 1 })
+  t.strictSame(statsOf(app).closed, { disconnected: 1 })
 })
 
 t.test('the slot of a closed connection is free before the call returns', async (t) => {
@@ -218,7 +219,7 @@ t.test('a handler may disconnect its own connection, and a listener all others o
   const clients = [await upgrade(t, port, { path: '/last', ...bearer() }), await upgrade(t, port, { path: '/last', ...bearer() }), await upgrade(t, port, { path: '/last', ...bearer() })]
   clients[0]?.socket.destroy()
   for (const client of clients.slice(1)) t.strictSame(await client.close(), DISCONNECTED)
-  t.strictSame(app.wsAuth.stats().closed, { disconnected: 3, lost: 1 })
+  t.strictSame(statsOf(app).closed, { disconnected: 3, lost: 1 })
 })
 
 t.test('the first of two commands about one connection decides', async (t) => {
@@ -227,7 +228,7 @@ t.test('the first of two commands about one connection decides', async (t) => {
   const results = await Promise.all([app.wsAuth.disconnect({ sub: 'ann' }, { code: 4000 }), app.wsAuth.revoke({ sub: 'ann' }), app.wsAuth.disconnect({ id: chat.connection.id }, { code: 4001 })])
   t.strictSame(results.map(({ closed }) => closed), [1, 0, 0])
   t.strictSame(await closeOf(chat), { code: 4000, reason: 'disconnected' })
-  t.strictSame(app.wsAuth.stats().closed, { disconnected: 1 })
+  t.strictSame(statsOf(app).closed, { disconnected: 1 })
 })
 
 t.test('a disconnect by id finds a connection on any instance', async (t) => {

@@ -15,6 +15,7 @@ import { memoryBackplane } from '../../lib/index'
 import { prepare, until } from '../helpers/app'
 import { randomFrom } from '../helpers/random'
 import { clientFrame, requestText } from '../helpers/raw-client'
+import { statsOf } from '../helpers/stats'
 
 const SEED = Number(process.env.RACE_SEED ?? Date.now() % 1e9)
 const WORLDS = 10_000
@@ -328,7 +329,7 @@ t.test('whatever comes at the same time, nobody revoked is open and nobody is cl
   t.comment(JSON.stringify(outcomes))
   await until(() => apps.every(({ app }) => app.wsAuth.connections.size === 0), 'all have left')
   for (const { app } of apps) {
-    const { connections, pending, accepted, closed } = app.wsAuth.stats()
+    const { connections, pending, accepted, closed } = statsOf(app)
     t.equal(Object.values(closed).reduce((sum, count) => sum + count, 0), accepted, 'each that was accepted has ended once')
     t.strictSame({ connections, pending }, { connections: 0, pending: 0 })
   }

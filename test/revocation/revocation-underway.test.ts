@@ -13,6 +13,7 @@ import { eventually, hold, startChat } from '../helpers/renewal-app'
 import type { Chat } from '../helpers/renewal-app'
 import { REVOKED, answerTo, authFrame, bearer, closeOf } from '../helpers/revoked'
 import type { Claims } from '../helpers/revoked'
+import { statsOf } from '../helpers/stats'
 
 type Line = Record<string, unknown> & { level: number, msg: string }
 
@@ -36,8 +37,8 @@ t.test('a revocation reaches a first message that waits or is being verified', a
   t.strictSame(await early.close(), REVOKED)
   t.strictSame(await late.send(authFrame(token)).close(), REVOKED)
   t.equal(app.wsAuth.connections.size, 0)
-  t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 })
-  t.strictSame(app.wsAuth.stats().refused, { WS_AUTH_TOKEN_REVOKED: 1 })
+  t.strictSame(statsOf(app).closed, { token_revoked: 1 })
+  t.strictSame(statsOf(app).refused, { WS_AUTH_TOKEN_REVOKED: 1 })
   t.equal(log.filter((line) => (JSON.parse(line) as Line).event === 'accepted').length, 1, 'one was told of, and its end')
 })
 
@@ -61,7 +62,7 @@ t.test('no message behind the one that revokes reaches the handler', async (t) =
   client.send(clientFrame(8, Buffer.from([0x0b, 0xb8])))
   await within(5000, 'the connection is gone', client.ended)
   t.strictSame(heard, ['one', 'log me out'])
-  t.equal(app.wsAuth.stats().closed.token_revoked, 1)
+  t.equal(statsOf(app).closed.token_revoked, 1)
 })
 
 t.test('an app may revoke a connection inside its own functions', async (t) => {
@@ -91,7 +92,7 @@ t.test('an app may revoke a connection inside its own functions', async (t) => {
       await eventually(() => results.length === expected.length, 'all have been answered')
       t.strictSame(results, expected)
       t.equal(isRun, !place.startsWith('authorize'), 'a handler of who is revoked is not run')
-      t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 }, 'it ends once')
+      t.strictSame(statsOf(app).closed, { token_revoked: 1 }, 'it ends once')
       t.equal(app.wsAuth.connections.size, 0)
       t.equal(await answerTo(t, port, sign(claims)), '401 WS_AUTH_TOKEN_REVOKED')
     })
@@ -108,7 +109,7 @@ t.test('a subscriber that revokes the next connection at each close closes each 
   const { closed } = await app.wsAuth.revoke({ sub: 'ann' })
   const closedInside = (await Promise.all(inner)).reduce((sum, { closed }) => sum + closed, 0)
   for (const chat of chats) t.strictSame(await closeOf(chat), REVOKED)
-  t.strictSame(app.wsAuth.stats().closed, { token_revoked: 5 })
+  t.strictSame(statsOf(app).closed, { token_revoked: 5 })
   t.ok(closed + closedInside >= 5 && closedInside >= 1, `${closed} and ${closedInside}`)
 })
 
@@ -121,7 +122,7 @@ t.test('a revocation during and after the close of the app is answered and close
   const after = await within(5000, 'an answer', app.wsAuth.disconnect({ sub: 'ann' }))
   const reasons = [(await closeOf(chats[0] as Chat)).reason, (await closeOf(chats[1] as Chat)).reason]
   t.equal(during.closed + after.closed, reasons.filter((reason) => reason === 'token_revoked').length)
-  t.equal(Object.values(app.wsAuth.stats().closed).reduce((sum, count) => sum + count, 0), 2, 'each ended once')
+  t.equal(Object.values(statsOf(app).closed).reduce((sum, count) => sum + count, 0), 2, 'each ended once')
 })
 
 t.test('a revocation during any step of a handshake ends its connection before the handler runs', async (t) => {
@@ -155,7 +156,7 @@ t.test('a revocation during any step of a handshake ends its connection before t
       if (isAfterCheck) {
         t.equal(client.answer.status, 101)
         t.strictSame(await client.close(), REVOKED)
-        t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 })
+        t.strictSame(statsOf(app).closed, { token_revoked: 1 })
       } else {
         t.equal((JSON.parse(client.answer.body) as { code: string }).code, 'WS_AUTH_TOKEN_REVOKED')
       }
@@ -200,5 +201,5 @@ t.test('a connection that a listener for new sockets revokes never reaches its h
   t.equal(client.answer.status, 101)
   t.strictSame(await client.close(), REVOKED)
   t.notOk(isRun)
-  t.strictSame(app.wsAuth.stats().closed, { token_revoked: 1 })
+  t.strictSame(statsOf(app).closed, { token_revoked: 1 })
 })

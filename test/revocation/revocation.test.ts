@@ -13,6 +13,7 @@ import { startChat } from '../helpers/renewal-app'
 import type { Chat, ChatApp } from '../helpers/renewal-app'
 import { REVOKED, answerTo, authFrame, closeOf } from '../helpers/revoked'
 import type { Claims } from '../helpers/revoked'
+import { statsOf } from '../helpers/stats'
 
 type Line = Record<string, unknown> & { level: number, msg: string }
 const HOUR = 3_600_000
@@ -74,14 +75,14 @@ for (const [match, whom] of CASES) {
     const told = lines.filter(({ command }) => command !== undefined)
     t.strictSame(told.map(({ command, by, value, closed, instances, level }) => ({ command, by, value, closed, instances, level })),
       [{ command: 'revoke', by: kind, value, closed: whom.length, instances: 1, level: 30 }])
-    t.strictSame(app.wsAuth.stats().closed, whom.length === 0 ? {} : { token_revoked: whom.length })
+    t.strictSame(statsOf(app).closed, whom.length === 0 ? {} : { token_revoked: whom.length })
 
     events.length = 0
     for (const [name, claims] of Object.entries(people())) {
       t.equal(await answerTo(t, port, sign({ ...claims })), whom.includes(name) ? '401 WS_AUTH_TOKEN_REVOKED' : '101', name)
     }
     t.equal(events.filter(({ event, code }) => event === 'refused' && code === 'WS_AUTH_TOKEN_REVOKED').length, whom.length)
-    t.strictSame(app.wsAuth.stats().refused, whom.length === 0 ? {} : { WS_AUTH_TOKEN_REVOKED: whom.length })
+    t.strictSame(statsOf(app).refused, whom.length === 0 ? {} : { WS_AUTH_TOKEN_REVOKED: whom.length })
     t.equal((await app.wsAuth.revoke(match)).closed, 0, 'a second time there is nobody')
   })
 }
@@ -108,7 +109,7 @@ t.test('a revoked token is refused in every place that a token can have', async 
   const chat = await connect(other)
 
   t.equal((await app.wsAuth.revoke({ jti: 'j1' })).closed, 0)
-  const before = app.wsAuth.stats().accepted
+  const before = statsOf(app).accepted
   const encoded = Buffer.from(token).toString('base64url')
   const ways: Record<string, { path: string, headers?: Record<string, string> }> = {
     header: { path: '/chat', headers },
@@ -146,7 +147,7 @@ t.test('a revoked token is refused in every place that a token can have', async 
   await t.rejects(chat.connection.renew(token), { code: 'WS_AUTH_TOKEN_REVOKED' })
   t.equal(chat.connection.claims?.jti, 'j2', 'a refused renewal changes nothing')
   t.ok(await chat.isHeard(), 'nor does it close what has a good token')
-  t.equal(app.wsAuth.stats().accepted, before, 'nothing was accepted')
+  t.equal(statsOf(app).accepted, before, 'nothing was accepted')
 })
 
 t.test('a revocation without beforeAt is of all tokens of this second, and of none of the next', async (t) => {
@@ -365,7 +366,7 @@ t.test('a logger that throws keeps no revoked connection open, on this instance 
       t.strictSame(result.instances.map(({ answered, closed }) => ({ answered, closed })), [{ answered: true, closed: 10 }, { answered: true, closed: 10 }])
       t.ok(await bystander.isHeard())
       for (const { app, port } of [one, two]) {
-        t.equal(app.wsAuth.stats().closed.token_revoked, 10)
+        t.equal(statsOf(app).closed.token_revoked, 10)
         t.equal(await answerTo(t, port, token), '401 WS_AUTH_TOKEN_REVOKED')
       }
     })

@@ -13,6 +13,7 @@ import type { StartedApp } from '../helpers/app'
 import { keys, mint, secret } from '../helpers/keys'
 import { clientFrame, RawClient, upgrade } from '../helpers/raw-client'
 import { AUTHORIZED, INVALID, present, serve, shake, signedBy, TOKEN, told } from '../helpers/standards'
+import { statsOf } from '../helpers/stats'
 
 const NO_HANDSHAKE = '400 WS_AUTH_HANDSHAKE_INVALID'
 
@@ -120,7 +121,7 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
 
     const plain = await RawClient.open(t, port)
     await t.rejects(plain.upgrade({ path: '/chat', headers: AUTHORIZED }).response(), /the server closed before an answer/)
-    t.equal(app.wsAuth.stats().accepted, 1)
+    t.equal(statsOf(app).accepted, 1)
   })
 
   t.test('2: who is not authenticated gets 401 and a challenge', async (t) => {
@@ -266,7 +267,7 @@ t.test('RFC 6455, 10: security', async (t) => {
   t.test('10.6: nothing here refuses a connection without TLS', async (t) => {
     const { app, port } = await serve(t)
     t.equal(await shake(t, port), '101')
-    t.equal(app.wsAuth.stats().accepted, 1)
+    t.equal(statsOf(app).accepted, 1)
   })
 
   t.test('10.7: invalid UTF-8, reserved bits and unknown opcodes end the connection and reach no handler', async (t) => {

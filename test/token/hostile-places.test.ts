@@ -10,6 +10,7 @@ import type { Carrier } from '../helpers/hostile-tokens'
 import { clientFrame, upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
 import { ANN, GOOD, HS, mint, SIGNATURE, tried, unsigned } from '../helpers/token-attacks'
+import { statsOf } from '../helpers/stats'
 
 t.test('the way of a token', async (t) => {
   const target = await HostileTarget.start(t, {
@@ -134,7 +135,7 @@ t.test('the first message', async (t) => {
     })
   }
   t.test('counted each of them once', async (t) => {
-    const { accepted, refused, pending, connections } = target.app.wsAuth.stats()
+    const { accepted, refused, pending, connections } = statsOf(target.app)
     t.strictSame({ accepted, refused, pending, connections }, {
       accepted: 0, refused: { WS_AUTH_TOKEN_INVALID: messages.length - 1, WS_AUTH_TOKEN_EXPIRED: 1 }, pending: 0, connections: 0
     })
@@ -147,7 +148,7 @@ t.test('the first message', async (t) => {
     t.equal((await client.frame()).payload.toString(), 'hello from message')
     t.strictSame(target.ran.splice(0), ['handler'])
     client.socket.destroy()
-    await until(() => target.app.wsAuth.stats().connections === 0, 'it has gone')
+    await until(() => statsOf(target.app).connections === 0, 'it has gone')
   })
 })
 

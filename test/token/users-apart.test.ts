@@ -8,6 +8,7 @@ import type fastifyWsAuth from '../../lib/index'
 import { SECRET, sign, start, until } from '../helpers/app'
 import { RawClient } from '../helpers/raw-client'
 import { uncaughtErrors } from '../helpers/uncaught'
+import { statsOf } from '../helpers/stats'
 
 const UNAVAILABLE = '{"statusCode":503,"code":"WS_AUTH_UNAVAILABLE","error":"Service Unavailable","message":"Authentication is unavailable"}'
 
@@ -75,7 +76,7 @@ for (const [key, secret] of Object.entries(KEYS)) {
         }
         if (plugin.tokenCache !== undefined) for (const sub of ['ann', 'bob']) isCached.add(sub)
       }
-      const { accepted, refused, pending } = app.wsAuth.stats()
+      const { accepted, refused, pending } = statsOf(app)
       t.strictSame({ accepted, refused, pending }, { accepted: 9, refused: { WS_AUTH_UNAVAILABLE: 6 }, pending: 0 })
       const lines = log.map((line) => JSON.parse(line) as { level: number, event?: string, err?: { message: string } }).filter(({ event }) => event === 'refused')
       t.strictSame(lines.map(({ level, err }) => [level, err?.message]), Array(6).fill([50, 'no user for eve']), 'the log says why')

@@ -75,9 +75,9 @@ test('app.wsAuth counts', () => {
   expect(stats.connections).type.toBe<number>()
   expect(stats.pending).type.toBe<number>()
   expect(stats.accepted).type.toBe<number>()
-  expect(stats.refused).type.toBe<Readonly<Partial<Record<WsAuthErrorCode, number>>>>()
+  expect(stats.refused).type.toBe<Readonly<Record<WsAuthErrorCode, number>>>()
   expect(stats.renewed).type.toBe<number>()
-  expect(stats.closed).type.toBe<Readonly<Partial<Record<CloseReason, number>>>>()
+  expect(stats.closed).type.toBe<Readonly<Record<CloseReason, number>>>()
 })
 
 test('an event says what was decided', () => {

@@ -13,6 +13,7 @@ import { reasonToSkip, startRedis } from '../../helpers/redis'
 import type { RedisServer } from '../../helpers/redis'
 import { ANN, BEARER, codeIn, dryRun, handshake, keyOf, startInstance, startInstances, ticketOf } from '../../helpers/ticket-instances'
 import type { Chat } from '../../helpers/ticket-instances'
+import { statsOf } from '../../helpers/stats'
 
 const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
 
@@ -77,7 +78,7 @@ t.test('exactly one of 100 handshakes with one ticket on three instances is acce
     const outcomes = await Promise.allSettled(Array.from({ length: 100 }, async (_, i) => await (instances[i % 3] as Chat).app.injectWS(path)))
     t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1)
   }
-  t.equal(instances.reduce((sum, { app }) => sum + app.wsAuth.stats().accepted, 0), 12)
+  t.equal(instances.reduce((sum, { app }) => sum + statsOf(app).accepted, 0), 12)
 })
 
 t.test('a ticket is gone after its ttl', { skip: reasonToSkip() }, async (t) => {
@@ -158,5 +159,5 @@ t.test('tickets are refused if Redis does not answer for 5 s', { skip: reasonToS
   redis.resume()
   t.same(outcomes, [503, '503 WS_AUTH_UNAVAILABLE', 'WS_AUTH_UNAVAILABLE', '503 WS_AUTH_UNAVAILABLE'])
   t.equal(chat.app.wsAuth.connections.size, 0)
-  t.equal(chat.app.wsAuth.stats().accepted, 0)
+  t.equal(statsOf(chat.app).accepted, 0)
 })

@@ -13,6 +13,7 @@ import { Mischief } from './mischief'
 import type { Part } from './mischief'
 import { onDecision } from '../decisions'
 import { clientFrame, requestText, upgrade } from '../raw-client'
+import { statsOf } from '../stats'
 
 const AT_ONCE = 80
 const USERS = 12
@@ -189,7 +190,7 @@ export async function assertNothingIsLeft (t: Test, { clients, onLimit, seed, is
       await client.run()
       if (dice.chance(0.05)) await app.inject({ url: '/chat', headers: { authorization: `Bearer ${tokenOf({ sub: 'user 0' })}` } })
       for (let user = 0; user < USERS; user++) mostOfOne = Math.max(mostOfOne, app.wsAuth.connections.bySub(`user ${user}`).length)
-      mostPending = Math.max(mostPending, app.wsAuth.stats().pending)
+      mostPending = Math.max(mostPending, statsOf(app).pending)
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, work))
@@ -199,10 +200,10 @@ export async function assertNothingIsLeft (t: Test, { clients, onLimit, seed, is
   let sockets = Infinity
   const count = (): number => { app.server.getConnections((_error, found) => { sockets = found }); return sockets }
   await until(() => count() === 0, 'the server has no connection', 10_000)
-  await until(() => app.wsAuth.connections.size === 0 && app.wsAuth.stats().pending === 0, 'all have gone', 10_000)
+  await until(() => app.wsAuth.connections.size === 0 && statsOf(app).pending === 0, 'all have gone', 10_000)
   await until(() => app.websocketServer.clients.size === 0, 'their sockets too', 10_000)
 
-  const { accepted, renewed, refused, closed } = app.wsAuth.stats()
+  const { accepted, renewed, refused, closed } = statsOf(app)
   t.comment(JSON.stringify({ seed, accepted, renewed, refused, closed, mostOfOne, mostPending }))
   t.same(events.wrong, [])
   t.same(events.open, [], 'each that was accepted has ended')
@@ -219,7 +220,7 @@ export async function assertNothingIsLeft (t: Test, { clients, onLimit, seed, is
     if (isPolite) for (const client of again) void client.close().then(() => client.socket.end(clientFrame(8, Buffer.from([3, 233]))), () => {})
     t.same(again.map(({ answer }) => answer.status).sort(), expected, `user ${user} has all places again, and no more`)
   }
-  t.equal(app.wsAuth.stats().accepted, accepted + USERS * (onLimit === 'reject' ? PER_USER : PER_USER + 1))
+  t.equal(statsOf(app).accepted, accepted + USERS * (onLimit === 'reject' ? PER_USER : PER_USER + 1))
   await within(5000, 'app.close()', app.close())
   t.equal(app.wsAuth.connections.size, 0)
   t.same(events.open, [])

@@ -15,6 +15,8 @@ import { SECRET } from '../app'
 import { Dice } from './dice'
 import { Ledger, nameOf } from './ledger'
 import type { Counts, Story } from './ledger'
+import { statsOf } from '../stats'
+import type { CountedStats } from '../stats'
 
 export interface ServerSettings {
   readonly seed: number
@@ -38,7 +40,7 @@ export interface Revoked {
 
 /** What was told of all apps of the process, one after the other. */
 export interface Balance {
-  readonly stats: fastifyWsAuth.WsAuthStats
+  readonly stats: CountedStats
   readonly published: Counts
   readonly logged: Counts
   readonly anonymous: number
@@ -151,22 +153,22 @@ function addRoutes (app: FastifyInstance, ledger: Ledger, dice: Dice, seen: Arra
 
 /** What was counted by the apps of a process, of which one may have been closed. */
 class Totals {
-  #left: Array<() => fastifyWsAuth.WsAuthStats> = []
+  #left: Array<() => CountedStats> = []
   #before: Counts = { accepted: 0, renewed: 0, refused: {}, closed: {} }
 
   /** It is closed, and may count on for a moment. */
-  leave (stats: () => fastifyWsAuth.WsAuthStats): void {
+  leave (stats: () => CountedStats): void {
     this.#left.push(stats)
   }
 
   /** All, with those of the app that is open. */
-  with (stats: fastifyWsAuth.WsAuthStats): fastifyWsAuth.WsAuthStats {
+  with (stats: CountedStats): CountedStats {
     for (const left of this.#left.splice(0)) this.#before = sumOf(this.#before, left())
     return { connections: stats.connections, pending: stats.pending, ...sumOf(this.#before, stats) }
   }
 }
 
-function sumOf (one: Counts, other: Counts | fastifyWsAuth.WsAuthStats): Counts {
+function sumOf (one: Counts, other: Counts | CountedStats): Counts {
   const add = (a: Record<string, number>, b: Record<string, number>): Record<string, number> =>
     Object.fromEntries([...new Set([...Object.keys(a), ...Object.keys(b)])].map((name) => [name, (a[name] ?? 0) + (b[name] ?? 0)]))
   return {
@@ -177,7 +179,7 @@ function sumOf (one: Counts, other: Counts | fastifyWsAuth.WsAuthStats): Counts 
   }
 }
 
-const NO_STATS: fastifyWsAuth.WsAuthStats = { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} }
+const NO_STATS: CountedStats = { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} }
 
 const problems: string[] = []
 
@@ -225,15 +227,15 @@ function makeServer ({ seed, redisPort, onLimit }: ServerSettings): Server {
     balance: async () => {
       const stories = ledger.take()
       const { published, logged, anonymous, wrong } = ledger
-      return { stats: totals.with(isClosed ? NO_STATS : app.wsAuth.stats()), published, logged, anonymous, wrong, stories }
+      return { stats: totals.with(isClosed ? NO_STATS : statsOf(app)), published, logged, anonymous, wrong, stories }
     },
     stop: async () => {
       await app.close()
-      totals.leave(app.wsAuth.stats)
+      totals.leave(() => statsOf(app))
       isClosed = true
     },
     pending: async () => {
-      const { connections, pending } = app.wsAuth.stats()
+      const { connections, pending } = statsOf(app)
       const sockets = await new Promise<number>((resolve) => { app.server.getConnections((_error, count) => resolve(count)) })
       return { connections, pending, clients: Math.max(app.websocketServer.clients.size, sockets) }
     },
