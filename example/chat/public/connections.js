@@ -22,7 +22,12 @@ export function refreshConnections () {
 
 function renderStats ({ refused, closed, ...counts }) {
   const badgesOf = (group, counts) => Object.entries(counts).map(([name, count]) => element('li', 'badge', `${group}${name} ${count}`))
-  find('#stats').replaceChildren(...badgesOf('', counts), ...badgesOf('refused ', refused), ...badgesOf('closed ', closed))
+  find('#stats').replaceChildren(...badgesOf('', counts), ...badgesOf('refused ', happened(refused)), ...badgesOf('closed ', happened(closed)))
+}
+
+/** Leaves out what has not happened: a code or a reason whose count is 0. */
+function happened (counts) {
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0))
 }
 
 /** Shows a decision of the server: where, about which user, and why. */
