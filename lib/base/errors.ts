@@ -99,6 +99,16 @@ export class WsAuthError extends FastifyError {
     setStackTraceLimit(before)
   }
 
+  /** That of {@link statusCode}, as http-errors has it: NestJS believes a status of 5xx only beside `expose`. */
+  get status (): number {
+    return this.statusCode
+  }
+
+  /** The message may be sent to the client: it is a constant of the table. */
+  get expose (): boolean {
+    return true
+  }
+
   /** The close code (before the `closeCodes` option) and the reason of this refusal; `null` if only a status can answer. */
   get close (): { code: number, reason: string } | null {
     const { close } = wsAuthErrors[this.code]

@@ -42,6 +42,7 @@ t.test('an error is an error', async (t) => {
   t.ok(error instanceof Error)
   t.equal(error.name, 'FastifyError')
   t.equal(error.cause, cause)
+  t.strictSame([error.status, error.expose], [503, true], 'as http-errors has them')
   t.equal(String(error), 'FastifyError [WS_AUTH_UNAVAILABLE]: Authentication is unavailable')
   const { stackTraceLimit } = Error
   t.equal(Error.stackTraceLimit, stackTraceLimit)

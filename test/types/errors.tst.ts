@@ -24,6 +24,8 @@ test('an error is an Error with the fields of its row', () => {
   expect(error.name).type.toBe<string>()
   expect(error.code).type.toBe<WsAuthErrorCode>()
   expect(error.statusCode).type.toBe<number>()
+  expect(error.status).type.toBe<number>()
+  expect(error.expose).type.toBe<boolean>()
   expect(error.close).type.toBe<{ code: number, reason: string } | null>()
   // @ts-expect-error Cannot assign to 'code' because it is a read-only property.
   error.code = 'WS_AUTH_TIMEOUT'
