@@ -16,7 +16,10 @@ import { NONE } from '../credentials/found'
 import { findHeaders } from '../credentials/headers'
 import { reasonOfMissing } from '../credentials/near-misses'
 import { challengeOf } from '../handshake/answer'
+import { candidateOf } from '../handshake/candidate'
 import { assertOriginOf } from '../handshake/origin'
+import { knownRouteOf } from '../handshake/routes'
+import { Upgrade } from '../handshake/upgrade'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import { readRouteOptions } from '../options/read-route-options'
 
@@ -34,7 +37,7 @@ export function authenticateHook (context: AuthenticationContext, setUser: SetUs
   const route = readRouteOptions({ token: { query: false, subprotocol: false, param: false, message: false } }, context.options)
   return (request, reply) => {
     if (reply?.raw === undefined) throw new TypeError('app.wsAuth.authenticate must be given as a hook, and not called: { onRequest: app.wsAuth.authenticate }')
-    return authenticate(request, reply)
+    return isHandshake(request) ? Promise.resolve() : authenticate(request, reply)
   }
 
   async function authenticate (request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -55,6 +58,12 @@ export function authenticateHook (context: AuthenticationContext, setUser: SetUs
     const verdict = refusal ?? setUser(request, attempt.user)
     if (verdict !== null) refuse(verdict, attempt, reply, route)
   }
+}
+
+/** A route may have a handler for plain requests beside its websocket, and one hook for both. Its upgrades are guarded by the handshake. */
+function isHandshake ({ raw, routeOptions }: FastifyRequest): boolean {
+  const known = knownRouteOf(routeOptions)
+  return candidateOf(raw) instanceof Upgrade && known?.kind === 'websocket' && known.options.access === 'required'
 }
 
 async function refusalOf (attempt: Authentication, context: AuthenticationContext, timeout: number): Promise<WsAuthError | null> {

@@ -25,6 +25,8 @@ export type KnownRoute = { readonly kind: 'http' } | {
   readonly options: CompleteRouteOptions
   /** Whether a plain request is a dry run of the handshake. It is not if the route has an HTTP handler too. */
   readonly hasDryRun: boolean
+  /** Whether it must be a route of @fastify/http-proxy: a plain route that the `routes` option has a policy for. */
+  readonly isProxied: boolean
 }
 
 declare module 'fastify' {
@@ -51,8 +53,10 @@ export function readRoute (route: DeclaredRoute, plugin: HandshakeOptions, polic
   // A websocket route may have a copy of the config of the ticket route. That does not make it a ticket route.
   if (route.config?.[kRoute]?.kind === 'ticket' && !isWebsocket(route)) return HTTP
   assertNoMisplacedPolicy(route)
-  if (isWebsocket(route) && route.wsAuth === undefined && policies.has(route.url)) route.wsAuth = policies.get(route.url) as RouteWsAuth
-  const seen = isWebsocket(route) ? readWebsocketRoute(route, plugin) : HTTP
+  const isProxied = !isWebsocket(route) && policies.has(route.url) && [route.method].flat().includes('GET')
+  const isGuarded = isWebsocket(route) || isProxied
+  if (isGuarded && route.wsAuth === undefined && policies.has(route.url)) route.wsAuth = policies.get(route.url) as RouteWsAuth
+  const seen = isGuarded ? readWebsocketRoute(route, plugin, isProxied) : HTTP
   if (seen === HTTP && route.wsAuth !== undefined && !isHead(route)) {
     throw new TypeError(`"wsAuth" option must be left out of ${route.method} ${route.url}: it guards websockets, and this route has none (add websocket: true if it should have one)`)
   }
@@ -73,13 +77,13 @@ function fixWsAuth (route: DeclaredRoute): void {
   })
 }
 
-function readWebsocketRoute (route: DeclaredRoute, plugin: HandshakeOptions): KnownRoute {
+function readWebsocketRoute (route: DeclaredRoute, plugin: HandshakeOptions, isProxied: boolean): KnownRoute {
   const options = readRouteOptions(route.wsAuth, plugin)
   const { param } = options.token
   if (param !== null && param !== plugin.token.param && parseRoutePath(route.url, param).token === null) {
     throw new TypeError(`"wsAuth.token.param" option must be a whole segment of the path, "/:${param}", in ${route.url}`)
   }
-  return { kind: 'websocket', options, hasDryRun: route.websocket === true }
+  return { kind: 'websocket', options, hasDryRun: route.websocket === true, isProxied }
 }
 
 /** Fastify declares a HEAD route for each GET route, with the same options; it cannot be upgraded. */

@@ -142,7 +142,8 @@ export interface WsAuthOptions {
   upgrades?: (request: IncomingMessage) => boolean
   /**
    * The policies of websocket routes that other packages declare, by the path of the route: `{ '/graphql': { roles: ['member'] } }`.
-   * The `wsAuth` of the route itself comes first. A path that no websocket route has is an error when the app is ready. Default `{}`.
+   * The `wsAuth` of the route itself comes first. A path that no websocket route has is an error when the app is ready. A path of
+   * @fastify/http-proxy with `websocket: true` counts as one, `'/api/*'` for example. Default `{}`.
    */
   routes?: Readonly<Record<string, RouteWsAuth>>
   /** Adds a route for OpenID Connect Back-Channel Logout 1.0. Default `false`. */

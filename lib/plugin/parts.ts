@@ -49,6 +49,8 @@ export interface Parts {
   readonly pending: Pending
   readonly connections: ConnectionRegistry
   readonly instance: Instance
+  /** Whether an upgrade is for this app. Never throws. */
+  readonly isOurs: ServerEvents['isOurs']
   readonly lifecycle: ConnectionLifecycle
   readonly listeners: ServerListeners
   readonly names: KnownNames
@@ -74,8 +76,9 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const audit = new Audit(stats)
   const pending = new Pending()
   const upgrades = new PendingUpgrades(pending, (request, why, startedAt) => audit.unanswered(request, log, why, startedAt))
+  const isOurs = upgradeFilter(app, options.upgrades)
   const listeners = listen(app, options, {
-    isOurs: upgradeFilter(app, options.upgrades),
+    isOurs,
     onPlainHandshake: (request) => markPlain(request, names),
     onEarly: (request, socket) => upgrades.turnAway(request, socket)
   })
@@ -99,7 +102,7 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const dryRuns = new WaitingDryRuns(pending, audit, options.handshakeTimeout)
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
   const opener = new SocketOpener(lifecycle, waitingRoom)
-  return { options, audit, checks, context, stats, pending, connections, instance, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
+  return { options, audit, checks, context, stats, pending, connections, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
 }
 
 /** The `upgrades` option, as a function that does not throw. */

@@ -42,7 +42,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   await app.register(fastifyWebsocket, parts.websocket.options)
   attach(app, parts, shutdown)
   // After @fastify/websocket: the dry run replaces the answer that it gives to a plain request.
-  app.addHook('onRoute', routes.onWrapped)
+  app.addHook('onRoute', function (this: FastifyInstance, route) { routes.onWrapped(route, this) })
   // The endpoints are routes as those of the app, so all hooks stand before them.
   await addEndpoints(app, parts)
   // After @fastify/websocket has had the upgrade.

@@ -3,6 +3,7 @@
  */
 import type { FastifyInstance } from 'fastify'
 import { addDryRun, assertNoMisplacedPolicy, readRoute, knownRouteOf, wrapWebsocketHandler } from '../handshake/routes'
+import { isProxy, takeFromProxy, wrapProxyHandler } from '../handshake/proxied-routes'
 import type { DeclaredRoute } from '../handshake/routes'
 import { assertCookie } from './cookie'
 import { addOwnChecks } from './own-checks'
@@ -15,6 +16,8 @@ export class RouteHooks {
   readonly #declared: DeclaredRoute[] = []
   /** The paths of the `routes` option that no route has had yet. */
   readonly #missing: Set<string>
+  /** The scopes of plain routes with such a path, by path: routes of @fastify/http-proxy. */
+  readonly #proxied = new Map<string, FastifyInstance>()
 
   constructor (app: FastifyInstance, parts: Parts) {
     this.#app = app
@@ -30,7 +33,7 @@ export class RouteHooks {
     names.addRoute(route, known.kind === 'websocket' ? known.options.token.param : null)
     if (known.kind === 'http') return
     if (known.kind === 'websocket') {
-      this.#missing.delete(route.url)
+      if (!known.isProxied) this.#missing.delete(route.url)
       addOwnChecks(this.#app, this.#parts, known.options)
     }
     assertCookie(this.#app, known.options.token)
@@ -38,15 +41,26 @@ export class RouteHooks {
     wrapWebsocketHandler(route, opener.open)
   }
 
-  /** Adds the dry run to a websocket route that has no HTTP handler. */
-  readonly onWrapped = (route: DeclaredRoute): void => {
+  /** Adds the dry run to a websocket route that has no HTTP handler, and replaces the handler of a route of @fastify/http-proxy. */
+  readonly onWrapped = (route: DeclaredRoute, scope: FastifyInstance): void => {
     const known = knownRouteOf(route)
-    if (known?.kind === 'websocket' && known.hasDryRun) addDryRun(route, this.#parts.names)
+    if (known?.kind !== 'websocket') return
+    const { names, opener, websocket } = this.#parts
+    if (known.hasDryRun) addDryRun(route, names)
+    if (!known.isProxied) return
+    this.#proxied.set(route.url, scope)
+    wrapProxyHandler(route, { server: () => scope.websocketServer, open: opener.open, onError: websocket.onError.bind(scope) })
   }
 
-  /** Checks all routes again: a later hook of the app may have put a policy beside its place. @throws TypeError */
+  /**
+   * Checks all routes again: a later hook of the app may have put a policy beside its place.
+   *
+   * @throws TypeError for a policy that is not in its place, or that no route has. Error for an @fastify/http-proxy without a policy
+   */
   assertPolicies (): void {
     for (const route of this.#declared.splice(0)) assertNoMisplacedPolicy(route)
+    const hasProxy = takeFromProxy(this.#app.server, this.#parts.options.upgrades && this.#parts.isOurs, this.#proxied.size > 0)
+    for (const [path, scope] of this.#proxied) if (hasProxy && isProxy(scope)) this.#missing.delete(path)
     const [path] = this.#missing
     if (path !== undefined) throw new TypeError(`"routes.${path}" option must be the path of a websocket route, with the prefixes of its scopes: no such route was declared`)
   }

@@ -33,14 +33,17 @@ export function assertNoWebsocket (app: FastifyInstance): void {
 export interface WebsocketSetup {
   readonly options: WebsocketPluginOptions
   readonly protocols: ProtocolChooser
+  /** The error handler of sockets; `this` is the scope of the route. */
+  readonly onError: ErrorHandler
 }
 
 /** Makes the options of @fastify/websocket. @param relay emits the upgrades that @fastify/websocket gets */
 export function websocketSetup (app: FastifyInstance, { websocket }: CompleteOptions, names: KnownNames, relay: EventEmitter): WebsocketSetup {
   const protocols = new ProtocolChooser(app, websocket.options?.handleProtocols, names)
+  const onError = errorHandler(websocket.errorHandler)
   const options: WebsocketPluginOptions = {
     ...websocket,
-    errorHandler: errorHandler(websocket.errorHandler),
+    errorHandler: onError,
     preClose: closeServer,
     options: {
       ...BY_DEFAULT,
@@ -50,7 +53,7 @@ export function websocketSetup (app: FastifyInstance, { websocket }: CompleteOpt
       handleProtocols: protocols.choose
     }
   }
-  return { options, protocols }
+  return { options, protocols, onError }
 }
 
 /**
