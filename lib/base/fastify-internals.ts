@@ -25,6 +25,12 @@ export function rootOf (app: FastifyInstance): FastifyInstance {
   return root as FastifyInstance
 }
 
+/** A scope and all scopes below it. */
+export function scopesOf (scope: FastifyInstance): FastifyInstance[] {
+  const children = read<FastifyInstance[]>(scope, 'fastify.children') ?? []
+  return [scope, ...children.flatMap(scopesOf)]
+}
+
 /**
  * The validator compiler of a scope. Fastify makes its default compiler when a route with a schema is ready; if there is no such route,
  * this function makes Fastify do so.

@@ -69,6 +69,11 @@ export class ServerListeners {
     this.#isReady = true
   }
 
+  /** The server that gets the upgrades. */
+  get server (): Server {
+    return this.#upgradeServer
+  }
+
   /** How many listeners for upgrades other code has added to the server. */
   get others (): number {
     return this.#upgradeServer.listenerCount('upgrade') - 1

@@ -20,7 +20,7 @@ import { buildParts } from './parts'
 import type { Parts } from './parts'
 import { RouteHooks } from './route-hooks'
 import { Shutdown } from './shutdown'
-import { assertNoWebsocket } from './websocket'
+import { assertNoWebsocket, assertOneWebsocket } from './websocket'
 
 const OTHER_LISTENERS = 'another library listens to the upgrades of this server, and both would answer each of them: ' +
   'give the "upgrades" option, a function that returns true for the upgrades of this app'
@@ -63,6 +63,7 @@ function addHooks (app: FastifyInstance, parts: Parts): { routes: RouteHooks, sh
   app.addHook('onReady', async () => {
     checks.compile(app)
     routes.assertPolicies()
+    assertOneWebsocket(app, listeners.server)
     if (options.upgrades === undefined && listeners.others > 0) app.log.warn(OTHER_LISTENERS)
     listeners.setReady()
   })

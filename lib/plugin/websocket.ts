@@ -6,6 +6,7 @@ import type { Server } from 'node:http'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { WebSocketServer } from 'ws'
+import { rootOf, scopesOf } from '../base/fastify-internals'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { quietLog } from '../base/quiet-log'
 import { errorWithoutToken } from '../base/redaction'
@@ -27,6 +28,21 @@ export function assertNoWebsocket (app: FastifyInstance): void {
   if (app.hasPlugin('@fastify/websocket')) {
     throw new Error('@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"')
   }
+}
+
+/**
+ * Called when no plugin is registered any more.
+ *
+ * @param server the server that gets the upgrades
+ * @throws Error if a scope has a @fastify/websocket of its own that listens to it: each upgrade would be answered twice, which ends the process
+ */
+export function assertOneWebsocket (app: FastifyInstance, server: EventEmitter): void {
+  // The name of the listener of @fastify/websocket. One that has another server does not listen to this one.
+  if (!server.listeners('upgrade').some(({ name }) => name === 'onUpgrade')) return
+  const scope = scopesOf(rootOf(app)).find(({ websocketServer = app.websocketServer }) => websocketServer !== app.websocketServer)
+  if (scope === undefined) return
+  throw new Error(`@fastify/websocket is registered a second time, in the scope of "${scope.pluginName}", and both would answer each upgrade: ` +
+    'register fastify-ws-auth at the root and before that scope, so that it uses this @fastify/websocket (mercurius does)')
 }
 
 /** The options of @fastify/websocket, and the choice of subprotocols that they contain. */

@@ -1,8 +1,12 @@
 /*
  * Other libraries on the same server: upgrades that are theirs, routes that they declare, subprotocols that they choose.
  */
-import type { IncomingMessage } from 'node:http'
+import { EventEmitter } from 'node:events'
+import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import fastifyWebsocket from '@fastify/websocket'
+import mercurius from 'mercurius'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { prepare, sign, start, until } from '../helpers/app'
@@ -136,4 +140,16 @@ t.test('an upgrade that is not of the app is waited for longer than handshakeTim
   await until(() => left.length === 2, 'the upgrade')
   await app.close()
   t.equal(await never, 'socket hang up')
+})
+
+t.test('a second @fastify/websocket fails the start with words that name its scope, and mercurius after the plugin uses ours', async (t) => {
+  const register = async (app: FastifyInstance): Promise<void> => {
+    await app.register(mercurius, { schema: 'type Query { me: String } type Subscription { ticks: String }', subscription: true })
+  }
+  const second = /^@fastify\/websocket is registered a second time, in the scope of ".*mercurius.*", and both would answer each upgrade: register fastify-ws-auth at the root and before that scope/
+  await t.rejects(prepare(t, { before: register }), { message: second })
+  const beside = async (scope: FastifyInstance): Promise<void> => { await scope.register(fastifyWebsocket, { options: { server: new EventEmitter() as Server } }) }
+  await prepare(t, { before: (app) => app.register(beside) })
+  const { app } = await prepare(t, { plugin: { routes: { '/graphql': { roles: ['admin'] } } }, routes: register })
+  await t.rejects(app.injectWS('/graphql', { headers: { authorization: `Bearer ${TOKEN}`, 'sec-websocket-protocol': 'graphql-transport-ws' } }), /403/)
 })

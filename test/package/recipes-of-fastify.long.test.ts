@@ -4,6 +4,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { createClient } from 'graphql-ws'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { buildPackage, startFile } from '../helpers/example'
@@ -62,5 +63,37 @@ t.test('gateway-with-http-proxy: members are proxied with their name, others rea
   t.equal(await bob.closed, '3000 token_expired')
   while (closes.length < 2) await new Promise((resolve) => setTimeout(resolve, 5))
   t.strictSame(closes, ['3000 token_revoked', '3000 token_expired'])
+  t.notMatch(output(), /eyJ/, 'no token is in the log')
+})
+
+t.test('mercurius-subscriptions: the user of connection_init is in the context of resolvers, and a subscription ends with its token', async (t) => {
+  const { url, output } = await startFile(t, 'recipes/mercurius-subscriptions.js')
+  const closes: string[] = []
+  const connect = (token: string): ReturnType<typeof createClient> => createClient({
+    url: `${url.replace('http', 'ws')}/graphql`,
+    webSocketImpl: WebSocket,
+    connectionParams: { authorization: `Bearer ${token}` },
+    retryAttempts: 0,
+    on: { closed: (event) => { const { code, reason } = event as { code: number, reason: string }; closes.push(`${code} ${reason}`) } }
+  })
+  const answers = async (token: string, query: string): Promise<unknown[]> => {
+    const found: unknown[] = []
+    const client = connect(token)
+    try {
+      for await (const { data } of client.iterate({ query })) found.push(data)
+    } catch {}
+    await client.dispose()
+    return found
+  }
+  const [ann, eve, bob] = await Promise.all([tokenOf(url, { name: 'ann' }), tokenOf(url, { name: 'eve' }), tokenOf(url, { name: 'bob', seconds: 2 })])
+  t.same(await answers(ann, '{ me }'), [{ me: 'ann' }])
+  t.same((await answers(bob, 'subscription { ticks }'))[0], { ticks: 'bob 0' })
+  t.same(await answers(`${ann}x`, '{ me }'), [])
+  t.same(await answers(eve, '{ me }'), [])
+  t.strictSame(closes, ['1000 Normal Closure', '3000 token_expired', '3000 token_invalid', '3003 forbidden'])
+
+  t.equal((await post(`${url}/graphql`, { query: '{ me }' })).status, 401)
+  t.same(await (await post(`${url}/graphql`, { query: '{ me }' }, { authorization: `Bearer ${ann}` })).json(), { data: { me: 'ann' } })
+  t.equal((await open(`${url}/chat`, ['bearer', ann])).first, 'hello ann', 'the other routes answer as before')
   t.notMatch(output(), /eyJ/, 'no token is in the log')
 })
