@@ -16,10 +16,8 @@ import { NONE } from '../credentials/found'
 import { findHeaders } from '../credentials/headers'
 import { reasonOfMissing } from '../credentials/near-misses'
 import { challengeOf } from '../handshake/answer'
-import { candidateOf } from '../handshake/candidate'
 import { assertOriginOf } from '../handshake/origin'
-import { knownRouteOf } from '../handshake/routes'
-import { Upgrade } from '../handshake/upgrade'
+import { hasOwnPolicy } from '../handshake/routes'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import { readRouteOptions } from '../options/read-route-options'
 
@@ -31,13 +29,16 @@ const NO_CREDENTIALS = { query: NONE, lookalikes: NONE, param: null, subprotocol
 
 const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [readToken, checkCookieOrigin, ...TOKEN_STEPS, ...USER_STEPS]
 
-/** Makes the hook. It leaves the token where it is, because other hooks of a plain route may use it. */
+/**
+ * Makes the hook. It leaves the token where it is, because other hooks of a plain route may use it. It lets pass what is authenticated by its
+ * own policy, so that an app may add it for all of its routes: handshakes, dry runs, and the requests of the ticket route.
+ */
 export function authenticateHook (context: AuthenticationContext, setUser: SetUser): AuthenticateHook {
   const { handshakeTimeout } = context.options
   const route = readRouteOptions({ token: { query: false, subprotocol: false, param: false, message: false } }, context.options)
   return (request, reply) => {
     if (reply?.raw === undefined) throw new TypeError('app.wsAuth.authenticate must be given as a hook, and not called: { onRequest: app.wsAuth.authenticate }')
-    return isHandshake(request) ? Promise.resolve() : authenticate(request, reply)
+    return hasOwnPolicy(request) ? Promise.resolve() : authenticate(request, reply)
   }
 
   async function authenticate (request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -58,12 +59,6 @@ export function authenticateHook (context: AuthenticationContext, setUser: SetUs
     const verdict = refusal ?? setUser(request, attempt.user)
     if (verdict !== null) refuse(verdict, attempt, reply, route)
   }
-}
-
-/** A route may have a handler for plain requests beside its websocket, and one hook for both. Its upgrades are guarded by the handshake. */
-function isHandshake ({ raw, routeOptions }: FastifyRequest): boolean {
-  const known = knownRouteOf(routeOptions)
-  return candidateOf(raw) instanceof Upgrade && known?.kind === 'websocket' && known.options.access === 'required'
 }
 
 async function refusalOf (attempt: Authentication, context: AuthenticationContext, timeout: number): Promise<WsAuthError | null> {

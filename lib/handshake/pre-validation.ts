@@ -19,6 +19,7 @@ import { runHandshake } from './checks'
 import type { HandshakeContext } from './checks'
 import { DryRun } from './dry-run'
 import type { PlainRequest, WaitingDryRuns } from './dry-run'
+import { EarlierHooks } from './earlier-hooks'
 import { Handshake } from './handshake'
 import { answeredEarly, HandshakeEnded } from './handshake-end'
 import type { HandshakeEnd } from './handshake-end'
@@ -46,6 +47,7 @@ export interface PreValidationDependencies {
 /** The hooks of an app. */
 export class PreValidation {
   readonly #dependencies: PreValidationDependencies
+  readonly #earlierHooks = new EarlierHooks()
 
   constructor (dependencies: PreValidationDependencies) {
     this.#dependencies = dependencies
@@ -73,9 +75,10 @@ export class PreValidation {
    * The first `onResponse` hook. Other code may have answered during a verification: Fastify does after `handlerTimeout`. No
    * other line reports that refusal.
    */
-  readonly onResponse = (request: FastifyRequest, _reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+  readonly onResponse = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
     const upgrade = candidateOf(request.raw)
     if (!(upgrade instanceof Upgrade)) return done()
+    if (!upgrade.isRouted && reply.statusCode === 401) this.#earlierHooks.onRefused(request, upgrade.taken)
     if (upgrade.stopChecks()) this.#dependencies.audit.refused(request, answeredEarly(), null, upgrade.startedAt, false)
     // @fastify/websocket destroys the socket of an answered upgrade in its own hook. If that ran at once, while the socket still
     // reports its last write, Node.js would make an unused error with its stack: 15 us of each refusal.

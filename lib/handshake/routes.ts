@@ -1,7 +1,7 @@
 /*
  * The declaration of a route: its `wsAuth` option is read, the result is kept in the config of the route, and the handler is wrapped.
  */
-import type { FastifyBaseLogger, FastifyContextConfig, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyBaseLogger, FastifyContextConfig, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import type { KnownNames } from '../credentials/known-names'
 import { readRouteOptions } from '../options/read-route-options'
 import type { CompleteRouteOptions, HandshakeOptions } from '../options/complete-options'
@@ -12,6 +12,7 @@ import { isHttp2 } from '../base/http-headers'
 import { plainName } from '../base/near-names'
 import { candidateOf, markPlain } from './candidate'
 import { PlainRequest } from './dry-run'
+import { Upgrade } from './upgrade'
 
 export const kRoute = Symbol('fastify-ws-auth.route')
 
@@ -122,6 +123,16 @@ export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: [...
 /** The result that {@link readRoute} has kept. */
 export function knownRouteOf ({ config }: { config?: FastifyContextConfig }): KnownRoute | undefined {
   return config?.[kRoute]
+}
+
+/**
+ * Whether the route refuses the request itself if it has no good token: a handshake or a dry run of a websocket route, or a request for a
+ * ticket. A public or optional route does not.
+ */
+export function hasOwnPolicy ({ raw, routeOptions, is404 }: FastifyRequest): boolean {
+  const known = is404 ? undefined : knownRouteOf(routeOptions)
+  if (known === undefined || known.kind === 'http' || known.options.access !== 'required') return false
+  return known.kind === 'ticket' || known.hasDryRun || candidateOf(raw) instanceof Upgrade
 }
 
 /** The message if a handshake has lost its `Upgrade` on the way, for the client and for the log. */

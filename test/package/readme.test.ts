@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path'
 import Fastify from 'fastify'
 import t from 'tap'
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript'
+import { CLOSE_REASONS } from '../../lib/base/close-codes'
 import { DEFAULT_CLOSE_CODES, wsAuthErrors } from '../../lib/base/errors'
 import { memoryBackplane } from '../../lib/backplane/memory'
 import { AUTH_RENEW, authOk, readAuthFrame } from '../../lib/connection/auth-frames'
@@ -105,7 +106,9 @@ t.test('the metrics are such that Prometheus reads them', async (t) => {
   await t.rejects(app.injectWS('/chat'))
   const { headers, body } = await app.inject('/metrics')
   t.equal(headers['content-type'], 'text/plain; version=0.0.4')
-  t.strictSame(body.trim().split('\n').filter((line) => !line.startsWith('# TYPE')).map((line) => line.replace('pending 1', 'pending 0')), [
+  const series = body.trim().split('\n').filter((line) => !line.startsWith('# TYPE'))
+  t.equal(series.length, 4 + Object.keys(wsAuthErrors).length + CLOSE_REASONS.length, 'each code and each reason is a series')
+  t.strictSame(series.map((line) => line.replace('pending 1', 'pending 0')).filter((line) => !line.endsWith('} 0')), [
     'ws_auth_connections 0', 'ws_auth_pending 0', 'ws_auth_accepted_total 1', 'ws_auth_renewed_total 0',
     'ws_auth_refused_total{code="WS_AUTH_TOKEN_MISSING"} 1', 'ws_auth_closed_total{reason="app"} 1'
   ])
