@@ -26,7 +26,7 @@ const bearer = { authorization: `Bearer ${ann}` }
 const KEY_HEADERS = { 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' }
 const noop = (): void => {}
 /** How long an answer may take, in milliseconds. */
-const TIMEOUT = 15_000
+const TIMEOUT = 60_000
 
 function protocolNamed (name: string): Protocol {
   const found = PROTOCOLS.find((protocol) => protocol.name === name)

@@ -43,7 +43,7 @@ export interface Protocol {
 const TLS = { key: KEY, cert: CERTIFICATE }
 
 /** How long an answer may take, in milliseconds. */
-const TIMEOUT = 15_000
+const TIMEOUT = 60_000
 
 /** The types of Fastify have one set of options for each kind of server. */
 function server (options: object): FastifyServerOptions {

@@ -19,9 +19,11 @@ import { statsOf } from './stats'
 const LIB = `${sep}lib${sep}`
 const OWN = 'throwing-app.'
 /** How long each step of a client may take, in milliseconds, whatever becomes of it. */
-const STEP_TIMEOUT = 8000
-const CLOSE_TIMEOUT = 8000
+const STEP_TIMEOUT = 30_000
+const CLOSE_TIMEOUT = 30_000
 const PER_USER = 4
+/** How often the app pings, in milliseconds: a client that a busy machine keeps from its answer for so long is ended. */
+const HEARTBEAT = 1000
 const AT_ONCE = 8
 
 /** What is thrown: an error; or what a careless handler of errors stumbles over. */
@@ -230,7 +232,7 @@ async function build (run: Run): Promise<FastifyInstance> {
     scopes: () => { void at(run, 'scopes'); return ['chat'] },
     origin: async () => await at(run, 'origin') ?? true,
     limits: { perUser: PER_USER },
-    heartbeat: { interval: 150 },
+    heartbeat: { interval: HEARTBEAT },
     backplane: throwingBackplane(run),
     websocket: {
       ...run.point === 'websocket.errorHandler' ? { errorHandler: (_error, socket) => { void at(run, 'websocket.errorHandler'); socket.terminate() } } : {},
@@ -359,7 +361,7 @@ function stepsOf (app: FastifyInstance, clients: Clients): Record<string, () => 
     },
     heartbeat: async () => {
       await clients.openWith(tokenOf('lou'))
-      await new Promise((resolve) => setTimeout(resolve, 500))
+      await new Promise((resolve) => setTimeout(resolve, HEARTBEAT + 200))
       return 'waited'
     }
   }
