@@ -18,6 +18,9 @@ function npm (...args: string[]): Promise<{ error: Error | null, output: string 
   })
 }
 
+// Each installs a folder of its own.
+t.jobs = 2
+
 t.before(buildPackage)
 
 for (const [name, passed] of [['tests-with-vitest', /Tests\s+3 passed \(3\)/], ['tests-with-jest', /^Tests: +3 passed, 3 total$/m]] as const) {

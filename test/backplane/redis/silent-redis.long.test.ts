@@ -39,6 +39,9 @@ t.test('revocations are not piled up if Redis takes no writes for long', { skip 
 })
 
 t.test('an app whose log is silent asks Redis over its own connection', { skip }, async (t) => {
+  // Each waits for a Redis of its own.
+  t.jobs = 4
+
   /** Holds what the app's connection asks of the log, from the first time that nothing has come by the other. */
   async function hold (t: Test): Promise<{ server: Awaited<ReturnType<typeof startRedis>>, member: Listener, link: RedisLink, probe: Gate }> {
     const server = await startRedis(t)
