@@ -32,6 +32,14 @@ export interface RunningExample {
   stop (): Promise<number | null>
 }
 
+/** A running file of `example/`. */
+export interface RunningFile extends Pick<RunningExample, 'url' | 'output' | 'stop'> {
+  /** Sends it a signal, once. */
+  signal (name: NodeJS.Signals): void
+  /** Its exit code, once it has ended; `null` if a signal has ended it. */
+  readonly ended: Promise<number | null>
+}
+
 /** How a chat is started. */
 export interface ExampleOptions {
   readonly port?: number
@@ -56,10 +64,10 @@ export async function buildExample (): Promise<void> {
  *
  * @param file its path below `example/`
  */
-export async function startFile (t: { teardown (end: () => Promise<unknown>): void }, file: string, env: NodeJS.ProcessEnv = {}): Promise<{ url: string, output: () => string, stop: () => Promise<number | null> }> {
+export async function startFile (t: { teardown (end: () => Promise<unknown>): void }, file: string, env: NodeJS.ProcessEnv = {}): Promise<RunningFile> {
   const { child, output } = startNode(t, [join(ROOT, 'example', file)], { PORT: '0', ...env })
   const [[, url = '']] = await printed(child, output, /Server listening at (http:\/\/127\.0\.0\.1:\d+)/g, 1)
-  return { url, output, stop: () => end(child) }
+  return { url, output, stop: () => end(child), signal: (name) => { child.kill(name) }, ended: once(child, 'exit').then(([code]) => code as number | null) }
 }
 
 /** Starts the chat on a free port, or on `port`; it ends with the test at the latest. */
