@@ -87,9 +87,12 @@ function readWebsocketRoute (route: DeclaredRoute, plugin: HandshakeOptions, isP
   return { kind: 'websocket', options, hasDryRun: route.websocket === true, isProxied }
 }
 
-/** Fastify declares a HEAD route for each GET route, with the same options; it cannot be upgraded. */
+/**
+ * Fastify declares a HEAD route for each GET route, with the same options. It cannot be upgraded, and answers as the GET route answers a plain
+ * request: with a dry run, or by the HTTP handler beside a `wsHandler`.
+ */
 function isWebsocket (route: DeclaredRoute): boolean {
-  return (route.websocket === true || route.wsHandler !== undefined) && !isHead(route)
+  return route.websocket === true || (route.wsHandler !== undefined && !isHead(route))
 }
 
 function isHead ({ method }: DeclaredRoute): boolean {

@@ -385,7 +385,7 @@ t.test('a dry run is answered after all hooks of the route, and spends nothing',
   t.strictSame(response.json(), { statusCode: 426, error: 'Upgrade Required', message: 'This route speaks WebSocket: the handshake would be accepted' })
   t.strictSame(order, ['preValidation', 'preHandler'])
   t.match(statsOf(app), { connections: 0, pending: 0, accepted: 0, refused: {} })
-  t.equal((await app.inject({ method: 'HEAD', url: '/chat' })).statusCode, 404)
+  t.equal((await app.inject({ method: 'HEAD', url: '/chat' })).statusCode, 401)
 })
 
 t.test('a hook of the route can still refuse', async (t) => {

@@ -43,10 +43,10 @@ t.test('an upgrade of a route without a websocket is 404', async (t) => {
       t.same(ran, [])
     })
   }
-  for (const path of ['/http', '/chat']) {
-    t.test(`an upgrade by HEAD ${path} is 404 without a body`, async (t) => {
+  for (const [path, status] of [['/http', 404], ['/chat', 400]] as const) {
+    t.test(`an upgrade by HEAD ${path} is ${status} without a body`, async (t) => {
       const client = await upgrade(t, port, { method: 'HEAD', path, headers: AUTHORIZED })
-      t.equal(client.answer.status, 404)
+      t.equal(client.answer.status, status)
       await client.ended
       t.equal(client.rest.length, 0)
       t.same(ran, [])
