@@ -4,7 +4,8 @@
 import t from 'tap'
 import { WsAuthError } from '../../lib/index'
 import type { WsAuthOptions } from '../../lib/index'
-import { prepare, SECRET, sign } from '../helpers/app'
+import { prepare, SECRET, sign, start, until } from '../helpers/app'
+import { plainText, RawClient } from '../helpers/raw-client'
 import { statsOf } from '../helpers/stats'
 
 const HOOKS = ['onRequest', 'preValidation', 'preHandler'] as const
@@ -131,4 +132,29 @@ t.test('a refusal by verify is logged with its cause, if it has one', async (t) 
   }
   const lines = log.map((line) => JSON.parse(line) as { msg: string, why?: string, level: number }).filter(({ msg }) => msg === 'request refused')
   t.strictSame(lines.map(({ why, level }) => [level, why]), [[30, undefined], [30, 'by the app'], [50, undefined]])
+})
+
+t.test('a client that leaves while its token is verified aborts the verification, and no handler runs for it', async (t) => {
+  let signal: AbortSignal | undefined
+  let settle = (): void => {}
+  let handled = 0
+  const { app, port, log } = await start(t, {
+    plugin: {
+      verify: async (_token, _request, context) => {
+        signal = context.signal
+        await new Promise<void>((resolve) => { settle = resolve })
+        return { sub: 'ann' }
+      }
+    },
+    routes: (app) => app.get('/', { onRequest: app.wsAuth.authenticate }, async () => { handled++ })
+  })
+  const client = await RawClient.open(t, port)
+  client.send(plainText({ headers: BEARER }))
+  await until(() => signal !== undefined, 'the verification')
+  client.socket.destroy()
+  await until(() => signal?.aborted === true, 'the signal')
+  settle()
+  await app.close()
+  t.equal(handled, 0)
+  t.notOk(log.some((line) => line.includes('request refused')), 'there was no client to refuse')
 })

@@ -101,6 +101,13 @@ t.test('a function of the app that fails is told of as a failure, and the logout
     t.same(reasonsIn(log), ['it is on a list'])
   })
 
+  t.test('the log names the code if verify refuses without a cause', async (t) => {
+    const verify = (): never => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TOKEN_REVOKED') }
+    const { port, log } = await startClient(t, { plugin: { verify } })
+    t.same(await logOut(port, token), INVALID)
+    t.same(reasonsIn(log), ['WS_AUTH_TOKEN_REVOKED'])
+  })
+
   t.test('trusted that says no refuses it', async (t) => {
     const { port } = await startClient(t, { plugin: { jwt: { ...JWT, trusted: () => false } } })
     t.same(await logOut(port, token), INVALID)

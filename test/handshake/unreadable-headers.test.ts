@@ -5,7 +5,7 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import type fastifyWsAuth from '../../lib/index'
-import { sign, start, until } from '../helpers/app'
+import { prepare, sign, start, until } from '../helpers/app'
 import { onDecision } from '../helpers/decisions'
 import { plainText, RawClient, requestText } from '../helpers/raw-client'
 import { uncaughtErrors } from '../helpers/uncaught'
@@ -69,6 +69,18 @@ for (const rejectWith of ['http', 'close'] as const) {
     t.equal((await good.upgrade({ path: '/chat', headers: { cookie: `token=${TOKEN}` } }).response()).status, 101, 'a cookie that can be read is a token')
   })
 }
+
+t.test('a decoder that throws a value which is no error refuses with 503 too, and the log has its type alone', async (t) => {
+  // eslint-disable-next-line no-throw-literal
+  const throwText = (value: string): string => { throw `cannot be read: ${value}` }
+  const { app, log } = await prepare(t, {
+    plugin: { cookie: { hook: false, parseOptions: { decode: throwText } } as never },
+    routes: (app) => app.get('/chat', { websocket: true }, () => {})
+  })
+  t.equal((await app.inject({ url: '/chat', headers: { cookie: `token=${SECRET_VALUE}` } })).statusCode, 503)
+  t.ok(log.some((line) => line.includes('the headers could not be read: string')))
+  t.notOk(log.join('\n').includes(SECRET_VALUE))
+})
 
 t.test('no error was left uncaught', async (t) => {
   t.strictSame(uncaughtErrors(), [])

@@ -1,8 +1,10 @@
 /*
  * A handshake that takes longer than handshakeTimeout is answered 503, whichever step hangs, and nothing runs after that.
  */
+import { IncomingMessage, ServerResponse } from 'node:http'
+import { PassThrough } from 'node:stream'
 import t from 'tap'
-import { prepare, start, within } from '../helpers/app'
+import { prepare, start, until, within } from '../helpers/app'
 import type { AppSettings } from '../helpers/app'
 import { addChat, AUTHORIZED, greeting, heldVerifier, turns, UNAVAILABLE } from '../helpers/chat'
 import { clientFrame, upgrade } from '../helpers/raw-client'
@@ -48,6 +50,17 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
     const answer = await within(2000, 'an answer', app.inject({ url: '/chat', headers: AUTHORIZED }))
     t.equal(answer.statusCode, 503)
     t.equal(answer.body, UNAVAILABLE)
+  })
+
+  t.test('a dry run whose response has no socket yet is 503 if the verifier hangs', async (t) => {
+    const { app } = await prepare(t, { plugin: { verify: never, handshakeTimeout: 50 }, routes: addChat })
+    // As a library does that calls `app.routing` with requests of its own transport.
+    const request = Object.assign(new IncomingMessage(new PassThrough() as never), { method: 'GET', url: '/chat', headers: { host: 'app.example', ...AUTHORIZED } })
+    const response = new ServerResponse(request)
+    app.routing(request, response)
+    await until(() => response.writableEnded, 'the answer')
+    t.equal(response.statusCode, 503)
+    t.equal(app.wsAuth.stats().pending, 0)
   })
 
   t.test('a handshake by injectWS is 503 if the verifier hangs', async (t) => {

@@ -21,6 +21,21 @@ t.test('a decorator that the app has already is left to @fastify/jwt', async (t)
   await t.rejects(prepare(t, { before: (app) => app.decorateRequest('user', null as never) }), { message: /the request decorator "user" must be left to @fastify\/jwt/ })
 })
 
+t.test('formatUser serves the plain routes of the app too, if a secret function gives the key', async (t) => {
+  const seen: unknown[] = []
+  const { app } = await prepare(t, {
+    plugin: { jwt: { secret: async () => SECRET, formatUser: ({ sub }: { sub: string }) => ({ name: sub }) } as never },
+    routes: (app) => {
+      app.get('/ws', websocket, (_socket, { user }) => { seen.push(user) })
+      app.get('/plain', { onRequest: async (request) => await request.jwtVerify() }, async ({ user }) => user)
+    }
+  })
+  const token = sign({ sub: 'ann' })
+  t.same((await app.inject({ url: '/plain', headers: { authorization: `Bearer ${token}` } })).json(), { name: 'ann' })
+  await openSocket(app, '/ws', token)
+  t.same(seen, [{ name: 'ann' }])
+})
+
 t.test('an error handler that fails, at once or later, ends the socket', async (t) => {
   const handlers: Array<() => unknown> = [() => { throw new Error('at once') }, async () => { throw new Error('later') }]
   for (const errorHandler of handlers) {
