@@ -30,12 +30,14 @@ async function open (url: string, protocols: string[] = [], message?: string, he
   return { socket, first: String(first), closed }
 }
 
-/** The status that a handshake is refused with. */
+/** The status that a handshake is answered with. */
 async function statusOf (url: string, protocols: string[] = [], headers: Record<string, string> = {}): Promise<number | undefined> {
   const socket = new WebSocket(url.replace('http', 'ws'), protocols, { headers })
-  const [, response] = await once(socket, 'unexpected-response') as [unknown, { statusCode?: number }]
+  const status = await new Promise<number | undefined>((resolve) => {
+    socket.on('unexpected-response', (_request, { statusCode }) => resolve(statusCode)).on('open', () => resolve(101))
+  })
   socket.on('error', () => {}).terminate()
-  return response.statusCode
+  return status
 }
 
 t.test('gateway-with-http-proxy: members are proxied with their name, others reach nothing, and a logout ends both sides', async (t) => {
@@ -176,3 +178,15 @@ t.test('ws: a server of ws answers at its path without a token, and no other pat
   t.equal(await statusOf(`${url}/status/`, ['bearer', token]), 404)
   t.notMatch(output(), /another library listens|eyJ/)
 })
+
+for (const name of ['zod', 'typebox']) {
+  t.test(`claims-with-${name}: claims that do not match are refused, and the query has a schema of the same kind`, async (t) => {
+    const { url } = await startFile(t, `recipes/claims-with-${name}.js`)
+    const [good, noTenant, otherRole, admin] = await Promise.all([{}, { tenant: 7 }, { roles: ['root'] }, { roles: ['admin'] }].map((claims) => tokenOf(url, { sub: 'ann', ...claims })))
+    t.equal((await open(`${url}/chat?room=lobby`, ['bearer', String(good)])).first, 'hello ann of acme in lobby')
+    t.equal(await statusOf(`${url}/chat?room=lobby`, ['bearer', String(noTenant)]), 401)
+    t.equal(await statusOf(`${url}/chat?room=lobby`, ['bearer', String(otherRole)]), 401)
+    t.equal(await statusOf(`${url}/chat?room=lobby`, ['bearer', String(admin)]), 403)
+    t.equal(await statusOf(`${url}/chat?room=1`, ['bearer', String(good)]), 400)
+  })
+}
