@@ -1,6 +1,6 @@
 /*
- * An adapter for gateways. It declares each gateway as a websocket route of Fastify, so that fastify-ws-auth guards it: the WsAdapter of
- * Nest listens for upgrades itself, and destroys the socket of every upgrade that is not its own.
+ * An adapter for gateways. It declares each gateway as a websocket route of Fastify, so that fastify-ws-auth guards it. The WsAdapter of
+ * Nest answers upgrades itself, and authenticates none.
  */
 import { EventEmitter } from 'node:events'
 import type { NestFastifyApplication } from '@nestjs/platform-fastify'
