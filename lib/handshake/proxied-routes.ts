@@ -78,7 +78,7 @@ function findListener (server: Server): { readonly listener: UpgradeListener, re
   const listener = valueOf('wsUpgradeListener') as UpgradeListener | undefined
   if (typeof listener !== 'function' || !server.listeners('upgrade').includes(listener)) return null
   const prefixes = valueOf('wsPrefixes')
-  return { listener, prefixes: Array.isArray(prefixes) ? prefixes.map(String) : [] }
+  return { listener, prefixes: Array.isArray(prefixes) ? prefixes.map(String) : ['/prefix'] }
 }
 
 /**

@@ -144,11 +144,28 @@ t.test('plain requests go to the handler of the proxy, and app.wsAuth.authentica
 
 t.test('an error of the proxy closes the socket with 1011', async (t) => {
   const { port, log } = await start(t, {
-    plugin: { routes: { '/api/*': true } },
+    plugin: { routes: { '/api/*': { token: { message: true } } } },
     routes: async (app) => { await proxy(app, 'http://127.0.0.1:1', { wsClientOptions: { rewriteRequestHeaders: () => { throw new Error('cannot rewrite') } } as never }) }
   })
   t.equal((await ask(`ws://127.0.0.1:${port}/api/x?token=${TOKEN}`, null)).first, '1011 internal_error')
-  t.ok(log.some((line) => line.includes('cannot rewrite')))
+  t.equal(log.filter((line) => line.includes('cannot rewrite')).length, 1)
+  // With a message, the proxy runs later than the opening of the socket.
+  const auth = await ask(`ws://127.0.0.1:${port}/api/x`, JSON.stringify({ type: 'auth', token: TOKEN }))
+  t.equal(await auth.closed, '1011 internal_error')
+  t.equal(log.filter((line) => line.includes('cannot rewrite')).length, 2)
+})
+
+t.test('a policy of a proxy without websockets, beside one that has them, is 404', async (t) => {
+  const upstream = await startUpstream(t)
+  const { port } = await start(t, {
+    plugin: { routes: { '/api/*': true, '/pages/*': true } },
+    routes: async (app) => {
+      await proxy(app, upstream.url)
+      await proxy(app, upstream.url, { prefix: '/pages', websocket: false } as never)
+    }
+  })
+  t.equal((await ask(`ws://127.0.0.1:${port}/pages/x?token=${TOKEN}`)).first, 'Unexpected server response: 404')
+  t.equal((await ask(`ws://127.0.0.1:${port}/api/x?token=${TOKEN}`)).first, 'text hello')
 })
 
 t.test('a proxy without a policy fails the start with words that name it and the remedy', async (t) => {
@@ -156,6 +173,12 @@ t.test('a proxy without a policy fails the start with words that name it and the
   const routes = async (app: FastifyInstance): Promise<void> => { await proxy(app, upstream.url) }
   const message = /^@fastify\/http-proxy answers upgrades on this server .* register it after fastify-ws-auth and give the "routes" option a policy for its paths, \{ '\/api\/\*': true \}, or give the "upgrades" option/
   await t.rejects(prepare(t, { routes }), { message })
+  const withoutPrefixes = async (app: FastifyInstance): Promise<void> => {
+    await routes(app)
+    const symbol = Object.getOwnPropertySymbols(app.server).find(({ description }) => description === 'wsPrefixes') as symbol
+    Object.assign(app.server, { [symbol]: undefined })
+  }
+  await t.rejects(prepare(t, { routes: withoutPrefixes }), { message: /give the "routes" option a policy for its paths, \{ '\/prefix\/\*': true \}, or/ }, 'its prefixes are no more than a hint')
   await t.rejects(prepare(t, { before: routes, plugin: { routes: { '/api/*': true } } }), { message }, 'also if it is registered before')
   await t.rejects(prepare(t, { routes: async (app) => { await proxy(app, upstream.url, { websocket: false }) }, plugin: { routes: { '/api/*': true } } }),
     { name: 'TypeError', message: /"routes\.\/api\/\*" option must be the path of a websocket route/ })
