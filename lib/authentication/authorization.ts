@@ -21,12 +21,19 @@ export function authorize ({ request, route, claims, user }: Authentication, { o
 
 function assertRole (asked: readonly string[], has: readonly string[]): void {
   if (asked.some((role) => has.includes(role))) return
-  throw forbidden(`roles: the route needs one of ${namesOf(asked)}, and the user has none of them`)
+  throw forbidden(`roles: the route needs one of ${namesOf(asked)}, and the user has ${nearest('roles', asked, has)}`)
 }
 
 function assertScopes (asked: readonly string[], has: readonly string[]): void {
   const missing = asked.filter((scope) => !has.includes(scope))
-  if (missing.length > 0) throw forbidden(`scopes: the route needs ${namesOf(asked)}, and the user lacks ${namesOf(missing)}`)
+  if (missing.length > 0) throw forbidden(`scopes: the route needs ${namesOf(asked)}, and the user lacks ${namesOf(missing)}${has.length === 0 ? `: ${nearest('scopes', asked, has)}` : ''}`)
+}
+
+/** What the user has in place of what was asked. Names that only the token has are not shown. */
+function nearest (option: 'roles' | 'scopes', asked: readonly string[], has: readonly string[]): string {
+  if (has.length === 0) return `no ${option} at all (the "${option}" option says in which claim they are)`
+  const names = new Set(asked.map((name) => name.toLowerCase()))
+  return has.some((name) => typeof name === 'string' && names.has(name.toLowerCase())) ? 'one that differs in upper and lower case alone' : 'none of them'
 }
 
 function forbidden (cause: string): WsAuthError {

@@ -44,7 +44,8 @@ export class ClaimsSchema {
     if (this.#validate === null) throw new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the app is not ready yet') })
     try {
       const result = this.#validate(copyData(claims))
-      return isThenable(result) ? Promise.resolve(result).then(assertValid, rethrow) : assertValid(result)
+      const { errors } = this.#validate as { errors?: unknown }
+      return isThenable(result) ? Promise.resolve(result).then((later) => assertValid(later, null), rethrow) : assertValid(result, errors)
     } catch (error) {
       rethrow(error)
     }
@@ -66,15 +67,15 @@ function cannotRun (validate: Validate, sample: Claims): boolean {
 }
 
 /** Validators return `false`, or the errors, */
-function assertValid (result: unknown): void {
+function assertValid (result: unknown, errors: unknown): void {
   const isWrong = result === false || result instanceof Error ||
     (typeof result === 'object' && result !== null && 'error' in result && result.error != null)
-  if (isWrong) throw mismatch()
+  if (isWrong) throw mismatch(errors)
 }
 
 /** or throw them (Ajv with `$async`). */
 function rethrow (error: unknown): never {
-  throw isMismatch(error) ? mismatch() : error
+  throw isMismatch(error) ? mismatch((error as { errors?: unknown }).errors) : error
 }
 
 function isMismatch (error: unknown): boolean {
@@ -82,6 +83,10 @@ function isMismatch (error: unknown): boolean {
   return typeof error === 'object' && error !== null && !(error instanceof AggregateError) && ('validation' in error || 'errors' in error)
 }
 
-function mismatch (): WsAuthError {
-  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'its claims do not match the "claims" schema' })
+/** @param errors the list of Ajv, if it is the validator: it names a place in the claims, and what the schema says of it, but no value */
+function mismatch (errors: unknown): WsAuthError {
+  const [first] = Array.isArray(errors) ? errors as unknown[] : []
+  const { instancePath, message } = (first ?? {}) as Record<string, unknown>
+  const detail = typeof instancePath === 'string' && typeof message === 'string' ? `: ${instancePath === '' ? 'they' : instancePath} ${message}` : ''
+  return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: `its claims do not match the "claims" schema${detail}` })
 }

@@ -32,10 +32,16 @@ export function assertOriginOf (request: FastifyRequest, allowed: OriginOption, 
     if (!isAmbient) return
     const { host, protocol } = request
     const isSecure = protocol === 'https'
-    return assertOrigin(isSameHost(origin, host, isSecure), handshake, `the request came to ${isSecure ? 'https://' : ''}${host}`)
+    return assertOrigin(isSameHost(origin, host, isSecure), handshake, `the request came to ${isSecure ? 'https://' : ''}${host}${untrustedProxy(request)}`)
   }
   if (typeof allowed !== 'function') return assertOrigin(allowed.includes(origin), handshake, `the "origin" option has ${namesOf(allowed)}`)
   return thenRead(allowed(origin, request), (isAllowed) => assertOrigin(isAllowed, handshake, 'the "origin" function did not return true'))
+}
+
+/** A proxy that is not trusted is the most frequent reason why the host of a request is another one than the host of its page. */
+function untrustedProxy ({ host, raw: { headers } }: FastifyRequest): string {
+  const isForwarded = ['x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-for', 'forwarded'].some((name) => headers[name] !== undefined)
+  return isForwarded && host === headers.host ? '; a proxy says for which host it was, and the app does not trust it (the "trustProxy" option of Fastify)' : ''
 }
 
 /** The log names the origin and what it was compared with, so that an operator can correct the list. */

@@ -12,6 +12,7 @@ import { isHttp2 } from '../base/http-headers'
 import { plainName } from '../base/near-names'
 import { candidateOf, markPlain } from './candidate'
 import { PlainRequest } from './dry-run'
+import { assertSchema } from './route-schema'
 import { Upgrade } from './upgrade'
 
 export const kRoute = Symbol('fastify-ws-auth.route')
@@ -84,6 +85,7 @@ function readWebsocketRoute (route: DeclaredRoute, plugin: HandshakeOptions, isP
   if (param !== null && param !== plugin.token.param && parseRoutePath(route.url, param).token === null) {
     throw new TypeError(`"wsAuth.token.param" option must be a whole segment of the path, "/:${param}", in ${route.url}`)
   }
+  assertSchema(route.schema, options, `${[route.method].flat().join(', ')} ${route.url}`)
   return { kind: 'websocket', options, hasDryRun: route.websocket === true, isProxied }
 }
 

@@ -38,6 +38,7 @@ function readOrigin (option: string, value: unknown): OriginOption {
   if (typeof value === 'function') return value as OriginOption
   if (!Array.isArray(value)) invalid(option, '\'same-host\', \'any\', an array of origins, or a function')
   for (const origin of value) {
+    if (typeof origin === 'string' && origin.includes('*')) invalid(option, 'a function for a pattern, (origin, request) => boolean: a list has exact origins and no wildcards')
     if (!isOrigin(origin)) {
       invalid(option, 'an array of exact origins, such as \'https://example.com\' (no path, no slash at the end, lower case)')
     }

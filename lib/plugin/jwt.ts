@@ -6,7 +6,7 @@ import type { JWT } from '@fastify/jwt'
 import type { FastifyInstance } from 'fastify'
 import type { CompleteOptions } from '../options/complete-options'
 import { cachingVerifier } from '../token/caching-verifier'
-import { warnOfShortSecret, withSafeSecret } from '../token/jwt-secret'
+import { assertNoPublicKey, warnOfShortSecret, withSafeSecret } from '../token/jwt-secret'
 import { createJwtVerifier } from '../token/jwt-verifier'
 import { createCustomVerifier } from '../token/custom-verifier'
 import type { Verifier } from '../token/verifier'
@@ -21,16 +21,18 @@ export interface FoundJwt {
 }
 
 /** Registers @fastify/jwt with the `jwt` option. @throws TypeError if the option contradicts what the app has registered */
-export async function registerJwt (app: FastifyInstance, { jwt, verify }: CompleteOptions): Promise<void> {
+export async function registerJwt (app: FastifyInstance, { jwt, jwtNamespace, verify }: CompleteOptions): Promise<void> {
   if (jwt !== undefined) {
     if ('secret' in jwt && jwt.secret === undefined) throw new TypeError('"jwt.secret" option must be given, and it is undefined: is an environment variable missing?')
     if (app.hasDecorator('jwt')) throw new TypeError('"jwt" option must be left out: @fastify/jwt is registered already')
     const { decoratorName = 'user' } = jwt as { decoratorName?: string }
     // @fastify/jwt would throw outside of any handler, and the start of the app would hang until its timeout.
     if (app.hasRequestDecorator(decoratorName)) throw new TypeError(`the request decorator "${decoratorName}" must be left to @fastify/jwt: the app has it already`)
+    assertNoPublicKey(jwt)
     await app.register(fastifyJwt, withSafeSecret(jwt))
     warnOfShortSecret(jwt, app.log)
   } else if (verify === undefined && !app.hasDecorator('jwt')) {
+    if (jwtNamespace !== undefined) throw new TypeError('"jwtNamespace" option must be left out, because the app has registered no @fastify/jwt')
     throw new TypeError('"jwt" option must be given, unless the app registers @fastify/jwt before or "verify" is given')
   }
 }

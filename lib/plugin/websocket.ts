@@ -84,6 +84,7 @@ function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
     }
     if (own === undefined) {
       logError(request.log, error)
+      hintAtArguments(request.log, error)
       endOverError(socket)
       return
     }
@@ -103,6 +104,14 @@ function logError (log: FastifyBaseLogger, error: unknown): void {
   } catch {
     quietLog(log).error({ err: errorWithoutToken(error, '') }, 'a websocket handler failed')
   }
+}
+
+/** The message of a handler that takes its request for its socket, or its socket for the stream of @fastify/websocket 10. */
+const NO_SOCKET = /^(?:[\w.]+\.)?(?:send|close|on|once|terminate|ping) is not a function$|^Cannot read properties of undefined \(reading '(?:send|close|on|once|terminate|ping)'\)$/
+
+function hintAtArguments (log: FastifyBaseLogger, error: unknown): void {
+  if (!(error instanceof TypeError) || !NO_SOCKET.test(error.message)) return
+  quietLog(log).warn('the handler of a websocket route is called with (socket, request), and the socket has send(), on() and close() itself')
 }
 
 /** Closes the server. Replaces the function of @fastify/websocket, which would close the sockets again. */

@@ -8,6 +8,7 @@ import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
 import type { BackplaneLink } from '../backplane/contract'
 import type { RevocationList } from '../backplane/revocation-list'
+import { isInMilliseconds } from '../token/claims'
 import type { Claims } from '../token/claims'
 import { looseSubjectOf } from '../token/subject'
 import type { ReadSubject } from '../token/subject'
@@ -76,7 +77,7 @@ export class RevocationCheck {
     if (this.#warnsOf === 'none' || claims === null) return
     if (expiresAt === null ? this.#warnsOf !== 'all' : expiresAt <= Date.now() + this.#revocationTtl) return
     this.#warnsOf = 'none'
-    const problem = expiresAt === null ? 'a token has no exp, and never expires' : 'a token lives longer than revocationTtl'
+    const problem = problemOf(claims, expiresAt)
     this.#log.warn(`${problem}: if it is revoked, it becomes valid again after revocationTtl (${this.#revocationTtl} ms)`)
   }
 
@@ -89,4 +90,11 @@ export class RevocationCheck {
       return false
     }
   }
+}
+
+function problemOf ({ exp }: Claims, expiresAt: number | null): string {
+  if (expiresAt === null) return 'a token has no exp, and never expires'
+  return exp !== undefined && isInMilliseconds(exp)
+    ? 'the exp of a token is in milliseconds, and must be in seconds: it never expires'
+    : 'a token lives longer than revocationTtl'
 }

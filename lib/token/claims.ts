@@ -61,16 +61,26 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
 
   const { exp, nbf, iat } = claims
   const issuedAtTolerance = Math.max(rules.clockTolerance, MIN_ISSUED_AT_TOLERANCE)
-  if (iat !== undefined && iat * 1000 > now + issuedAtTolerance) throw refusal('it was issued in the future')
+  if (iat !== undefined && iat * 1000 > now + issuedAtTolerance) throw refusal(`it was issued in the future${aheadOf(iat, now)}`)
   if (rules.checkNotBefore && nbf !== undefined && nbf * 1000 > now + rules.clockTolerance) {
-    throw refusal('it is not valid yet')
+    throw refusal(`it is not valid yet${aheadOf(nbf, now)}`)
   }
   if (rules.checkExpiry && exp !== undefined && exp * 1000 <= now - rules.clockTolerance) {
-    throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'its exp has passed' })
+    throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: `its exp has passed, ${Math.round(now / 1000 - exp)} s ago` })
   }
   if (now > endByAge(claims, rules)) {
     throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'it is older than maxAge' })
   }
+}
+
+/** How far a time is ahead: whether a clock is wrong, or the time is in milliseconds (RFC 7519, 2: it is in seconds). */
+function aheadOf (seconds: number, now: number): string {
+  return isInMilliseconds(seconds) ? ': its time is in milliseconds, and must be in seconds' : `, ${Math.round(seconds - now / 1000)} s ahead of the clock of the server`
+}
+
+/** Whether a time must be in milliseconds by mistake, because in seconds it would be in the year 5138 or later. */
+export function isInMilliseconds (time: number): boolean {
+  return time >= 1e11
 }
 
 /** Refuses claims without one that the rules require. @throws WsAuthError `WS_AUTH_TOKEN_INVALID` */

@@ -28,10 +28,16 @@ export function createCustomVerifier (verifyOption: VerifyOption): Verifier {
 
 function readClaims (answer: unknown): Verified {
   if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) {
-    throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'verify did not return an object' })
+    throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: `verify did not return an object${kindOf(answer)}` })
   }
   // Copies the claims even from an instance of a class: all users of the token would share that instance.
   const claims = frozenCopy({ ...answer } as Claims)
   assertClaims(claims, NO_RULES, Date.now())
   return { claims, user: claims }
+}
+
+/** `undefined` is most often a forgotten `return`; `null` is the answer of a function that found nothing. */
+function kindOf (answer: unknown): string {
+  if (answer === undefined) return ': it returned undefined (is a return or an await missing?)'
+  return answer === null ? '' : `: it returned ${Array.isArray(answer) ? 'an array' : `a ${typeof answer}`}`
 }

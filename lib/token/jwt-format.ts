@@ -5,6 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { Claims } from './claims'
 import { WsAuthError } from '../base/errors'
+import { reasonOfFormat } from './format-mistakes'
 
 /** RFC 7515, 7.1: three base64url segments. The last may be empty. */
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]*$/
@@ -21,7 +22,7 @@ let lastHeader = ''
  * @throws WsAuthError `WS_AUTH_TOKEN_INVALID`
  */
 export function assertFormat (token: string): void {
-  if (!COMPACT_JWS.test(token)) throw refusal('not a JWT in compact serialization')
+  if (!COMPACT_JWS.test(token)) throw refusal(reasonOfFormat(token))
   const header = token.slice(0, token.indexOf('.'))
   if (header === lastHeader) return
   assertHeader(readSegment(header, 'header'))

@@ -119,3 +119,9 @@ export function warnOfShortSecret ({ secret, verify, sign }: FastifyJWTOptions, 
   const bytes = Buffer.byteLength(key)
   if (bytes < needed) log.warn(`the secret of @fastify/jwt has ${bytes} bytes: less than the ${needed} of its hash, so it can be guessed from a token`)
 }
+
+/** @throws TypeError for a public key that is given as a shared secret, because @fastify/jwt would want to sign with it */
+export function assertNoPublicKey ({ secret }: FastifyJWTOptions): void {
+  if ((typeof secret !== 'string' && !Buffer.isBuffer(secret)) || !/-----BEGIN (?:RSA )?(?:PUBLIC KEY|CERTIFICATE)-----/.test(secret.toString('latin1'))) return
+  throw new TypeError('"jwt.secret" option must be { public: <the key> } for a public key or a certificate')
+}

@@ -11,6 +11,7 @@ import { assertFormat, readClaims } from './jwt-format'
 import { isStatic } from './jwt-secret'
 import { settle } from './verifier'
 import type { Verifier, VerifyToken } from './verifier'
+import { assertVerifySettings } from './verify-settings'
 
 /**
  * Makes the verifier.
@@ -18,8 +19,10 @@ import type { Verifier, VerifyToken } from './verifier'
  * @param jwt the decorator of the @fastify/jwt to use
  * @param method the name of its request decorator, such as `jwtVerify`
  * @param own its options, if this plugin registered it
+ * @throws TypeError for a setting of the verification that @fastify/jwt does not have
  */
 export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: string, own: FastifyJWTOptions | undefined): Verifier {
+  assertVerifySettings(jwt.options.verify)
   const rules = rulesOf(jwt)
   const isDirect = own !== undefined && isStatic(own)
   const ask = isDirect ? verifyDirectly(jwt, own) : verifyByRequest(app, jwt, method, own)

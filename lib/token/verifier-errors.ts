@@ -10,18 +10,36 @@ const TOKEN_CODES = /^(?:FAST_JWT_|FST_JWT_|ERR_JW[ST]_|ERR_JOSE_(?:ALG_NOT_ALLO
 /** The errors of jsonwebtoken have names and no codes. */
 const TOKEN_NAMES = new Set(['JsonWebTokenError', 'NotBeforeError', 'TokenExpiredError'])
 
+/** What a developer has to compare, by the code of fast-jwt. */
+const HINTS: ReadonlyMap<string, string> = new Map([
+  ['FAST_JWT_INVALID_SIGNATURE', 'another secret or key has signed it'],
+  ['FAST_JWT_INVALID_ALGORITHM', 'its alg is another than "algorithms", or the kind of the key, allows'],
+  ['FAST_JWT_INVALID_CLAIM_VALUE', '"allowedIss", "allowedAud" and the like have other values']
+])
+
 /** Makes a refusal of any error of a verifier. */
 export function toRefusal (error: unknown, token: string): WsAuthError {
   if (error instanceof WsAuthError) return error
   if (error instanceof RangeError) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'RangeError' })
   const { code, name, message, statusCode } = readError(error)
-  if (EXPIRED_CODES.has(code) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'its exp has passed, or it is older than maxAge' })
+  if (EXPIRED_CODES.has(code) || name === 'TokenExpiredError') return new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: `its exp has passed, or it is older than maxAge${timeIn(message)}` })
   if (TOKEN_CODES.test(code) || TOKEN_NAMES.has(name)) {
-    return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name} ${code}: ${message}`, token) })
+    return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name} ${code}: ${message}${hintOf(code)}`, token) })
   }
   // A function of the app may refuse a token by its HTTP status.
   if (statusCode === 401) return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: textWithoutToken(`${name}: ${message}`, token) })
   return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: errorWithoutToken(error, token) })
+}
+
+function hintOf (code: string): string {
+  const hint = HINTS.get(code)
+  return hint === undefined ? '' : ` (${hint})`
+}
+
+/** fast-jwt writes the time into its message: it tells a token that is old from a clock that is wrong. */
+function timeIn (message: string): string {
+  const [time] = /\d{4}-\d\d-\d\dT[\d:.]+Z/.exec(message) ?? []
+  return time === undefined ? '' : `, at ${time}`
 }
 
 /** Makes a refusal of an error with the status 403: the token is good, and its user may not connect. Returns `null` for other errors. */

@@ -57,7 +57,7 @@ t.test('each decision is one event, one line and one count', async (t) => {
   t.strictSame(lines.map(({ msg }) => msg), [
     'websocket handshake accepted', 'websocket connection renewed', 'websocket renewal refused', 'websocket renewal refused', 'websocket renewal refused', 'websocket connection closed'
   ])
-  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another subject', 'roles: the route needs one of member, and the user has none of them', 'the auth frame has no token', undefined])
+  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another subject', 'roles: the route needs one of member, and the user has no roles at all (the "roles" option says in which claim they are)', 'the auth frame has no token', undefined])
   t.strictSame(statsOf(app), {
     connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_INVALID: 2, WS_AUTH_FORBIDDEN: 1 }, closed: { client: 1 }
   })
@@ -98,7 +98,7 @@ const REFUSALS: Array<{ code: string, name: string, status: number, plugin?: fas
   { code: 'WS_AUTH_TOKEN_MISSING', name: 'without a token', status: 401, headers: {} },
   { code: 'WS_AUTH_TOKEN_INVALID', name: 'with another signature', status: 401, headers: { authorization: `Bearer ${sign({ sub: 'eve' }, 'x'.repeat(32))}` }, told: { source: 'header' } },
   { code: 'WS_AUTH_TOKEN_INVALID', name: 'with a token that is too long', status: 401, path: `/chat?token=${'x'.repeat(10_000)}`, headers: {}, told: { source: 'query' }, why: 'it is longer than maxTokenBytes' },
-  { code: 'WS_AUTH_TOKEN_INVALID', name: 'with claims of another shape', status: 401, plugin: { claims: { type: 'object', required: ['more'] } }, told: { source: 'header', sub: 'ann' }, why: 'its claims do not match the "claims" schema' },
+  { code: 'WS_AUTH_TOKEN_INVALID', name: 'with claims of another shape', status: 401, plugin: { claims: { type: 'object', required: ['more'] } }, told: { source: 'header', sub: 'ann' }, why: 'its claims do not match the "claims" schema: they must have required property \'more\'' },
   { code: 'WS_AUTH_TOKEN_EXPIRED', name: 'with an expired token', status: 401, headers: { cookie: `token=${sign({ sub: 'ann', exp: 1 })}` }, told: { source: 'cookie' } },
   { code: 'WS_AUTH_TOKEN_REVOKED', name: 'with a token that verify calls revoked', status: 401, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TOKEN_REVOKED') } }, told: { source: 'header' } },
   { code: 'WS_AUTH_TICKET_INVALID', name: 'with what verify calls a ticket', status: 401, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TICKET_INVALID') } }, told: { source: 'header' } },

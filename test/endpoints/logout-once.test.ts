@@ -47,10 +47,10 @@ t.test('a jti is remembered for as long as its token is good', async (t) => {
   const { port, log, connect } = await startClient(t)
   const clock = moveClock(t)
   const send = async (token: string): Promise<number> => (await (await sendForm(t, port, `logout_token=${token}`)).response()).status
-  const lives: Array<[() => Claims, number, string]> = [
-    [() => ({ exp: seconds(120) }), 120_000, 'its exp has passed, or it is older than maxAge'],
-    [() => ({ exp: undefined }), 300_000, 'it was issued too long ago'],
-    [() => ({ exp: undefined, iat: seconds(-200) }), 100_000, 'it was issued too long ago']
+  const lives: Array<[() => Claims, number, RegExp]> = [
+    [() => ({ exp: seconds(120) }), 120_000, /^its exp has passed, or it is older than maxAge, at \d/],
+    [() => ({ exp: undefined }), 300_000, /^it was issued too long ago$/],
+    [() => ({ exp: undefined, iat: seconds(-200) }), 100_000, /^it was issued too long ago$/]
   ]
   for (const [claims, life, why] of lives) {
     const token = logoutToken(claims())
@@ -60,7 +60,7 @@ t.test('a jti is remembered for as long as its token is good', async (t) => {
     t.equal(reasonsIn(log).at(-1), 'its jti was used before')
     clock.advance(6000)
     t.equal(await send(token), 400)
-    t.equal(reasonsIn(log).at(-1), why)
+    t.match(reasonsIn(log).at(-1), why)
   }
 
   const token = logoutToken({ iat: seconds(), exp: seconds(10 * 86_400), sid: undefined })

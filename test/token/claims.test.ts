@@ -61,34 +61,41 @@ t.test('a jti and a sid are a string, null or a safe integer where they are ther
 })
 
 t.test('a token expires in the millisecond of its exp, later by the tolerance, and never where exp is ignored', async (t) => {
-  const expired = 'WS_AUTH_TOKEN_EXPIRED: its exp has passed'
+  const expired = /^WS_AUTH_TOKEN_EXPIRED: its exp has passed, \d+ s ago$/
   t.equal(outcomeOf({ exp: SECOND }, {}, NOW - 1), 'accepted')
-  t.equal(outcomeOf({ exp: SECOND }), expired)
+  t.match(outcomeOf({ exp: SECOND }), expired)
   t.equal(outcomeOf({ exp: SECOND }, { clockTolerance: 5000 }, NOW + 4999), 'accepted')
-  t.equal(outcomeOf({ exp: SECOND }, { clockTolerance: 5000 }, NOW + 5000), expired)
-  t.equal(outcomeOf({ exp: 0 }), expired)
-  t.equal(outcomeOf({ exp: -1 }), expired)
+  t.match(outcomeOf({ exp: SECOND }, { clockTolerance: 5000 }, NOW + 5000), expired)
+  t.match(outcomeOf({ exp: 0 }), expired)
+  t.match(outcomeOf({ exp: -1 }), expired)
   t.equal(outcomeOf({ exp: SECOND - 1 }, { checkExpiry: false }), 'accepted')
 })
 
 t.test('a token is valid from the millisecond of its nbf, earlier by the tolerance, and at any time where nbf is ignored', async (t) => {
-  const early = 'WS_AUTH_TOKEN_INVALID: it is not valid yet'
+  const early = /^WS_AUTH_TOKEN_INVALID: it is not valid yet, \d+ s ahead of the clock of the server$/
   t.equal(outcomeOf({ nbf: SECOND }), 'accepted')
-  t.equal(outcomeOf({ nbf: SECOND }, {}, NOW - 1), early)
+  t.match(outcomeOf({ nbf: SECOND }, {}, NOW - 1), early)
   t.equal(outcomeOf({ nbf: SECOND }, { clockTolerance: 5000 }, NOW - 5000), 'accepted')
-  t.equal(outcomeOf({ nbf: SECOND }, { clockTolerance: 5000 }, NOW - 5001), early)
+  t.match(outcomeOf({ nbf: SECOND }, { clockTolerance: 5000 }, NOW - 5001), early)
   t.equal(outcomeOf({ nbf: SECOND + 1 }, { checkNotBefore: false }), 'accepted')
 })
 
 t.test('an issuer\'s clock may be a minute ahead, or as much as is tolerated if that is more', async (t) => {
-  const future = 'WS_AUTH_TOKEN_INVALID: it was issued in the future'
+  const future = /^WS_AUTH_TOKEN_INVALID: it was issued in the future, \d+ s ahead of the clock of the server$/
   t.equal(outcomeOf({ iat: SECOND + 60 }), 'accepted')
-  t.equal(outcomeOf({ iat: SECOND + 60 }, {}, NOW - 1), future)
+  t.match(outcomeOf({ iat: SECOND + 60 }, {}, NOW - 1), future)
   t.equal(outcomeOf({ iat: SECOND + 60 }, { clockTolerance: 5000 }), 'accepted')
-  t.equal(outcomeOf({ iat: SECOND + 60 }, { clockTolerance: 5000 }, NOW - 1), future)
+  t.match(outcomeOf({ iat: SECOND + 60 }, { clockTolerance: 5000 }, NOW - 1), future)
   t.equal(outcomeOf({ iat: SECOND + 90 }, { clockTolerance: 90_000 }), 'accepted')
-  t.equal(outcomeOf({ iat: SECOND + 90 }, { clockTolerance: 90_000 }, NOW - 1), future)
-  t.equal(outcomeOf({ iat: SECOND + 61 }, { checkExpiry: false, checkNotBefore: false }), future)
+  t.match(outcomeOf({ iat: SECOND + 90 }, { clockTolerance: 90_000 }, NOW - 1), future)
+  t.match(outcomeOf({ iat: SECOND + 61 }, { checkExpiry: false, checkNotBefore: false }), future)
+})
+
+t.test('a time in milliseconds is named as such', async (t) => {
+  for (const time of [1e11, NOW]) {
+    t.match(outcomeOf({ iat: time }), /in the future: its time is in milliseconds, and must be in seconds$/)
+    t.match(outcomeOf({ nbf: time }), /not valid yet: its time is in milliseconds, and must be in seconds$/)
+  }
 })
 
 t.test('a token is good until it is as old as maxAge, and a tolerance of clocks does not count for that', async (t) => {

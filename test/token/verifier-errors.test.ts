@@ -49,9 +49,13 @@ t.test('claims are data: what verify answers is copied and frozen, and is an obj
   t.equal(Object.getPrototypeOf(claims), Object.prototype)
   t.equal(user, claims)
   t.ok(Object.isFrozen(claims) && Object.isFrozen(claims.roles) && !Object.isFrozen(answer) && !Object.isFrozen(answer.roles))
-  for (const none of [null, undefined, true, 'ann', 7, [], [{ sub: 'ann' }], () => {}]) {
-    t.equal(await outcomeOf(() => none), 'WS_AUTH_TOKEN_INVALID: verify did not return an object')
-    t.equal(await outcomeOf(async () => none), 'WS_AUTH_TOKEN_INVALID: verify did not return an object')
+  const nothing: Array<[unknown, string]> = [
+    [null, ''], [undefined, ': it returned undefined (is a return or an await missing?)'], [true, ': it returned a boolean'], ['ann', ': it returned a string'],
+    [7, ': it returned a number'], [[], ': it returned an array'], [[{ sub: 'ann' }], ': it returned an array'], [() => {}, ': it returned a function']
+  ]
+  for (const [none, why] of nothing) {
+    t.equal(await outcomeOf(() => none), `WS_AUTH_TOKEN_INVALID: verify did not return an object${why}`)
+    t.equal(await outcomeOf(async () => none), `WS_AUTH_TOKEN_INVALID: verify did not return an object${why}`)
   }
 })
 
@@ -60,7 +64,7 @@ t.test('the times and names in the claims of verify are asked, and no claim is r
   t.strictSame(rules, { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null })
   t.equal(await outcomeOf(() => ({})), '{}')
   t.match(await outcomeOf(() => ({ exp: 1 })), /^WS_AUTH_TOKEN_EXPIRED/)
-  t.equal(await outcomeOf(() => ({ nbf: 1e11 })), 'WS_AUTH_TOKEN_INVALID: it is not valid yet')
+  t.equal(await outcomeOf(() => ({ nbf: 1e11 })), 'WS_AUTH_TOKEN_INVALID: it is not valid yet: its time is in milliseconds, and must be in seconds')
 })
 
 t.test('what answers at once is read at once', async (t) => {
@@ -86,6 +90,13 @@ t.test('a WsAuthError is used as it is', async (t) => {
   }
 })
 
+t.test('the three commonest errors of fast-jwt say what has to be compared', async (t) => {
+  const hints: Array<[string, RegExp]> = [
+    ['FAST_JWT_INVALID_SIGNATURE', /another secret or key has signed it/], ['FAST_JWT_INVALID_ALGORITHM', /"algorithms"/], ['FAST_JWT_INVALID_CLAIM_VALUE', /"allowedIss", "allowedAud"/]
+  ]
+  for (const [code, hint] of hints) t.match(await thrown(errorOf({ code }, `no ${TOKEN}`)), new RegExp(`^WS_AUTH_TOKEN_INVALID: Error ${code}: no \\[token\\] \\(.*${hint.source}`))
+})
+
 t.test('a token that has expired is told from one that is wrong', async (t) => {
   for (const code of ['FAST_JWT_EXPIRED', 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED', 'ERR_JWT_EXPIRED']) {
     t.match(await thrown(errorOf({ code })), /^WS_AUTH_TOKEN_EXPIRED/)
@@ -95,7 +106,7 @@ t.test('a token that has expired is told from one that is wrong', async (t) => {
 })
 
 t.test('an error about the token is 401, whichever library made it, and the log has its words without the token', async (t) => {
-  const codes = ['FAST_JWT_INVALID_SIGNATURE', 'FAST_JWT_', 'FST_JWT_BAD_REQUEST', 'ERR_JWT_CLAIM_VALIDATION_FAILED', 'ERR_JWS_INVALID', 'ERR_JOSE_ALG_NOT_ALLOWED', 'ERR_JOSE_NOT_SUPPORTED', 'ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
+  const codes = ['FAST_JWT_MISSING_SIGNATURE', 'FAST_JWT_', 'FST_JWT_BAD_REQUEST', 'ERR_JWT_CLAIM_VALIDATION_FAILED', 'ERR_JWS_INVALID', 'ERR_JOSE_ALG_NOT_ALLOWED', 'ERR_JOSE_NOT_SUPPORTED', 'ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
   for (const code of codes) t.equal(await thrown(errorOf({ code }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: Error ${code}: no [token]`)
   for (const name of ['JsonWebTokenError', 'NotBeforeError']) t.equal(await thrown(errorOf({ name }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: ${name} undefined: no [token]`)
   t.equal(await thrown(new RangeError(`no ${TOKEN}`)), 'WS_AUTH_TOKEN_INVALID: RangeError')
