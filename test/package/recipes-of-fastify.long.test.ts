@@ -5,7 +5,6 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createClient } from 'graphql-ws'
-import { io } from 'socket.io-client'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { buildPackage, startFile } from '../helpers/example'
@@ -151,22 +150,6 @@ t.test('close-with-grace: SIGTERM closes each socket with 1001, and the process 
   signal('SIGTERM')
   t.strictSame(await Promise.all(sockets.map(({ closed }) => closed)), Array(3).fill('1001 shutdown'))
   t.equal(await ended, 0, output())
-})
-
-t.test('fastify-socket.io: it runs on Fastify 5 and answers its own upgrades, and ours are guarded', async (t) => {
-  const { url, output, signal, ended } = await startFile(t, 'recipes/fastify-socket-io-beside.js')
-  const token = await tokenOf(url, { name: 'ann' })
-  const client = io(url, { transports: ['websocket'], auth: { token }, reconnection: false })
-  const stranger = io(url, { transports: ['websocket'], auth: { token: `${token}x` }, reconnection: false })
-  t.teardown(() => { client.close(); stranger.close() })
-  t.equal(await new Promise((resolve) => client.on('hello', resolve)), 'from socket.io to ann')
-  t.match(await new Promise((resolve) => stranger.on('connect_error', resolve)), { message: 'unauthorized' })
-  t.equal((await open(`${url}/chat`, ['bearer', token])).first, 'hello ann')
-  t.equal(await statusOf(`${url}/chat`), 401)
-  t.ok(client.connected)
-  t.notMatch(output(), /another library listens|eyJ/)
-  signal('SIGTERM')
-  await ended
 })
 
 t.test('ws: a server of ws answers at its path without a token, and no other path does', async (t) => {
