@@ -16,6 +16,11 @@ function textOf (name: string): string {
   return readFileSync(join(ROOT, FOLDER, name), 'utf8')
 }
 
+/** The place of the timeout of a quiet connection in each file that has one. */
+const IDLE: ReadonlyArray<readonly [file: string, before: string]> = [
+  ['nginx.conf', 'proxy_read_timeout '], ['nginx.conf', 'proxy_send_timeout '], ['haproxy.cfg', 'timeout tunnel '], ['apache.conf', '\\n  Timeout ']
+]
+
 /** The first number that follows a text. */
 function numberAfter (text: string, before: string): number {
   return Number(new RegExp(`${before}\\D*?(\\d+)`).exec(text)?.[1])
@@ -42,11 +47,11 @@ t.test('the alerts are about metrics, codes and reasons that exist', async (t) =
   t.ok(numberAfter(alerts, 'ws_auth_pending > ') < readPluginOptions({}).limits.pending)
 })
 
-t.test('an instance has the time that app.close() takes, and nginx waits for two heartbeats', async (t) => {
+t.test('an instance has the time that app.close() takes, and each proxy waits for two heartbeats', async (t) => {
   const close = CLOSE_TIMEOUT / 1000
   const kubernetes = textOf('kubernetes.yaml')
   t.ok(numberAfter(kubernetes, 'terminationGracePeriodSeconds: ') > numberAfter(kubernetes, '"sleep", ') + close)
   t.ok(numberAfter(textOf('compose.yaml'), 'stop_grace_period: ') > close)
   const heartbeat = Number(/interval: ([\d_]+)/.exec(textOf('server.js'))?.[1]?.replace('_', '')) / 1000
-  for (const name of ['proxy_read_timeout ', 'proxy_send_timeout ']) t.ok(numberAfter(textOf('nginx.conf'), name) > 2 * heartbeat, name)
+  for (const [file, before] of IDLE) t.ok(numberAfter(textOf(file), before) > 2 * heartbeat, file)
 })
