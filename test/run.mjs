@@ -1,7 +1,7 @@
 /*
- * Runs the short tests: all compiled test files but those named `*.long.test.js`, each in a process of its own. With arguments, only
- * those of some folders: `node test/short.mjs handshake connection`. The runner of tap, which
- * `npm run test:all` uses for its coverage, takes twice the time, because it intercepts each import of each process.
+ * Runs compiled test files, each in a process of its own. `node test/run.mjs short` runs all but those named `*.long.test.js`, and
+ * `node test/run.mjs long` runs those. With folders, only theirs: `node test/run.mjs short handshake connection`. The runner of tap, which
+ * `npm run coverage` uses, takes up to twice the time, because it intercepts each import of each process.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -22,22 +22,30 @@ const PLACE = /(?:file:\/\/)?([^\s('"]*\.build[/\\][^\s('"]*\.js):(\d+):(\d+)/g
 // What one process has compiled the others need not, from Node.js 22.1 on.
 const env = { NODE_COMPILE_CACHE: resolve('.build/cache'), ...process.env }
 const counts = { pass: 0, fail: 0, skip: 0, todo: 0 }
-const folders = process.argv.slice(2)
+const [kind, ...folders] = process.argv.slice(2)
+if (kind !== 'short' && kind !== 'long') throw new Error('the first argument must be short or long')
+/** Files that measure time or memory, or start a browser: nothing else runs beside them. */
+const { serial } = JSON.parse(readFileSync('package.json', 'utf8')).tap
 const files = readdirSync('.build/test', { recursive: true })
-  .filter((file) => file.endsWith('.test.js') && !file.endsWith('.long.test.js'))
+  .filter((file) => file.endsWith('.test.js') && file.endsWith('.long.test.js') === (kind === 'long'))
   .filter((file) => folders.length === 0 || folders.includes(file.split(sep, 1)[0]))
   .map((file) => join('.build/test', file)).sort()
-const waiting = files.values()
+const waiting = files.filter((file) => !isAlone(file)).values()
 
 console.log('TAP version 14')
 
 await Promise.all(Array.from({ length: availableParallelism() }, async () => {
   for (const file of waiting) await test(file)
 }))
+for (const file of files.filter(isAlone)) await test(file)
 const { pass, fail, skip, todo } = counts
 console.log(`# ${files.length} files\n# { total: ${pass + fail + skip + todo}, pass: ${pass}, fail: ${fail}, skip: ${skip}, todo: ${todo} }`)
 // Without a file, all of them would have passed.
 if (counts.fail > 0 || files.length === 0) process.exitCode = 1
+
+function isAlone (file) {
+  return serial.includes(file.split(sep).join('/'))
+}
 
 async function test (file) {
   const startedAt = Date.now()
