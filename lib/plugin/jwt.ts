@@ -38,9 +38,11 @@ export async function registerJwt (app: FastifyInstance, { jwt, jwtNamespace, ve
 }
 
 /** The @fastify/jwt in use, registered here or by the app, or `null`. @throws TypeError for a wrong namespace */
-export function findJwt (app: FastifyInstance, { jwt, jwtNamespace }: CompleteOptions): FoundJwt | null {
+export function findJwt (app: FastifyInstance, { jwt, jwtNamespace, verify }: CompleteOptions): FoundJwt | null {
   if (!app.hasDecorator('jwt')) return null
   const namespace = jwtNamespace ?? jwt?.namespace
+  // `verify` may choose among namespaces, by the issuer of a token.
+  if (namespace === undefined && verify !== undefined && !('verify' in app.jwt)) return null
   const decorator = namespace === undefined ? app.jwt : (app.jwt as unknown as Record<string, JWT | undefined>)[namespace]
   if (typeof decorator?.verify !== 'function') {
     throw new TypeError(`"jwtNamespace" option must be a namespace of the @fastify/jwt that is registered${namespace === undefined ? '' : `, not '${namespace}'`}`)

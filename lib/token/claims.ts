@@ -90,9 +90,11 @@ export function assertRequired (claims: Claims, { required }: ClaimRules): void 
   }
 }
 
-/** Refuses an issuer that is not a string (RFC 7519, 4.1.1), if the rules require one. @throws WsAuthError `WS_AUTH_TOKEN_INVALID` */
-export function assertIssuer ({ iss }: Claims, { required }: ClaimRules): void {
-  if (required.includes('iss') && typeof iss !== 'string') throw refusal('its iss is not a string')
+/** Refuses an issuer that is not a string (RFC 7519, 4.1.1) or not an allowed one, if the rules require one. @throws WsAuthError `WS_AUTH_TOKEN_INVALID` */
+export function assertIssuer ({ iss }: Claims, { required }: ClaimRules, isAllowed: (iss: string) => boolean): void {
+  if (!required.includes('iss')) return
+  if (typeof iss !== 'string') throw refusal('its iss is not a string')
+  if (!isAllowed(iss)) throw refusal('its iss claim is none of allowedIss')
 }
 
 /** Whether a `jti` or `sid` is unique as it was read: JSON.parse loses digits of a number past 2^53. */

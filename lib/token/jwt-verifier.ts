@@ -24,11 +24,12 @@ import { assertVerifySettings } from './verify-settings'
 export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: string, own: FastifyJWTOptions | undefined): Verifier {
   assertVerifySettings(jwt.options.verify)
   const rules = rulesOf(jwt)
+  const isAllowed = issuerTest(jwt)
   const isDirect = own !== undefined && isStatic(own)
   const ask = isDirect ? verifyDirectly(jwt, own) : verifyByRequest(app, jwt, method, own)
   const verify: VerifyToken = (token, request) => {
     assertFormat(token)
-    if (!isDirect && rules.required.length > 0) assertReadable(readClaims(token), rules)
+    if (!isDirect && rules.required.length > 0) assertReadable(readClaims(token), rules, isAllowed)
     return settle(token, () => ask(token, request), (verified) => {
       assertClaims(verified.claims, rules, Date.now())
       return verified
@@ -38,12 +39,26 @@ export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: strin
 }
 
 /**
- * Refuses a token before its key is fetched, if a required claim is missing or its issuer is not a string: a function of the app that
- * reads the issuer to find the key (get-jwks) may throw at it, and any client could cause that. All else is checked after the verification.
+ * Refuses a token before its key is fetched, if a required claim is missing or its issuer is not one of `allowedIss`: a function of the
+ * app that reads the issuer to find the key (get-jwks) may throw at it, or ask an address that the client chose. All else is checked
+ * after the verification.
  */
-function assertReadable (claims: Claims, rules: ClaimRules): void {
+function assertReadable (claims: Claims, rules: ClaimRules, isAllowed: (iss: string) => boolean): void {
   assertRequired(claims, rules)
-  assertIssuer(claims, rules)
+  assertIssuer(claims, rules, isAllowed)
+}
+
+/** Compares an issuer as fast-jwt does: with strings, and with what has `test`, such as a RegExp. */
+function issuerTest (jwt: JWT): (iss: string) => boolean {
+  const allowedIss = jwt.options.verify.allowedIss as unknown
+  if (!allowedIss) return () => true
+  const allowed = [allowedIss].flat() as Array<string | Pick<RegExp, 'test' | 'lastIndex'>>
+  return (iss) => allowed.some((one) => {
+    if (typeof one !== 'object') return one === iss
+    // A RegExp with the flag g goes on where it stopped.
+    if (one instanceof RegExp && !Object.isFrozen(one)) one.lastIndex = 0
+    return one.test(iss)
+  })
 }
 
 /** A setting of the verifier about a claim makes the claim required, because the verifier checks it only if the token has it. */

@@ -106,10 +106,11 @@ t.test('a token that has expired is told from one that is wrong', async (t) => {
 })
 
 t.test('an error about the token is 401, whichever library made it, and the log has its words without the token', async (t) => {
-  const codes = ['FAST_JWT_MISSING_SIGNATURE', 'FAST_JWT_', 'FST_JWT_BAD_REQUEST', 'ERR_JWT_CLAIM_VALIDATION_FAILED', 'ERR_JWS_INVALID', 'ERR_JOSE_ALG_NOT_ALLOWED', 'ERR_JOSE_NOT_SUPPORTED', 'ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
+  const codes = ['FAST_JWT_MISSING_SIGNATURE', 'FAST_JWT_', 'FST_JWT_BAD_REQUEST', 'ERR_JWT_CLAIM_VALIDATION_FAILED', 'ERR_JWS_INVALID', 'ERR_JWE_INVALID', 'ERR_JWE_DECRYPTION_FAILED', 'ERR_JOSE_ALG_NOT_ALLOWED', 'ERR_JOSE_NOT_SUPPORTED', 'ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
   for (const code of codes) t.equal(await thrown(errorOf({ code }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: Error ${code}: no [token]`)
   for (const name of ['JsonWebTokenError', 'NotBeforeError']) t.equal(await thrown(errorOf({ name }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: ${name} undefined: no [token]`)
   t.equal(await thrown(new RangeError(`no ${TOKEN}`)), 'WS_AUTH_TOKEN_INVALID: RangeError')
+  t.equal(await thrown(new URIError(`no ${TOKEN}`)), 'WS_AUTH_TOKEN_INVALID: URIError')
 })
 
 t.test('an error with the status 401 is about the token, with 403 about its user, and the log has its words without the token', async (t) => {
@@ -121,7 +122,7 @@ t.test('an error with the status 401 is about the token, with 403 about its user
 })
 
 t.test('any other error is not the token\'s fault, and the log has it without the token', async (t) => {
-  const codes = ['ECONNREFUSED', 'FAST_JW', 'XFAST_JWT_X', 'ERR_JWX_Y', 'ERR_JOSE_GENERIC', 'ERR_JOSE_ALG_NOT_ALLOWED_X', 'ERR_JOSE_NOT_SUPPORTED_X', 'ERR_JWKS_TIMEOUT', 'ERR_JWKS_NO_MATCHING_KEY_X', 'XERR_JWT_EXPIRED']
+  const codes = ['ECONNREFUSED', 'FAST_JW', 'XFAST_JWT_X', 'ERR_JWX_Y', 'ERR_JOSE_GENERIC', 'ERR_JOSE_ALG_NOT_ALLOWED_X', 'ERR_JOSE_NOT_SUPPORTED_X', 'ERR_JWKS_TIMEOUT', 'ERR_JWK_INVALID', 'ERR_JWKS_INVALID', 'JWKS_REQUEST_FAILED', 'NO_JWKS', 'ERR_JWKS_NO_MATCHING_KEY_X', 'XERR_JWT_EXPIRED']
   for (const code of codes) t.equal(await thrown(errorOf({ code }, `no ${TOKEN}`)), 'WS_AUTH_UNAVAILABLE: Error no [token]', code)
   for (const name of ['TypeError', 'JsonWebTokenErrors']) t.equal(await thrown(errorOf({ name })), `WS_AUTH_UNAVAILABLE: ${name} what`)
 })
@@ -130,4 +131,12 @@ t.test('what is thrown may be anything', async (t) => {
   const hostile = Object.defineProperty({}, 'code', { get () { throw new Error('do not look') } })
   for (const error of [null, undefined, 'x', 7, Symbol('x'), {}, [], hostile]) t.match(await thrown(error), /^WS_AUTH_UNAVAILABLE/)
   t.match(await thrown({ code: Symbol('x'), message: Symbol('y') }), /^WS_AUTH_UNAVAILABLE/)
+})
+
+t.test('fast-jwt wraps the error of a function for keys, and what it wraps says whose fault it is', async (t) => {
+  const wrapped = (originalError: unknown): Error => errorOf({ code: 'FAST_JWT_KEY_FETCHING_ERROR', originalError }, 'Cannot fetch key.')
+  t.equal(await thrown(wrapped(errorOf({ statusCode: 401 }))), 'WS_AUTH_TOKEN_INVALID: Error: what')
+  t.equal(await thrown(wrapped(errorOf({ code: 'JWK_NOT_FOUND' }))), 'WS_AUTH_TOKEN_INVALID: Error JWK_NOT_FOUND: what')
+  t.equal(await thrown(wrapped(errorOf({ code: 'ECONNREFUSED' }, `no ${TOKEN}`))), 'WS_AUTH_UNAVAILABLE: Error no [token]')
+  t.match(await thrown(wrapped(undefined)), /^WS_AUTH_TOKEN_INVALID/, 'a function that gave no key')
 })
