@@ -14,11 +14,16 @@ const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
   ...['clockSkew', 'leeway', 'tolerance'].map((name) => [name, 'clockTolerance'] as const)
 ])
 
-/** @throws TypeError for a setting that has the name of another library */
+/**
+ * A setting by both names is no mistake: fastify-jwt-jwks passes its own options on beside those that it makes of them.
+ *
+ * @throws TypeError for a setting that has the name of another library alone
+ */
 export function assertVerifySettings (settings: object): void {
+  const has = (name: string): boolean => (settings as Record<string, unknown>)[name] != null
   for (const [name, value] of Object.entries(settings)) {
     const own = OTHER_NAMES.get(name)
-    if (own !== undefined && value !== undefined) {
+    if (own !== undefined && value !== undefined && !has(own)) {
       throw new TypeError(`"verify.${name}" option of @fastify/jwt must be left out: there is no such option, so it would check nothing; did you mean "${own}"?`)
     }
   }
