@@ -72,7 +72,7 @@ const CASES: Record<string, Case> = {
 }
 
 for (const [who, { status, server, before }] of Object.entries(CASES)) {
-  t.test(`an upgrade that is answered by ${who} holds nothing afterwards`, async (t) => {
+  t.test(`an upgrade that is answered by ${who} holds no place and no socket afterwards`, async (t) => {
     const { app, port } = await start(t, {
       server,
       before,
@@ -95,7 +95,7 @@ for (const [who, { status, server, before }] of Object.entries(CASES)) {
 
 for (const [what, text, dryRun] of [['a handshake', requestText, false], ['a dry run', plainText, true]] as const) {
   for (const rejectWith of ['http', 'close'] as const) {
-    t.test(`${what} that a hook of the app answers while its token is verified is told once, with rejectWith '${rejectWith}'`, async (t) => {
+    t.test(`${what} that a hook of the app answers while its token is verified is reported once, with rejectWith '${rejectWith}'`, async (t) => {
       const events: fastifyWsAuth.WsAuthEvent[] = []
       onDecision(t, (event) => events.push(event))
       const signals: AbortSignal[] = []

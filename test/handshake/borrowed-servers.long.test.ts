@@ -146,7 +146,7 @@ t.test('app.close() leaves a borrowed server as it was while handshakes are pend
   await isClean(t, lent)
 })
 
-t.test('one app after the other works on a borrowed server', async (t) => {
+t.test('two apps work on one borrowed server, one after the other', async (t) => {
   const lent = await lend(t)
   for (let i = 0; i < 12; i++) {
     const app = await borrow(t, lent.server, `app ${i}`, { plugin: i % 2 === 0 ? {} : { tickets: true, heartbeat: { interval: 1000 } } })
@@ -157,7 +157,7 @@ t.test('one app after the other works on a borrowed server', async (t) => {
   await isClean(t, lent)
 })
 
-t.test('app.close() twice leaves a borrowed server as it was, and the app that has it then alone', async (t) => {
+t.test('app.close() that is called twice leaves a borrowed server as it was, and does not touch the app that uses the server then', async (t) => {
   const lent = await lend(t)
   const one = await borrow(t, lent.server, 'one')
   await Promise.all([one.close(), one.close()])
@@ -172,7 +172,7 @@ t.test('app.close() twice leaves a borrowed server as it was, and the app that h
   await isClean(t, lent)
 })
 
-t.test('two live apps on one server are an error of the second, and the first is not harmed', async (t) => {
+t.test('a second app on the server of a live app fails to register, and the first app still works', async (t) => {
   const lent = await lend(t)
   const one = await borrow(t, lent.server, 'one')
   const withOne = snapshotOf(lent.server)
@@ -215,7 +215,7 @@ function copyOfPackage (): Plugin {
   return copy
 }
 
-t.test('two copies of the package are an error of the second, in scopes side by side and on one server', async (t) => {
+t.test('a second copy of the package fails to register in a scope beside the first or on the server of the first', async (t) => {
   const copy = copyOfPackage()
   t.not(copy, fastifyWsAuth, 'it is another copy')
   for (const [first, second] of [[fastifyWsAuth, copy], [copy, fastifyWsAuth], [fastifyWsAuth, fastifyWsAuth]] as const) {
@@ -305,7 +305,7 @@ t.test('app.close() leaves a borrowed HTTP/2 server as it was', async (t) => {
   t.strictSame(changes(before, snapshotOf(server)), [])
 })
 
-t.test('listeners that others add and take away while an app has the server stay as they left them', async (t) => {
+t.test('the plugin keeps the listeners that others add to a borrowed server and those that they remove', async (t) => {
   const lent = await lend(t)
   const { server } = lent
   const [first, last, gone] = [(): void => {}, (): void => {}, (): void => {}]
@@ -321,7 +321,7 @@ t.test('listeners that others add and take away while an app has the server stay
   await isClean(t, lent)
 })
 
-t.test('shouldUpgradeCallback of a server is asked while an app has it, and is there again afterwards', async (t) => {
+t.test('the plugin asks shouldUpgradeCallback of a borrowed server, and app.close() restores it', async (t) => {
   const isAsked = 'shouldUpgradeCallback' in createServer()
   const lent = await lend(t)
   const { server, port } = lent

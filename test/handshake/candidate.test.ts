@@ -16,7 +16,7 @@ t.test('a request without a mark has no user, waits for no message and is no can
   t.equal(candidateOf(request), undefined)
 })
 
-t.test('an upgrade without a mark is left alone', async (t) => {
+t.test('the plugin leaves an upgrade without a mark alone', async (t) => {
   const relay = new EventEmitter()
   const socket = new PassThrough()
   new PendingUpgrades(new Pending(), () => {}).listenLast(relay)

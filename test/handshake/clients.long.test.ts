@@ -55,7 +55,7 @@ async function withBuiltIn (url: string, protocols: string[]): Promise<Events> {
 }
 
 for (const [name, connect] of Object.entries({ ws: withWs, 'the built-in client': withBuiltIn })) {
-  t.test(`${name} is let in by query and subprotocol, and reads how it is closed`, async (t) => {
+  t.test(`${name} connects with a token in the query or the subprotocol, and reads the close code`, async (t) => {
     const origin = await listen(t, 'http')
     t.strictSame(await connect(`${origin}/chat?token=${ann}`, []), [['open', ''], ['message', 'hello ann'], ['close', 4000, 'bye']])
     t.strictSame(await connect(`${origin}/chat`, ['bearer', ann]), [['open', 'bearer'], ['message', 'hello ann'], ['close', 4000, 'bye']])
@@ -64,7 +64,7 @@ for (const [name, connect] of Object.entries({ ws: withWs, 'the built-in client'
       [['open', 'chat.v1'], ['message', 'hello ann'], ['close', 4000, 'bye']])
   })
 
-  t.test(`${name} reads why it is refused where the handshake is accepted first`, async (t) => {
+  t.test(`${name} reads the reason of a refusal if the handshake is accepted first`, async (t) => {
     const origin = await listen(t, 'close')
     t.strictSame(await connect(`${origin}/chat`, []), [['open', ''], ['close', 3000, 'token_missing']])
     t.strictSame(await connect(`${origin}/chat`, ['bearer', 'bad']), [['open', 'bearer'], ['close', 3000, 'token_invalid']])
@@ -73,7 +73,7 @@ for (const [name, connect] of Object.entries({ ws: withWs, 'the built-in client'
   })
 }
 
-t.test('ws reads the status of a refusal before the upgrade, the built-in client that it failed', async (t) => {
+t.test('ws reads the status of a refusal before the upgrade, and the built-in client reads an error only', async (t) => {
   const origin = await listen(t, 'auto')
   t.strictSame(await withWs(`${origin}/chat`, []), [['error', 'Unexpected server response: 401'], ['close', 1006, '']])
   t.strictSame(await withWs(`${origin}/admin?token=${ann}`, []), [['error', 'Unexpected server response: 403'], ['close', 1006, '']])

@@ -100,7 +100,7 @@ for (const when of ['before', 'after'] as const) {
     })
   }
 
-  t.test(`a plain route that has the config of a websocket route is a plain route: the onRoute hook was added ${when} the plugin`, async (t) => {
+  t.test(`a plain route that has the config of a websocket route stays a plain route: the onRoute hook was added ${when} the plugin`, async (t) => {
     for (const source of [true, { roles: ['admin'] }, false, 'optional']) {
       for (const name of ['its config', 'its config by spread'] as const) {
         const { port } = await startWith(t, source, when, (app, declared) => {
@@ -113,7 +113,7 @@ for (const when of ['before', 'after'] as const) {
   })
 }
 
-t.test('the config that a request has is no policy of the route that is given it', async (t) => {
+t.test('a route does not take its policy from the config of a request', async (t) => {
   let config: object | undefined
   const { app: first } = await start(t, {
     routes: (app) => {

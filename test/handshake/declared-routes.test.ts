@@ -28,7 +28,7 @@ function seen (t: Test, more: object): unknown {
   return kept.kind === 'websocket' ? [kept.kind, kept.options.access, kept.hasDryRun] : [kept.kind]
 }
 
-t.test('a route is a websocket or not, guarded unless it says so, and what is asked of it plainly is a dry run or its handler\'s', async (t) => {
+t.test('a websocket route is guarded unless its policy says otherwise, and a plain request of it is a dry run or goes to its HTTP handler', async (t) => {
   t.strictSame(seen(t, {}), ['http'])
   t.strictSame(seen(t, { websocket: false }), ['http'])
   t.strictSame(seen(t, { websocket: true }), ['websocket', 'required', true])
@@ -47,7 +47,7 @@ t.test('a route is a websocket or not, guarded unless it says so, and what is as
   t.equal(knownRouteOf({ config: {} } as never), undefined)
 })
 
-t.test('the config that a route has stays, and its wsAuth is fixed from then on', async (t) => {
+t.test('a route keeps its config, and its wsAuth cannot be changed after the declaration', async (t) => {
   const config = { mine: 1 }
   const declared = route({ websocket: true, wsAuth: 'optional', config })
   readRoute(declared, PLUGIN)
@@ -59,7 +59,7 @@ t.test('the config that a route has stays, and its wsAuth is fixed from then on'
   t.equal(declared.wsAuth, 'optional')
 })
 
-t.test('wsAuth on a route without a websocket is an error, whatever it is', async (t) => {
+t.test('wsAuth on a route without a websocket throws a TypeError, whatever its value is', async (t) => {
   for (const wsAuth of [true, false, 'optional', null, {}]) {
     t.throws(() => readRoute(route({ wsAuth }), PLUGIN), { name: 'TypeError', message: '"wsAuth" option must be left out of GET /chat: it guards websockets, and this route has none (add websocket: true if it should have one)' })
   }
@@ -67,7 +67,7 @@ t.test('wsAuth on a route without a websocket is an error, whatever it is', asyn
   t.throws(() => readRoute(route({ websocket: true, wsAuth: 'yes' }), PLUGIN), { name: 'TypeError', message: /^"wsAuth" option must be/ })
 })
 
-t.test('a policy that is not where it is in force is an error that says where it belongs', async (t) => {
+t.test('a misspelt or misplaced policy throws a TypeError that names the right place', async (t) => {
   const spelt = (key: string, right: string): { name: string, message: string } => ({ name: 'TypeError', message: `"${key}" option must be spelt "${right}" in GET /chat` })
   for (const key of ['wsauth', 'WsAuth', 'ws_auth', 'ws-auth', 'WSAUTH', 'w_s-auth']) {
     t.throws(() => readRoute(route({ [key]: true }), PLUGIN), spelt(key, 'wsAuth'))
@@ -91,7 +91,7 @@ t.test('a policy that is not where it is in force is an error that says where it
   for (const more of [{ config: { roles: ['a'], ws: 1 } }, { wsAuths: 1 }, { authorization: 1 }, { socket: true }, { constructor: 1 }]) t.doesNotThrow(() => readRoute(route({ websocket: true, ...more }), PLUGIN), JSON.stringify(more))
 })
 
-t.test('a param of the route\'s own is a whole segment of its path', async (t) => {
+t.test('the param of a route\'s own token must be a whole segment of its path', async (t) => {
   t.doesNotThrow(() => readRoute(route({ url: '/rooms/:secret', websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN))
   for (const url of ['/chat', '/rooms/:secrets', '/rooms/:secret.json']) {
     t.throws(() => readRoute(route({ url, websocket: true, wsAuth: { token: { param: 'secret' } } }), PLUGIN), { name: 'TypeError', message: `"wsAuth.token.param" option must be a whole segment of the path, "/:secret", in ${url}` })
@@ -101,7 +101,7 @@ t.test('a param of the route\'s own is a whole segment of its path', async (t) =
   t.doesNotThrow(() => readRoute(route({ websocket: true, wsAuth: { token: { param: 'secret' } } }), withParam))
 })
 
-t.test('the ticket route is known as such, is asked as a handshake is, and takes no token of a path or a message', async (t) => {
+t.test('the ticket route is recognized, its requests are checked as handshakes are, and it takes no token from a path or a message', async (t) => {
   const { token } = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' }, token: { param: 'secret', message: true } })
   const { config, onRequest } = declareTicketRoute({ ...PLUGIN, token, tickets: { query: 'ticket', require: true } } as never, new KnownNames())
   const kept = knownRouteOf({ config })
@@ -116,7 +116,7 @@ t.test('the ticket route is known as such, is asked as a handshake is, and takes
   t.ok(candidateOf(raw as never) instanceof PlainRequest)
 })
 
-t.test('what is called with a socket can run the handler, as it would have been called', async (t) => {
+t.test('the wrapped websocket handler calls the original handler with the same arguments', async (t) => {
   const opened: unknown[][] = []
   const open = (...args: unknown[]): unknown => { opened.push(args); return (args[2] as () => unknown)() }
   const called: unknown[][] = []
@@ -175,7 +175,7 @@ t.test('a plain request of a websocket route is answered with 426 that no cache 
   t.equal(answerOf(t, { headers: {} }, { ws: true }).body, 'what the handler returns')
 })
 
-t.test('the hooks of the route come before that which makes a request a dry run', async (t) => {
+t.test('the hooks of the route run before the hook that makes a request a dry run', async (t) => {
   const mine = (): void => {}
   for (const [given, expected] of [[undefined, []], [mine, [mine]], [[mine, mine], [mine, mine]]] as const) {
     const declared = route({ websocket: true, onRequest: given })
@@ -189,13 +189,13 @@ t.test('the hooks of the route come before that which makes a request a dry run'
   }
 })
 
-t.test('the log says what has to be mended if a proxy drops the Upgrade', async (t) => {
+t.test('the log names the remedy if a proxy drops the Upgrade', async (t) => {
   const lines: string[] = []
   logDropped({ warn: (line: string) => { lines.push(line) } } as never)
   t.match(lines, [/^Sec-WebSocket-Key came without Upgrade: .*pass on Upgrade and Connection$/])
 })
 
-t.test('a websocket route that nobody guards runs its handler for nobody', async (t) => {
+t.test('a websocket route that the plugin does not cover does not run its handler', async (t) => {
   const covered = route({ websocket: true })
   readRoute(covered, PLUGIN)
   for (const declared of [route({}), route({ websocket: false }), route({ wsHandler: handler })]) {

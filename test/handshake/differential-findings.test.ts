@@ -5,7 +5,7 @@ import t from 'tap'
 import { sign, start } from '../helpers/app'
 import { upgrade } from '../helpers/raw-client'
 
-t.test('of the subprotocols, bearer and ws-auth are chosen only if the client offered nothing else, the first of them', async (t) => {
+t.test('the server chooses bearer or ws-auth only if the client offers no other subprotocol, and the first of the two', async (t) => {
   const { port } = await start(t, { routes: (app) => app.get('/', { websocket: true }, () => {}) })
   const token = sign()
   const rows: Array<[offered: string, chosen: string]> = [
@@ -22,7 +22,7 @@ t.test('of the subprotocols, bearer and ws-auth are chosen only if the client of
   }
 })
 
-t.test('the entry after the marker is the token also if it is in the encoded form, base64url.bearer.<base64url of the token>', async (t) => {
+t.test('the entry after the marker is the token also if it has the encoded form, base64url.bearer.<base64url of the token>', async (t) => {
   const { port } = await start(t, { routes: (app) => app.get('/', { websocket: true }, () => {}) })
   const encoded = `base64url.bearer.${Buffer.from(sign()).toString('base64url')}`
   for (const offered of [`bearer, ${encoded}`, `chat, bearer, ${encoded}`]) {

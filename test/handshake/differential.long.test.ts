@@ -70,7 +70,7 @@ function describe ({ trial: { appIndex, index, scenario: { world, sent } }, expe
   return { repeat: `FC_SEED=${SEED} DIFFERENTIAL_ONLY=${appIndex}/${index}`, expected, got, sent, route, app, tokens: Object.fromEntries(tokens), tickets: Object.fromEntries(tickets) }
 }
 
-t.test('10,000 handshakes that were drawn lead to what the contract says', async (t) => {
+t.test('10,000 drawn handshakes have the outcomes that the contract gives', async (t) => {
   t.comment(`FC_SEED=${SEED}`)
   const now = Math.floor(Date.now() / 1000)
   const all = drawAll(SEED, APPS, PER_APP, now)
@@ -108,7 +108,7 @@ t.test('10,000 handshakes that were drawn lead to what the contract says', async
   }
   t.equal(disagreements.length, 0, `FC_SEED=${SEED}: of ${wanted.length} handshakes all lead to what the model says`)
 
-  t.test('each code that a handshake can have was drawn at least 20 times', async (t) => {
+  t.test('each code that a handshake can have is drawn at least 20 times', async (t) => {
     for (const verdict of ['accepted', 'dry run accepted', '1009', ...CODES]) t.ok((counts.get(verdict) ?? 0) >= 20, `FC_SEED=${SEED}: ${verdict}, ${counts.get(verdict) ?? 0} times`)
   })
 })

@@ -172,7 +172,7 @@ for (const depth of [0, 1, 2]) {
   }
 }
 
-t.test('routes of one path in many scopes are told apart by their constraints', async (t) => {
+t.test('the constraints of routes with one path in many scopes keep these routes apart', async (t) => {
   const server = create(t)
   const { app } = server
   const add = (scope: FastifyInstance, constraints: RouteOptions['constraints'], headers: Record<string, string>, answer: string): void => {
@@ -197,7 +197,7 @@ t.test('routes of one path in many scopes are told apart by their constraints', 
   await until(() => statsOf(server.scope).pending === 0, 'nothing is pending')
 })
 
-t.test('a route that the router finds late is told apart too', async (t) => {
+t.test('an asynchronous constraint keeps routes with one path apart too', async (t) => {
   const tenant = {
     name: 'tenant',
     storage: () => {
@@ -338,7 +338,7 @@ t.test('a route that an onRoute hook declares as the alias of another is guarded
   t.same(ran, [])
 })
 
-t.test('a websocket of another @fastify/websocket in a scope beside is an error, or refused', async (t) => {
+t.test('a websocket of another @fastify/websocket in a sibling scope fails the start, or is refused', async (t) => {
   for (const order of ['before', 'after']) {
     for (const isListening of [false, true]) {
       const server = create(t)
@@ -381,7 +381,7 @@ const { branch } = fc.letrec<{ branch: Branch, item: Item }>((tie) => ({
   branch: fc.record({ items: fc.array(tie('item'), { minLength: 1, maxLength: 5 }), isWaitedFor: fc.boolean() })
 }))
 
-t.test('in any tree of scopes no handler but that of a public route runs for an anonymous client', { timeout: 590_000 }, async (t) => {
+t.test('an anonymous client reaches only the handlers of public routes, in any tree of scopes', { timeout: 590_000 }, async (t) => {
   let opened = 0
   await holdsAsync(fc.asyncProperty(branch, async (tree) => {
     const server = create(t)

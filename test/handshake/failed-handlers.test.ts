@@ -110,7 +110,7 @@ function closedCounts ({ app }: StartedApp): Record<string, number | undefined> 
 
 for (const [place, { plugin, send }] of Object.entries(PLACES)) {
   for (const [how, fail] of Object.entries(FAILURES)) {
-    t.test(`a handler that ${how} is closed with 1011 internal_error and hears nothing (${place})`, async (t) => {
+    t.test(`a handler that ${how} closes its connection with 1011 internal_error and gets no more messages (${place})`, async (t) => {
       const failing = await startFailing(t, fail, { plugin: { ...plugin, limits: { perUser: 1 } } })
       for (const attempt of ['first', 'second']) {
         const client = await RawClient.open(t, failing.port)
@@ -133,7 +133,7 @@ for (const [place, { plugin, send }] of Object.entries(PLACES)) {
   }
 }
 
-t.test('a handler whose promise rejects later is closed with 1011 internal_error', async (t) => {
+t.test('a handler whose promise rejects later closes its connection with 1011 internal_error', async (t) => {
   let reject = (): void => {}
   const failing = await startFailing(t, async () => await new Promise<void>((_resolve, _reject) => { reject = () => _reject(new Error(ERROR)) }))
   const client = await RawClient.open(t, failing.port)
@@ -148,7 +148,7 @@ t.test('a handler whose promise rejects later is closed with 1011 internal_error
   t.strictSame(closedCounts(failing), { internal_error: 1 })
 })
 
-t.test('the error of a handler stands in the log, and not on the wire', async (t) => {
+t.test('the log has the error of a handler, and the client does not get it', async (t) => {
   const failing = await startFailing(t, () => { throw new Error(ERROR) })
   const client = await RawClient.open(t, failing.port)
   await sendBehindHeader(client, [])
@@ -159,7 +159,7 @@ t.test('the error of a handler stands in the log, and not on the wire', async (t
   t.ok(failing.log.some((line) => (JSON.parse(line) as { level: number }).level === 50 && line.includes(ERROR)))
 })
 
-t.test('a handler that fails on a public route or without a user is closed with 1011 internal_error', async (t) => {
+t.test('a handler that fails on a public route or without a user closes its connection with 1011 internal_error', async (t) => {
   const fail = (): never => { throw new Error(ERROR) }
   const { port, app } = await start(t, {
     routes: (app) => app
@@ -177,7 +177,7 @@ t.test('a handler that fails on a public route or without a user is closed with 
 })
 
 for (const [place, { plugin, send }] of Object.entries(PLACES)) {
-  t.test(`an errorHandler of the app decides how a handler that fails ends (${place})`, async (t) => {
+  t.test(`an errorHandler of the app decides how the connection of a failed handler ends (${place})`, async (t) => {
     const told: unknown[] = []
     const errorHandler = (error: Error, socket: WebSocket, request: FastifyRequest): void => {
       told.push([error.message, request.user])
@@ -194,7 +194,7 @@ for (const [place, { plugin, send }] of Object.entries(PLACES)) {
     t.strictSame(closedCounts(failing), { app: 1 }, 'the reason is that of a close by the app')
   })
 
-  t.test(`an errorHandler of the app that throws closes with 1011 and ends no process (${place})`, async (t) => {
+  t.test(`an errorHandler of the app that throws closes with 1011 and does not end the process (${place})`, async (t) => {
     const uncaught: unknown[] = []
     const onUncaught = (error: unknown): void => { uncaught.push(error) }
     process.on('uncaughtException', onUncaught).on('unhandledRejection', onUncaught)
@@ -212,7 +212,7 @@ for (const [place, { plugin, send }] of Object.entries(PLACES)) {
   })
 }
 
-t.test('a handler that closes its socket and fails is closed as it asked', async (t) => {
+t.test('a handler that closes its socket and then fails keeps its own close code', async (t) => {
   const failing = await startFailing(t, (socket) => { socket.close(4001, 'full'); throw new Error(ERROR) })
   const client = await RawClient.open(t, failing.port)
   await sendBehindHeader(client, FRAMES)
@@ -223,7 +223,7 @@ t.test('a handler that closes its socket and fails is closed as it asked', async
 })
 
 for (const [place, { plugin, send }] of Object.entries(PLACES)) {
-  t.test(`a handler that returns hears all frames in their order (${place})`, async (t) => {
+  t.test(`a handler that returns gets all frames in their order (${place})`, async (t) => {
     const order: string[] = []
     const good = await startFailing(t, (socket) => {
       socket.on('message', (data) => order.push(String(data)))
@@ -236,7 +236,7 @@ for (const [place, { plugin, send }] of Object.entries(PLACES)) {
     t.strictSame(good.heard, FRAMES)
   })
 
-  t.test(`an async handler that returns at once hears all frames in their order (${place})`, async (t) => {
+  t.test(`an async handler that returns at once gets all frames in their order (${place})`, async (t) => {
     const good = await startFailing(t, async () => {}, { plugin })
     const client = await RawClient.open(t, good.port)
     await send(client, FRAMES)

@@ -82,7 +82,7 @@ async function assertFree (t: Test, slow: Slow): Promise<void> {
 }
 
 for (const where of ['server', 'route'] as const) {
-  t.test(`a handshake that handlerTimeout of the ${where} answers is told as WS_AUTH_UNAVAILABLE`, async (t) => {
+  t.test(`a handshake that handlerTimeout of the ${where} answers is reported as WS_AUTH_UNAVAILABLE`, async (t) => {
     const slow = await startSlow(t, where)
     for (let i = 0; i < 4; i++) {
       const client = await RawClient.open(t, slow.port)
@@ -96,7 +96,7 @@ for (const where of ['server', 'route'] as const) {
     await assertFree(t, slow)
   })
 
-  t.test(`a dry run that handlerTimeout of the ${where} answers is told as WS_AUTH_UNAVAILABLE`, async (t) => {
+  t.test(`a dry run that handlerTimeout of the ${where} answers is reported as WS_AUTH_UNAVAILABLE`, async (t) => {
     const slow = await startSlow(t, where)
     for (let i = 0; i < 3; i++) {
       const client = await RawClient.open(t, slow.port)
@@ -110,7 +110,7 @@ for (const where of ['server', 'route'] as const) {
   })
 }
 
-t.test('a request for a ticket that handlerTimeout answers is told as WS_AUTH_UNAVAILABLE', async (t) => {
+t.test('a ticket request that handlerTimeout answers is reported as WS_AUTH_UNAVAILABLE', async (t) => {
   const slow = await startSlow(t, 'server')
   const client = await RawClient.open(t, slow.port)
   client.send(plainText({ method: 'POST', path: '/ws-ticket', headers: AUTHORIZATION }))

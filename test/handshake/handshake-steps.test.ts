@@ -76,7 +76,7 @@ async function outcomeOf (asked: Asked): Promise<string> {
 
 const bearer = { authorization: 'Bearer ann' }
 
-t.test('the opening is checked of a connection, and of nothing else', async (t) => {
+t.test('the handshake checks the opening of a connection, and not that of a dry run or a ticket request', async (t) => {
   for (const headers of [{ 'sec-websocket-version': '8' }, { upgrade: 'h2c' }] as Array<Record<string, string>>) {
     t.match(await outcomeOf({ headers: { ...bearer, ...headers } }), /^WS_AUTH_HANDSHAKE_INVALID/)
     for (const purpose of ['dry run', 'ticket'] as const) t.equal(await outcomeOf({ headers: { ...bearer, ...headers }, purpose }), 'header ann as ann')
@@ -87,7 +87,7 @@ t.test('the opening is checked of a connection, and of nothing else', async (t) 
   t.match(await outcomeOf({ headers: extensions, options: { websocket: { options: { perMessageDeflate: true } } } }), /^WS_AUTH_HANDSHAKE_INVALID/)
 })
 
-t.test('whoever makes a connection is one of the pending, whoever asks plainly needs room for one more', async (t) => {
+t.test('a connection counts as pending, and a dry run or a ticket request needs room for one more', async (t) => {
   const asked: number[] = []
   const refusalOfPending = (more: number): WsAuthError | null => { asked.push(more); return more === 1 ? new Refusal('WS_AUTH_LIMIT', { cause: 'full' }) : null }
   t.equal(await outcomeOf({ headers: bearer, refusalOfPending }), 'header ann as ann')
@@ -95,7 +95,7 @@ t.test('whoever makes a connection is one of the pending, whoever asks plainly n
   t.strictSame(asked, [0, 1, 1])
 })
 
-t.test('the first refusal is told, and nothing is asked after it', async (t) => {
+t.test('the handshake reports the first refusal, and does not run later checks', async (t) => {
   const never = (): never => { throw new Error('must not be asked') }
   t.match(await outcomeOf({ headers: { upgrade: 'h2c' }, refusalOfPending: never, verify: never }), /^WS_AUTH_HANDSHAKE_INVALID/)
   t.equal(await outcomeOf({ headers: { ...bearer, origin: 'https://b.test' }, route: { origin: ['https://a.test'] }, query: { ticket: 'x' }, verify: never, ticketOf: never }), 'WS_AUTH_TOKEN_AMBIGUOUS: one in ticket, another in header')
@@ -106,14 +106,14 @@ t.test('the first refusal is told, and nothing is asked after it', async (t) => 
   t.equal(await outcomeOf({ headers: bearer, verify: () => ({ claims: { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }, user: {} }) }), 'WS_AUTH_TOKEN_INVALID: it is a logout token')
 })
 
-t.test('what needs no waiting is answered at once', async (t) => {
+t.test('the handshake finishes synchronously if no check is asynchronous', async (t) => {
   const [handshake, services] = handshakeOf({ headers: bearer })
   t.equal(runHandshake(handshake, services), null)
   const [later, others] = handshakeOf({ headers: bearer, verify: async () => ({ claims: {}, user: {} }) })
   t.ok(runHandshake(later, others) instanceof Promise)
 })
 
-t.test('who brings no token is refused, is anonymous on an optional route, and may bring it later where that is offered', async (t) => {
+t.test('a client without a token is refused, or is anonymous on an optional route, or may send a first message', async (t) => {
   t.match(await outcomeOf({}), /^WS_AUTH_TOKEN_MISSING: no token in header Authorization: Bearer, subprotocol bearer, query token, cookie token$/)
   t.equal(await outcomeOf({ wsAuth: 'optional' }), 'null null as null')
   const message = { token: { message: true } }
@@ -126,7 +126,7 @@ t.test('who brings no token is refused, is anonymous on an optional route, and m
   t.notOk(handshake.awaitsMessage)
 })
 
-t.test('in a dry run the Authorization header counts where a handshake may not use it', async (t) => {
+t.test('a dry run may use the Authorization header even if a handshake of the route may not', async (t) => {
   const own = { token: { header: 'x-token' } }
   t.equal(await outcomeOf({ headers: bearer, wsAuth: own, purpose: 'dry run' }), 'header ann as ann')
   for (const purpose of ['connection', 'ticket'] as const) t.match(await outcomeOf({ headers: bearer, wsAuth: own, purpose }), /^WS_AUTH_TOKEN_MISSING/)
@@ -134,7 +134,7 @@ t.test('in a dry run the Authorization header counts where a handshake may not u
 
 const refusedOrigin = 'WS_AUTH_ORIGIN_FORBIDDEN: its Origin is'
 
-t.test('the same host is asked of a cookie and of who waits for a message, in the scheme of the request', async (t) => {
+t.test('the handshake compares the Origin with the host if a cookie authenticates or a first message is awaited, in the scheme of the request', async (t) => {
   const sameHost = { origin: 'same-host' }
   const cookie = { cookie: 'token=ann' }
   const evil = { origin: 'https://b.test' }
@@ -151,7 +151,7 @@ t.test('the same host is asked of a cookie and of who waits for a message, in th
   t.equal(await outcomeOf({ route: { origin: 'any' }, headers: { ...cookie, ...evil } }), 'cookie ann as ann')
 })
 
-t.test('a list of origins is asked of each handshake with one, exactly', async (t) => {
+t.test('a list of origins applies exactly to each handshake with an Origin', async (t) => {
   const route = { origin: ['https://a.test', 'https://c.test'] }
   t.equal(await outcomeOf({ route, headers: { ...bearer, origin: 'https://c.test' } }), 'header ann as ann')
   t.equal(await outcomeOf({ route, headers: bearer }), 'header ann as ann')
@@ -160,7 +160,7 @@ t.test('a list of origins is asked of each handshake with one, exactly', async (
   }
 })
 
-t.test('of a function of origins only true admits', async (t) => {
+t.test('a function of origins admits by true only', async (t) => {
   const headers = { ...bearer, origin: 'https://b.test' }
   const asked: unknown[][] = []
   const answering = (answer: unknown) => (...args: unknown[]) => { asked.push(args); return answer }
@@ -174,7 +174,7 @@ t.test('of a function of origins only true admits', async (t) => {
   t.match(await outcomeOf({ route: { origin: () => { throw new Error('the database is down') } }, headers }), /^WS_AUTH_UNAVAILABLE: Error: the database is down/)
 })
 
-t.test('the log has neither a token nor the whole of a long Origin', async (t) => {
+t.test('the log has no token, and at most the first 200 characters of an Origin', async (t) => {
   const token = 'a-token-of-some-length'
   const route = { origin: ['https://a.test'] }
   t.equal(await outcomeOf({ route, headers: { authorization: `Bearer ${token}`, origin: `https://b.test/?token=${token}` } }), `${refusedOrigin} https://b.test/?token=[token], and the "origin" option has https://a.test`)
@@ -182,7 +182,7 @@ t.test('the log has neither a token nor the whole of a long Origin', async (t) =
   t.equal(await outcomeOf({ route: { origin: 'same-host' }, headers: { cookie: 'token=ann', origin: 'x' }, request: { host: 'h'.repeat(300) } }), `${refusedOrigin} x, and ${`the request came to ${'h'.repeat(300)}`.slice(0, 200)}`)
 })
 
-t.test('a ticket authenticates, is used as it is bound, and is spent by a connection alone', async (t) => {
+t.test('a ticket authenticates, its binding is checked, and only a connection spends it', async (t) => {
   const asked: unknown[][] = []
   const ticketOf = (...args: unknown[]): unknown => { asked.push(args); return { claims: { sub: 'ann', exp: 7 }, user: 'Ann' } }
   const url = { originalUrl: '/chat?a=1#b' }
@@ -203,20 +203,20 @@ t.test('a ticket authenticates, is used as it is bound, and is spent by a connec
   t.equal(await outcomeOf({ query: { ticket: 'x' }, headers: { cookie: 'token=bob' } }), 'ticket x as user x', 'beside a cookie the ticket counts')
 })
 
-t.test('where nobody can say what was revoked no ticket is spent', async (t) => {
+t.test('an outage of the backplane refuses a handshake before its ticket is spent', async (t) => {
   const never = (): never => { throw new Error('must not be asked') }
   const refusalOf = (claims: Claims | null): WsAuthError | null => claims === null ? new Refusal('WS_AUTH_UNAVAILABLE', { cause: 'outage' }) : null
   t.equal(await outcomeOf({ query: { ticket: 'x' }, ticketOf: never, refusalOf }), 'WS_AUTH_UNAVAILABLE: outage')
 })
 
-t.test('who asks for a ticket cannot bring one, and without tickets the parameter is the app\'s', async (t) => {
+t.test('a ticket request cannot use a ticket, and without tickets the parameter belongs to the app', async (t) => {
   const never = (): never => { throw new Error('must not be asked') }
   t.equal(await outcomeOf({ query: { ticket: 'x' }, headers: bearer, purpose: 'ticket', ticketOf: never }), 'header ann as ann')
   t.match(await outcomeOf({ query: { ticket: 'x' }, purpose: 'ticket', ticketOf: never }), /^WS_AUTH_TOKEN_MISSING/)
   t.equal(await outcomeOf({ query: { ticket: 'x' }, headers: bearer, route: { tickets: { query: null, require: false } }, ticketOf: never }), 'header ann as ann')
 })
 
-t.test('where a ticket is required it admits, and the token of the same user authenticates', async (t) => {
+t.test('a required ticket admits, and the token of the same user authenticates', async (t) => {
   const wsAuth = { tickets: { require: true } }
   const missing = 'WS_AUTH_TICKET_INVALID'
   t.equal(await outcomeOf({ wsAuth, query: { ticket: 'ann' }, headers: bearer }), 'header ann as ann with the ticket of ann')

@@ -38,7 +38,7 @@ const forbidden = { status: 403, code: 'WS_AUTH_FORBIDDEN', challenge: 'Bearer e
 const wrongOrigin = { status: 403, code: 'WS_AUTH_ORIGIN_FORBIDDEN', challenge: undefined }
 const unavailable = { status: 503, code: 'WS_AUTH_UNAVAILABLE', challenge: undefined }
 
-t.test('a token is found where it may be, once', async (t) => {
+t.test('the handshake finds a token in each place, and refuses two', async (t) => {
   const header = { authorization: `Bearer ${ann}` }
   const encoded = `base64url.bearer.${Buffer.from(ann).toString('base64url')}`
   const rows: Array<[what: string, request: { url?: string, headers?: Record<string, string> }, answer: Answer]> = [
@@ -87,7 +87,7 @@ t.test('a token is found where it may be, once', async (t) => {
   for (const [what, request, answer] of rows) t.strictSame(await ask(app, request), answer, what)
 })
 
-t.test('sources have other names, or are off', async (t) => {
+t.test('the places of a token can have other names or be off', async (t) => {
   const encoded = `base64url.jwt.${Buffer.from(ann).toString('base64url')}`
   const named = await build(t, { token: { header: 'X-Token', query: 'access_token', subprotocol: 'jwt', cookie: 'sid' } })
   t.strictSame(await ask(named, { headers: { 'x-token': ann } }), accepted)
@@ -105,7 +105,7 @@ t.test('sources have other names, or are off', async (t) => {
   t.strictSame(await ask(off, { headers: { authorization: `Bearer ${ann}` } }), accepted, 'in a dry run the Authorization header always counts')
 })
 
-t.test('a route has its own names, which no other route has', async (t) => {
+t.test('a route can have its own names for the places of a token, and other routes do not have them', async (t) => {
   const app = Fastify({ routerOptions: { maxParamLength: 500 } })
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -121,7 +121,7 @@ t.test('a route has its own names, which no other route has', async (t) => {
   t.equal((await app.inject('/path/abc')).statusCode, 401)
 })
 
-t.test('a signed cookie', async (t) => {
+t.test('a cookie with a signature authenticates, and one without it or with a wrong one does not', async (t) => {
   const app = await build(t, { cookie: { secret: 'cookie secret' }, token: { cookie: { name: 'token', signed: true } } })
   await app.ready()
   t.strictSame(await ask(app, { headers: { cookie: `token=${encodeURIComponent(app.signCookie(ann))}` } }), accepted)
@@ -129,7 +129,7 @@ t.test('a signed cookie', async (t) => {
   t.strictSame(await ask(app, { headers: { cookie: `token=${encodeURIComponent(app.signCookie(ann).slice(0, -1))}` } }), invalid)
 })
 
-t.test('roles: any of them; scopes: all of them; authorize: only true', async (t) => {
+t.test('a user needs one of the roles, all of the scopes, and true from authorize', async (t) => {
   const scopes = (wanted: string): Answer => ({ ...forbidden, challenge: `${forbidden.challenge}, scope="${wanted}"` })
   const rows: Array<[wsAuth: RouteWsAuth, answer: Answer]> = [
     [{ roles: ['member'] }, accepted],
@@ -155,7 +155,7 @@ t.test('roles: any of them; scopes: all of them; authorize: only true', async (t
   for (const [wsAuth, answer] of rows) t.strictSame(await ask(await build(t, {}, wsAuth)), answer, JSON.stringify(wsAuth))
 })
 
-t.test('roles and scopes are where the app says', async (t) => {
+t.test('the roles and scopes options say where the claims have the roles and scopes', async (t) => {
   const wsAuth = { roles: ['a'], scopes: ['b'] }
   const own = { roles: () => ['a'], scopes: () => ['b'] }
   t.strictSame(await ask(await build(t, own, wsAuth)), accepted)
@@ -166,13 +166,13 @@ t.test('roles and scopes are where the app says', async (t) => {
   }
 })
 
-t.test('an inherited role is none', async (t) => {
+t.test('a role that the token puts into a prototype is ignored', async (t) => {
   const app = await build(t, {}, { roles: ['admin'] })
   const token = mint('{"sub":"eve","__proto__":{"roles":["admin"],"role":"admin"}}')
   t.strictSame(await ask(app, { headers: { authorization: `Bearer ${token}` } }), forbidden)
 })
 
-t.test('a user option that finds nobody is 401, one that throws is 503', async (t) => {
+t.test('a user option that returns no user is 401, and one that throws is 503', async (t) => {
   t.strictSame(await ask(await build(t, { user: () => null })), invalid)
   t.strictSame(await ask(await build(t, { user: async () => undefined })), invalid)
   t.strictSame(await ask(await build(t, { user: () => { throw new Error('inner') } })), unavailable)
@@ -180,7 +180,7 @@ t.test('a user option that finds nobody is 401, one that throws is 503', async (
   t.strictSame(await ask(await build(t, { user: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_FORBIDDEN') } })), forbidden, 'a refusal is taken as it is')
 })
 
-t.test('a formatUser that finds nobody lets nobody in, least of all past the roles', async (t) => {
+t.test('a formatUser that returns no user refuses the client, also on a route with roles', async (t) => {
   for (const user of [null, undefined]) {
     for (const secretOf of [secret, async () => secret]) {
       const jwt = { secret: secretOf, formatUser: () => user } as never
@@ -190,7 +190,7 @@ t.test('a formatUser that finds nobody lets nobody in, least of all past the rol
   }
 })
 
-t.test('claims are data, whatever they were an instance of', async (t) => {
+t.test('the plugin reads claims as plain data, also if they are an instance of a class', async (t) => {
   class Row { role = 'member' }
   const row = new Row()
   for (const tokenCache of [false, { max: 10, ttl: 60_000 }] as const) {
@@ -204,7 +204,7 @@ t.test('claims are data, whatever they were an instance of', async (t) => {
   }
 })
 
-t.test('an onRoute hook that comes later may look', async (t) => {
+t.test('an onRoute hook that is added after the plugin can read wsAuth', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -215,7 +215,7 @@ t.test('an onRoute hook that comes later may look', async (t) => {
   t.strictSame(seen, [{ roles: ['admin'] }, undefined])
 })
 
-t.test('an onRoute hook that comes too late to guard a route is told so', async (t) => {
+t.test('an onRoute hook that sets wsAuth too late throws a TypeError', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -227,7 +227,7 @@ t.test('an onRoute hook that comes too late to guard a route is told so', async 
   }, { name: 'TypeError', message: '"wsAuth" option must be given where /admin is declared: an onRoute hook of a scope comes too late' })
 })
 
-t.test('claims are matched with a schema on a copy', async (t) => {
+t.test('the schema validates a copy of the claims', async (t) => {
   const claims = {
     type: 'object',
     required: ['sub', 'level'],
@@ -245,7 +245,7 @@ t.test('claims are matched with a schema on a copy', async (t) => {
   t.strictSame(await withClaims({ sub: 'ann', level: 'three' }), invalid)
 })
 
-t.test('other validators say what is wrong in their own way', async (t) => {
+t.test('the plugin understands the results of other validators', async (t) => {
   const rows: Array<[result: () => unknown, answer: Answer]> = [
     [() => true, accepted],
     [() => ({ value: {} }), accepted],
@@ -266,7 +266,7 @@ t.test('other validators say what is wrong in their own way', async (t) => {
   }
 })
 
-t.test('a schema that cannot be compiled, or not be run, fails the start', async (t) => {
+t.test('a schema that cannot be compiled or run fails the start', async (t) => {
   const app = await build(t, { claims: { type: 'nonsense' } })
   await t.rejects(async () => { await app.ready() }, { name: 'TypeError', message: /^"claims" option must be a schema/ })
   const other = Fastify()
@@ -276,7 +276,7 @@ t.test('a schema that cannot be compiled, or not be run, fails the start', async
   await t.rejects(async () => { await other.ready() }, { name: 'TypeError', message: /^"claims" option must be a schema/ })
 })
 
-t.test('an origin is compared exactly', async (t) => {
+t.test('the handshake compares an Origin exactly', async (t) => {
   const from = (origin: string, host: string, more: Record<string, string> = {}): { headers: Record<string, string> } =>
     ({ headers: { cookie: `token=${ann}`, host, origin, ...more } })
   const rows: Array<[origin: string, host: string, answer: Answer]> = [
@@ -318,7 +318,7 @@ t.test('an origin is compared exactly', async (t) => {
   t.strictSame(await ask(proxied, from('https://chat.example', 'inner:3000', { 'x-forwarded-host': 'chat.example' })), wrongOrigin, 'a proxy nobody trusts')
 })
 
-t.test('a trusted proxy says what the host was', async (t) => {
+t.test('the Origin is compared with the host that a trusted proxy reports', async (t) => {
   const app = Fastify({ trustProxy: '127.0.0.1' })
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -328,7 +328,7 @@ t.test('a trusted proxy says what the host was', async (t) => {
   t.strictSame(await from('http://inner:3000'), wrongOrigin)
 })
 
-t.test('a list or a function is asked of every handshake with an Origin', async (t) => {
+t.test('a list or a function of origins applies to every handshake with an Origin', async (t) => {
   const from = (origin: string): { headers: Record<string, string> } => ({ headers: { authorization: `Bearer ${ann}`, origin } })
   const list = await build(t, { origin: ['https://chat.example', 'capacitor://localhost'] })
   t.strictSame(await ask(list, from('https://chat.example')), accepted)
@@ -357,7 +357,7 @@ t.test('a list or a function is asked of every handshake with an Origin', async 
   t.strictSame(await ask(own, from('https://evil.example')), wrongOrigin, 'a route has its own')
 })
 
-t.test('an optional route takes anonymous users, and no bad tokens', async (t) => {
+t.test('an optional route admits anonymous users, and refuses bad tokens', async (t) => {
   const app = await build(t, {}, 'optional')
   const users: unknown[] = []
   app.addHook('preHandler', async (request) => { users.push(request.user) })
@@ -368,13 +368,13 @@ t.test('an optional route takes anonymous users, and no bad tokens', async (t) =
   t.strictSame(await ask(app, { url: '/chat?token=a&token=b' }), ambiguous)
 })
 
-t.test('a public route asks nothing', async (t) => {
+t.test('a public route admits clients without checking tokens', async (t) => {
   const app = await build(t, {}, false)
   t.strictSame(await ask(app, {}), accepted)
   t.strictSame(await ask(app, { headers: { authorization: 'Bearer bad' } }), accepted)
 })
 
-t.test('a dry run is answered after all hooks of the route, and spends nothing', async (t) => {
+t.test('a dry run is answered after all hooks of the route, and takes no place', async (t) => {
   const app = await build(t)
   const order: string[] = []
   for (const hook of ['preValidation', 'preHandler'] as const) app.addHook(hook, async () => { order.push(hook) })
@@ -388,7 +388,7 @@ t.test('a dry run is answered after all hooks of the route, and spends nothing',
   t.equal((await app.inject({ method: 'HEAD', url: '/chat' })).statusCode, 401)
 })
 
-t.test('a hook of the route can still refuse', async (t) => {
+t.test('a hook of the route can refuse a handshake after authentication', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -397,7 +397,7 @@ t.test('a hook of the route can still refuse', async (t) => {
   t.strictSame(await ask(app, {}), missing, 'but not before the token was looked at')
 })
 
-t.test('an HTTP handler beside a websocket is the app\'s own', async (t) => {
+t.test('an HTTP handler beside a wsHandler answers plain requests without the policy', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -406,7 +406,7 @@ t.test('an HTTP handler beside a websocket is the app\'s own', async (t) => {
   await t.rejects(app.injectWS('/both'), { message: 'Unexpected server response: 401' })
 })
 
-t.test('a refusal leaves no user behind', async (t) => {
+t.test('the error handler of the app finds no user on a refused request', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   let seen: unknown = 'not called'
@@ -420,7 +420,7 @@ t.test('a refusal leaves no user behind', async (t) => {
   t.equal(seen, null)
 })
 
-t.test('the prefix of a plugin is part of the path', async (t) => {
+t.test('the prefix of a plugin is part of the path of a route', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })

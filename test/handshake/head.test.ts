@@ -8,7 +8,7 @@ import { statsOf } from '../helpers/stats'
 
 const BEARER = { authorization: `Bearer ${sign({ sub: 'ann' })}` }
 
-t.test('HEAD has the status and the headers of GET, however the route was declared', async (t) => {
+t.test('HEAD has the status and the headers of GET, however the route is declared', async (t) => {
   let opened = 0
   const { app, port } = await start(t, {
     plugin: { routes: { '/routes': { roles: ['admin'] } } },

@@ -8,7 +8,7 @@ import type { RequestSettings } from '../helpers/raw-client'
 
 const PROTOCOL = 'sec-websocket-protocol'
 
-t.test('an Authorization header is answered exactly', async (t) => {
+t.test('each Authorization header gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const value = (authorization: string | string[] | undefined): RequestSettings => ({ headers: { authorization } })
   tryRows(t, target, [
@@ -55,7 +55,7 @@ t.test('an Authorization header is answered exactly', async (t) => {
   ])
 })
 
-t.test('a token in two places is answered exactly', async (t) => {
+t.test('each token in two places gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const good = { [PROTOCOL]: `bearer, ${GOOD}` }
   const encoded = `chat, base64url.bearer.${Buffer.from(GOOD).toString('base64url')}`
@@ -91,7 +91,7 @@ t.test('a token in two places is answered exactly', async (t) => {
   ], {})
 })
 
-t.test('a token in the query is answered exactly', async (t) => {
+t.test('each token in the query gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const query = (text: string): RequestSettings => ({ path: `/chat?${text}` })
   tryRows(t, target, [
@@ -133,7 +133,7 @@ t.test('a token in the query is answered exactly', async (t) => {
   ], {})
 })
 
-t.test('a list of subprotocols is answered exactly', async (t) => {
+t.test('each list of subprotocols gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const offer = (value: string | string[]): RequestSettings => ({ headers: { [PROTOCOL]: value } })
   const thousand = Array.from({ length: 1000 }, (_, i) => `p${i}`)
@@ -188,7 +188,7 @@ t.test('a list of subprotocols is answered exactly', async (t) => {
   ], {})
 })
 
-t.test('an Origin beside a cookie is answered exactly', async (t) => {
+t.test('each Origin beside a cookie gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const from = (origin: string | string[] | undefined, host = 'chat.example', more: RequestSettings['headers'] = {}): RequestSettings =>
     ({ headers: { origin, host, ...more } })
@@ -260,7 +260,7 @@ t.test('an Origin beside a cookie is answered exactly', async (t) => {
   ], { headers: { cookie: `token=${GOOD}` } })
 })
 
-t.test('an Origin behind a trusted proxy is answered exactly', async (t) => {
+t.test('each Origin behind a trusted proxy gets exactly the expected answer', async (t) => {
   const target = await startTarget(t, { server: { trustProxy: '127.0.0.1' } })
   const from = (origin: string, forwarded: string | string[]): RequestSettings =>
     ({ headers: { origin, host: 'inner:3000', 'x-forwarded-host': forwarded, 'x-forwarded-proto': 'https' } })
@@ -278,7 +278,7 @@ t.test('an Origin behind a trusted proxy is answered exactly', async (t) => {
   ], { headers: { cookie: `token=${GOOD}` } })
 })
 
-t.test('an Origin is answered exactly by a list', async (t) => {
+t.test('each Origin gets exactly the expected answer from a list of origins', async (t) => {
   const target = await startTarget(t, { plugin: { origin: ['https://chat.example', 'http://localhost:3000'] } })
   const from = (origin: string | string[]): RequestSettings => ({ headers: { origin } })
   tryRows(t, target, [
@@ -299,7 +299,7 @@ t.test('an Origin is answered exactly by a list', async (t) => {
   ])
 })
 
-t.test('a route or token with a name that every object has is answered exactly', async (t) => {
+t.test('each route or token with a name that every object has gets exactly the expected answer', async (t) => {
   const target = await startTarget(t, {
     routes: (app, ran) => {
       addGreeter(app, ran, '/__proto__', true)

@@ -11,7 +11,7 @@ import type { RequestSettings } from '../helpers/raw-client'
 
 const VERSION = 'sec-websocket-version'
 
-t.test('a request line is answered exactly', async (t) => {
+t.test('each request line gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const line = (text: string): string => changed('GET /chat HTTP/1.1', text)
   tryRows(t, target, [
@@ -51,7 +51,7 @@ t.test('a request line is answered exactly', async (t) => {
     ['HEAD where there is no such route', { method: 'HEAD', path: '/none' }, NOT_FOUND]
   ])
   tried.push('CONNECT')
-  t.test('CONNECT is not answered at all', async (t) => {
+  t.test('the server ends the connection of CONNECT without an answer', async (t) => {
     const client = (await RawClient.open(t, target.port)).upgrade({ method: 'CONNECT', path: 'localhost:80', headers: AUTHORIZED })
     await client.ended
     t.equal(client.text, '')
@@ -59,7 +59,7 @@ t.test('a request line is answered exactly', async (t) => {
   })
 })
 
-t.test('a target is answered exactly', async (t) => {
+t.test('each target gets exactly the expected answer', async (t) => {
   const target = await startTarget(t, {
     routes: (app, ran) => {
       addGreeter(app, ran, '/rooms/:id', true)
@@ -119,7 +119,7 @@ t.test('a target is answered exactly', async (t) => {
   tryRows(t, target, paths.map(([what, path, answer]) => [what, { path }, answer]))
 })
 
-t.test('a key and a version are answered exactly', async (t) => {
+t.test('each key and version get exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const key = (value: string | string[] | undefined): RequestSettings => ({ headers: { [KEY]: value } })
   const version = (value: string | string[] | undefined): RequestSettings => ({ headers: { [VERSION]: value } })
@@ -166,7 +166,7 @@ t.test('a key and a version are answered exactly', async (t) => {
   ])
 })
 
-t.test('the headers Upgrade and Connection are answered exactly', async (t) => {
+t.test('each pair of the headers Upgrade and Connection gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const upgrade = (value: string | string[] | undefined): RequestSettings => ({ headers: { upgrade: value } })
   const connection = (value: string | string[] | undefined): RequestSettings => ({ headers: { connection: value } })
@@ -206,7 +206,7 @@ t.test('the headers Upgrade and Connection are answered exactly', async (t) => {
   ])
 })
 
-t.test('a handshake with a body is answered exactly', async (t) => {
+t.test('each handshake with a body gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const length = String(SMUGGLED.length)
   const body = (headers: RequestSettings['headers'], text = SMUGGLED): RequestSettings => ({ headers, body: text })
@@ -254,7 +254,7 @@ t.test('a handshake with a body is answered exactly', async (t) => {
   ])
 })
 
-t.test('a handshake with strange headers is answered exactly', async (t) => {
+t.test('each handshake with strange headers gets exactly the expected answer', async (t) => {
   const target = await startTarget(t)
   const many = (count: number): string => 'a:\r\n'.repeat(count)
   const behind = (count: number, header: string, more: RequestSettings['headers'] = {}): string =>
@@ -297,7 +297,7 @@ t.test('a handshake with strange headers is answered exactly', async (t) => {
   ])
 })
 
-t.test('a handshake with extensions is answered exactly', async (t) => {
+t.test('each handshake with extensions gets exactly the expected answer', async (t) => {
   const target = await startTarget(t, { plugin: { websocket: { options: { perMessageDeflate: true } } } })
   const extensions = (value: string): RequestSettings => ({ headers: { 'sec-websocket-extensions': value } })
   // ws reads them, and only where it is to compress: behind all checks, so that it is told of by nobody.

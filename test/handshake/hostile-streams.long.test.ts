@@ -51,13 +51,13 @@ t.test('data behind a refused handshake reaches no handler', async (t) => {
   }
 })
 
-t.test('a request behind an accepted handshake is a bad frame, and no request', async (t) => {
+t.test('a request behind an accepted handshake is read as a bad frame', async (t) => {
   const target = await startTarget(t, { routes: (app, ran) => addGreeter(app, ran, '/echo', true) })
   const accepted = requestText({ path: '/echo', headers: AUTHORIZED })
   const noLength = requestText({ path: '/echo', headers: { ...AUTHORIZED, 'content-length': '0' } })
   for (const [what, text] of [['a request', accepted + SMUGGLED], ['another handshake', accepted + SMUGGLED_UPGRADE], ['a request behind Content-Length: 0', noLength + SMUGGLED]] as const) {
     tried.push(`accepted: ${what}`)
-    t.test(`a request behind an accepted handshake is a bad frame: ${what}`, async (t) => {
+    t.test(`a request behind an accepted handshake is read as a bad frame: ${what}`, async (t) => {
       const client = (await RawClient.open(t, target.port)).send(text)
       t.equal((await client.response(false)).status, 101)
       t.equal((await client.frame()).payload.toString(), 'hello from header')
@@ -72,7 +72,7 @@ t.test('a request behind an accepted handshake is a bad frame, and no request', 
   }
 })
 
-t.test('half a handshake is 408 after requestTimeout', async (t) => {
+t.test('the server answers half a handshake with 408 after requestTimeout', async (t) => {
   const http = { headersTimeout: 200, requestTimeout: 200, connectionsCheckingInterval: 50 }
   const target = await startTarget(t, { server: { http, requestTimeout: 200 } as never })
   const text = requestText({ path: '/chat', headers: AUTHORIZED })
@@ -86,7 +86,7 @@ t.test('half a handshake is 408 after requestTimeout', async (t) => {
   ])
 })
 
-t.test('a client that leaves in the middle of a handshake leaves nothing', async (t) => {
+t.test('a client that leaves in the middle of a handshake leaves nothing pending', async (t) => {
   const target = await startTarget(t)
   const text = requestText({ path: '/chat', headers: AUTHORIZED })
   const places: Record<string, number> = {
@@ -108,7 +108,7 @@ t.test('a client that leaves in the middle of a handshake leaves nothing', async
   for (const [what, length] of Object.entries(places)) {
     for (const way of ['end', 'resetAndDestroy'] as const) {
       tried.push(`${way} behind ${what}`)
-      t.test(`a client that leaves behind ${what}, by ${way}, leaves nothing`, async (t) => {
+      t.test(`a client that leaves behind ${what}, by ${way}, leaves nothing pending`, async (t) => {
         target.told.length = 0
         const client = (await RawClient.open(t, target.port)).send(text.slice(0, length))
         await new Promise((resolve) => client.socket.write('', resolve))
@@ -121,13 +121,13 @@ t.test('a client that leaves in the middle of a handshake leaves nothing', async
       })
     }
   }
-  t.test('the server has no connection left of clients that left', async (t) => {
+  t.test('the server keeps no connection of clients that left', async (t) => {
     let connections = Infinity
     const count = (): number => { target.app.server.getConnections((_error, found) => { connections = found }); return connections }
     await until(() => count() === 0, 'the server has no connection')
     t.equal(connections, 0)
   })
-  t.test('a good handshake is accepted after clients that left', async (t) => { await target.answers(t, text, ACCEPTED) })
+  t.test('the server accepts a good handshake after other clients left', async (t) => { await target.answers(t, text, ACCEPTED) })
 })
 
 t.test('the attack table has all of its rows, each once', async (t) => { assertRows(t, 51) })

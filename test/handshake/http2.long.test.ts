@@ -86,8 +86,8 @@ const ODD: Array<[what: string, headers: http2.OutgoingHttpHeaders]> = [
 ]
 
 for (const protocol of HTTP2_PROTOCOLS) {
-  void t.test(protocol.name, { buffered: true }, async (t) => {
-    t.test('one session asks everything at once', async (t) => {
+  void t.test(`the plugin answers requests over ${protocol.name}`, { buffered: true }, async (t) => {
+    t.test('the server answers 110 requests on one session', async (t) => {
       const { app, port } = await start(t, { server: protocol.server, plugin: { tickets: true }, routes: declareRoutes })
       const session = open(t, protocol, port)
       const plain: Array<[PlainRequest, number]> = [
@@ -102,7 +102,7 @@ for (const protocol of HTTP2_PROTOCOLS) {
       t.equal(statsOf(app).pending, 0)
     })
 
-    t.test('a stream that is reset while its token is verified ends that verification and no other', async (t) => {
+    t.test('a client that resets a stream ends the verification of that stream only', async (t) => {
       const signals: AbortSignal[] = []
       let finish: (() => void) | undefined
       const verify = async (token: string, _request: unknown, { signal }: { signal: AbortSignal }): Promise<object> => {
@@ -130,7 +130,7 @@ for (const protocol of HTTP2_PROTOCOLS) {
       t.equal(statsOf(app).pending, 0)
     })
 
-    t.test('a session that is destroyed ends all that waits on it', async (t) => {
+    t.test('a client that destroys a session ends all verifications of that session', async (t) => {
       const signals: AbortSignal[] = []
       const verify = async (_token: string, _request: unknown, { signal }: { signal: AbortSignal }): Promise<object> => {
         signals.push(signal)
@@ -148,7 +148,7 @@ for (const protocol of HTTP2_PROTOCOLS) {
     })
 
     for (const enableConnectProtocol of [false, true]) {
-      t.test(`odd requests do no harm, CONNECT with a protocol ${enableConnectProtocol ? '' : 'not '}allowed`, async (t) => {
+      t.test(`the server survives odd requests, with CONNECT with a protocol ${enableConnectProtocol ? '' : 'not '}allowed`, async (t) => {
         const { https } = protocol.server as { https?: object }
         const settings = { settings: { enableConnectProtocol } }
         const server: object = { http2: true, ...https === undefined ? { http: settings } : { https: { ...https, ...settings } } }
@@ -173,7 +173,7 @@ for (const protocol of HTTP2_PROTOCOLS) {
       })
     }
 
-    t.test('a logout that is under way when the app closes is answered or ended, and nothing is thrown', async (t) => {
+    t.test('app.close() answers or ends a logout request that is in progress, without an uncaught error', async (t) => {
       let isAsked = false
       const secret = async (): Promise<string> => { isAsked = true; return await new Promise(() => {}) }
       const backChannelLogout = { path: '/logout', issuer: 'https://issuer.example', audience: 'client' }
@@ -191,10 +191,10 @@ for (const protocol of HTTP2_PROTOCOLS) {
   })
 }
 
-void t.test('a server of HTTP/2 that allows HTTP/1.1', { buffered: true }, async (t) => {
+void t.test('a server of HTTP/2 that allows HTTP/1.1 guards both', { buffered: true }, async (t) => {
   const listen = async (t: Test): Promise<StartedApp> => await start(t, { server: BOTH.server, plugin: { tickets: true }, routes: declareRoutes })
 
-  t.test('opens WebSockets by HTTP/1.1, with a token in each place and a ticket that was bought by HTTP/2', async (t) => {
+  t.test('the server opens WebSockets by HTTP/1.1, with a token in each place and a ticket that is issued by HTTP/2', async (t) => {
     const { port } = await listen(t)
     const url = `wss://127.0.0.1:${port}/ws`
     t.equal(await hear(url), '401')
@@ -211,7 +211,7 @@ void t.test('a server of HTTP/2 that allows HTTP/1.1', { buffered: true }, async
     t.equal(await hear(`${url}?ticket=${ticket}`), '401')
   })
 
-  t.test('resets a stream with the headers of an upgrade, and goes on', async (t) => {
+  t.test('the server resets an HTTP/2 stream that has the headers of an upgrade, and answers the next request', async (t) => {
     const { app, port } = await start(t, { server: protocolNamed('HTTP/2 in cleartext').server, routes: declareRoutes })
     for (const [name, value] of [['connection', 'Upgrade'], ['upgrade', 'websocket'], ['keep-alive', '1'], ['transfer-encoding', 'chunked']] as const) {
       const reset = await sendRaw(t, port, { ':method': 'GET', ':scheme': 'http', ':path': '/public', ':authority': 'localhost', [name]: value, ...KEY_HEADERS })
@@ -253,13 +253,13 @@ function frame (type: number, flags: number, stream: number, payload: Buffer): B
   return Buffer.concat([head, payload])
 }
 
-void t.test('TLS alone does not change how a handshake by HTTP/1.1 is answered', { buffered: true }, async (t) => {
+void t.test('TLS alone does not change how the server answers a handshake by HTTP/1.1', { buffered: true }, async (t) => {
   const server: object = { https: { key: KEY, cert: CERTIFICATE } }
   const { port } = await start(t, { server: server as FastifyServerOptions, routes: declareRoutes })
   t.equal(await hear(`wss://127.0.0.1:${port}/ws`, [], bearer), 'hello ann')
   t.equal(await hear(`wss://127.0.0.1:${port}/ws`), '401')
 })
 
-void t.test('nothing was thrown that nobody caught', { buffered: true }, async (t) => {
+void t.test('the server throws no uncaught error over HTTP/2', { buffered: true }, async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })

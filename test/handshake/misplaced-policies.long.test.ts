@@ -72,28 +72,28 @@ function misplaced (t: Test, declare: () => unknown, key: string, path = '/admin
 }
 
 for (const [way, declare] of Object.entries(WAYS)) {
-  t.test(`a policy of a websocket route under another name than wsAuth is a TypeError of ${way}`, async (t) => {
+  t.test(`a policy of a websocket route under another name than wsAuth throws a TypeError of ${way}`, async (t) => {
     const app = await build(t)
     for (const key of SPELLINGS) misplaced(t, () => declare(app, { websocket: true, [key]: POLICY }), key)
   })
 
-  t.test(`a policy of a websocket route in its config is a TypeError of ${way}`, async (t) => {
+  t.test(`a policy of a websocket route in its config throws a TypeError of ${way}`, async (t) => {
     const app = await build(t)
     for (const key of ['wsAuth', ...SPELLINGS]) misplaced(t, () => declare(app, { websocket: true, config: { [key]: POLICY } }), key)
   })
 
-  t.test(`roles, scopes and authorize beside websocket: true are a TypeError of ${way}`, async (t) => {
+  t.test(`roles, scopes and authorize beside websocket: true throw a TypeError of ${way}`, async (t) => {
     const app = await build(t)
     for (const [key, value] of Object.entries(PARTS)) misplaced(t, () => declare(app, { websocket: true, [key]: value }), key)
   })
 
-  t.test(`websocket: true under another name is a TypeError of ${way}`, async (t) => {
+  t.test(`websocket: true under another name throws a TypeError of ${way}`, async (t) => {
     const app = await build(t)
     for (const key of WEBSOCKETS) misplaced(t, () => declare(app, { [key]: true }), key)
   })
 }
 
-t.test('a websocket option that is neither true nor false is a TypeError, with and without a policy', async (t) => {
+t.test('a websocket option that is neither true nor false throws a TypeError, with and without a policy', async (t) => {
   const app = await build(t)
   for (const value of [1, 0, '', 'true', 'yes', {}, [], noop]) {
     for (const [way, declare] of Object.entries(WAYS)) {
@@ -112,7 +112,7 @@ t.test('a websocket option that is neither true nor false is a TypeError, with a
   t.equal((await app.inject('/admin')).statusCode, 404, 'none was declared')
 })
 
-t.test('a policy under another name is a TypeError whatever its value is', async (t) => {
+t.test('a policy under another name throws a TypeError whatever its value is', async (t) => {
   const app = await build(t)
   for (const value of VALUES) {
     misplaced(t, () => shorthand(app, { websocket: true, wsauth: value }), 'wsauth', '/admin', `wsauth: ${JSON.stringify(value)}`)
@@ -123,7 +123,7 @@ t.test('a policy under another name is a TypeError whatever its value is', async
   }
 })
 
-t.test('a policy under another name is a TypeError also beside one that is in force', async (t) => {
+t.test('a policy under another name throws a TypeError also beside a policy in its place', async (t) => {
   const app = await build(t)
   const good = { websocket: true, wsAuth: { roles: ['member'] } }
   misplaced(t, () => shorthand(app, { ...good, ws_auth: POLICY }), 'ws_auth')
@@ -132,7 +132,7 @@ t.test('a policy under another name is a TypeError also beside one that is in fo
   misplaced(t, () => shorthand(app, { ...good, wsAuth: false, authorize: () => false }), 'authorize')
 })
 
-t.test('a misplaced policy beside a wsHandler is a TypeError', async (t) => {
+t.test('a misplaced policy beside a wsHandler throws a TypeError', async (t) => {
   const app = await build(t)
   const beside = (options: Keys): unknown => app.route({ method: 'GET', url: '/admin', handler: http, wsHandler: noop, ...options })
   for (const key of SPELLINGS) misplaced(t, () => beside({ [key]: POLICY }), key)
@@ -140,7 +140,7 @@ t.test('a misplaced policy beside a wsHandler is a TypeError', async (t) => {
   for (const [key, value] of Object.entries(PARTS)) misplaced(t, () => beside({ [key]: value }), key)
 })
 
-t.test('wsAuth under another name is a TypeError on a route without a websocket too', async (t) => {
+t.test('wsAuth under another name throws a TypeError on a route without a websocket too', async (t) => {
   const app = await build(t)
   for (const key of SPELLINGS) {
     misplaced(t, () => app.get('/admin', { [key]: POLICY } as object, http), key)
@@ -149,7 +149,7 @@ t.test('wsAuth under another name is a TypeError on a route without a websocket 
   misplaced(t, () => app.get('/admin', { config: { wsAuth: POLICY } } as object, http), 'wsAuth')
 })
 
-t.test('a misplaced policy is a TypeError in a prefix, in a child scope and in the scope of a scope', async (t) => {
+t.test('a misplaced policy throws a TypeError in a prefix, in a child scope and in the scope of a scope', async (t) => {
   const rows: Array<[options: Keys, key: string]> = [
     [{ websocket: true, ws_auth: POLICY }, 'ws_auth'],
     [{ websocket: true, config: { wsAuth: POLICY } }, 'wsAuth'],
@@ -178,7 +178,7 @@ t.test('an app with a misplaced policy in a scope does not become ready', async 
   await t.rejects(async () => { await app.ready() }, { name: 'TypeError', message: '/api/admin' })
 })
 
-t.test('a policy that an onRoute hook of the app adds under another name is a TypeError', async (t) => {
+t.test('a policy that an onRoute hook of the app adds under another name throws a TypeError', async (t) => {
   for (const extra of [{ wsauth: POLICY }, { roles: ['admin'] }, { config: { wsAuth: POLICY } }]) {
     const app = Fastify()
     t.teardown(() => app.close())
@@ -188,7 +188,7 @@ t.test('a policy that an onRoute hook of the app adds under another name is a Ty
   }
 })
 
-t.test('any key that is wsAuth but for case, _ and - is a TypeError, beside and in config', async (t) => {
+t.test('a key that differs from wsAuth only by case, _ and - throws a TypeError, beside and in config', async (t) => {
   const app = await build(t)
   const letters = fc.tuple(...[...'wsauth'].map((letter) => fc.constantFrom(letter, letter.toUpperCase())))
   const gaps = fc.array(fc.stringMatching(/^[_-]{0,2}$/), { minLength: 7, maxLength: 7 })
@@ -220,7 +220,7 @@ t.test('a policy in its place is in force beside the HEAD route of its GET route
   }
 })
 
-t.test('wrong keys within wsAuth are a TypeError', async (t) => {
+t.test('a wrong key within wsAuth throws a TypeError', async (t) => {
   const app = await build(t)
   for (const key of ['role', 'Roles', 'scope', 'Scopes', 'authorise', 'Authorize', 'auth', 'wsAuth', 'config', 'reject_with', 'rejectwith', 'Token', 'origins']) {
     t.throws(() => shorthand(app, { websocket: true, wsAuth: { [key]: ['admin'] } }), { name: 'TypeError', message: `"wsAuth.${key}"` }, key)
@@ -244,7 +244,7 @@ const OTHERS: Keys[] = [
   { [Symbol('wsAuth')]: POLICY } as Keys
 ]
 
-t.test('what is no policy of ours is no error beside a websocket', async (t) => {
+t.test('an option of the app or of another package beside a websocket throws no error', async (t) => {
   for (const [i, options] of OTHERS.entries()) {
     for (const [way, declare] of Object.entries(WAYS)) {
       const app = await build(t)
@@ -257,7 +257,7 @@ t.test('what is no policy of ours is no error beside a websocket', async (t) => 
   }
 })
 
-t.test('roles, scopes and authorize of a route without a websocket are the app\'s own', async (t) => {
+t.test('roles, scopes and authorize of a route without a websocket belong to the app', async (t) => {
   const app = await build(t)
   app.get('/admin', { ...PARTS } as object, http)
   app.route({ method: ['POST', 'PUT'], url: '/admin', handler: http, ...PARTS } as RouteOptions)
@@ -267,7 +267,7 @@ t.test('roles, scopes and authorize of a route without a websocket are the app\'
   t.equal((await app.inject('/false')).body, 'http')
 })
 
-t.test('an app\'s own hook reads roles in the config of a websocket route', async (t) => {
+t.test('a hook of the app can read roles in the config of a websocket route', async (t) => {
   const app = await build(t)
   const seen: unknown[] = []
   app.addHook('preHandler', async (request) => { seen.push((request.routeOptions.config as { roles?: unknown }).roles) })
@@ -276,7 +276,7 @@ t.test('an app\'s own hook reads roles in the config of a websocket route', asyn
   t.same(seen, [['owner']])
 })
 
-t.test('one options object declares many routes, and is not changed', async (t) => {
+t.test('one options object can declare many routes, and the plugin does not change it', async (t) => {
   const app = await build(t)
   const options = Object.freeze({ websocket: true as const, wsAuth: POLICY, config: Object.freeze({ roles: ['owner'] }) as object })
   app.get('/one', options, noop)

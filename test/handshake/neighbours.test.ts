@@ -30,7 +30,7 @@ async function firstMessage (url: string, protocols?: string | string[]): Promis
   }
 }
 
-t.test('an upgrade that is not the app\'s is left whole to another listener', async (t) => {
+t.test('the plugin leaves an upgrade that is not for the app untouched to another listener', async (t) => {
   const others = new WebSocketServer({ noServer: true })
   t.teardown(() => others.close())
   const { app, port, log } = await start(t, {
@@ -50,7 +50,7 @@ t.test('an upgrade that is not the app\'s is left whole to another listener', as
   t.notOk(log.some((line) => line.includes('another library listens')), 'the option answers the question')
 })
 
-t.test('an upgrade that no listener wants is closed, and one at which the option throws is left alone', async (t) => {
+t.test('the server closes an upgrade that no listener takes, and one for which the upgrades option throws', async (t) => {
   const { port, log } = await start(t, {
     plugin: { upgrades: ({ url }) => { if (url === '/throw') throw new Error('secret'); return url === '/ws' ? true : 'yes' as never } },
     routes: (app) => app.get('/*', { ...websocket, wsAuth: false }, (socket) => socket.send('ours'))
@@ -62,14 +62,14 @@ t.test('an upgrade that no listener wants is closed, and one at which the option
   t.notOk(log.some((line) => line.includes('secret')), 'the log has nothing of the error: it may quote the URL')
 })
 
-t.test('another listener without the option is told of at the start', async (t) => {
+t.test('the log warns at the start of another upgrade listener if the upgrades option is not set', async (t) => {
   const { log } = await start(t, { routes: (app) => { app.server.on('upgrade', () => {}) } })
   t.equal(log.filter((line) => line.includes('another library listens to the upgrades of this server')).length, 1)
   const alone = await start(t)
   t.notOk(alone.log.some((line) => line.includes('another library')))
 })
 
-t.test('the option routes gives a policy to a route that another package declares; a policy of the route comes first', async (t) => {
+t.test('the routes option gives a policy to a route of another package, and the policy of the route itself comes first', async (t) => {
   const { app } = await prepare(t, {
     plugin: { routes: { '/api/graphql': { roles: ['admin'] }, '/api/own': { roles: ['admin'] }, '/api/public': false, '/api/both': 'optional' } },
     routes: async (app) => {
@@ -90,7 +90,7 @@ t.test('the option routes gives a policy to a route that another package declare
   await app.injectWS('/api/both').then((socket) => socket.terminate())
 })
 
-t.test('a path in routes that no websocket route has fails the start, and a wrong policy the declaration', async (t) => {
+t.test('a path in the routes option without a websocket route fails the start, and a wrong policy fails the declaration of its route', async (t) => {
   await t.rejects(prepare(t, { plugin: { routes: { '/graphql': true } }, routes: (app) => app.get('/graphql', async () => 'page') }),
     { name: 'TypeError', message: /"routes\.\/graphql" option must be the path of a websocket route/ })
   await t.rejects(prepare(t, { plugin: { routes: { graphql: true } } }), { message: '"routes.graphql" option must be a path that begins with a slash' })
@@ -103,7 +103,7 @@ t.test('a path in routes that no websocket route has fails the start, and a wron
   })
 })
 
-t.test('a library that sets handleProtocols for all routes chooses among the protocols without the token, and no route loses its answer', async (t) => {
+t.test('a library that sets handleProtocols for all routes gets the protocols without the token, and each route keeps its answer', async (t) => {
   const asked: string[][] = []
   const { app, port } = await start(t, { routes: (app) => app.get('/ws', websocket, (socket) => socket.send(`chosen ${socket.protocol}`)) })
   const ask = async (...protocols: string[]): Promise<string> => await firstMessage(`ws://127.0.0.1:${port}/ws`, [...protocols, 'bearer', TOKEN])
@@ -122,7 +122,7 @@ t.test('a library that sets handleProtocols for all routes chooses among the pro
   await until(() => app.wsAuth.connections.size === 0, 'the end of all')
 })
 
-t.test('an upgrade that is not of the app is waited for longer than handshakeTimeout, and ends with the app', async (t) => {
+t.test('an upgrade that is not for the app outlives handshakeTimeout, and ends with the app', async (t) => {
   const others = new WebSocketServer({ noServer: true })
   t.teardown(() => others.close())
   const left: Duplex[] = []
@@ -142,7 +142,7 @@ t.test('an upgrade that is not of the app is waited for longer than handshakeTim
   t.equal(await never, 'socket hang up')
 })
 
-t.test('a second @fastify/websocket fails the start with words that name its scope, and mercurius after the plugin uses ours', async (t) => {
+t.test('a second @fastify/websocket fails the start with an error that names its scope, and mercurius after the plugin uses the one of the plugin', async (t) => {
   const register = async (app: FastifyInstance): Promise<void> => {
     await app.register(mercurius, { schema: 'type Query { me: String } type Subscription { ticks: String }', subscription: true })
   }

@@ -58,17 +58,17 @@ const OTHER: Array<[origin: string, host: string]> = [
   ['https://[2001:db8::1]', '[2001:db8::2]']
 ]
 
-t.test('an Origin is of the same host if scheme, host and port say so, and a Host without a port stands for that of the scheme', async (t) => {
+t.test('an Origin matches the host if scheme, host and port match, and a Host without a port has the default port of the scheme', async (t) => {
   for (const [origin, host] of SAME) t.equal(isSameHost(origin, host, false), true, `${origin} to ${host}`)
 })
 
-t.test('an Origin that is almost the host is of another', async (t) => {
+t.test('an Origin that resembles the host does not match it', async (t) => {
   for (const [origin, host] of OTHER) {
     t.equal(isSameHost(origin, host, false), false, `${origin} to ${host}`)
     t.equal(isSameHost(origin, host, true), false, `${origin} to https ${host}`)
   }
 })
 
-t.test('for a request that came by https, a page that came by http is of another origin', async (t) => {
+t.test('an http Origin does not match the host of an https request', async (t) => {
   for (const [origin, host] of SAME) t.equal(isSameHost(origin, host, true), origin.startsWith('https:'), `${origin} to https ${host}`)
 })

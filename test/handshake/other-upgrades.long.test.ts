@@ -111,9 +111,9 @@ function bodyOf (body: string): string {
 }
 
 for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
-  void t.test(`over ${protocol.name}`, { buffered: true }, async (t) => {
+  void t.test(`the server handles upgrades to other protocols over ${protocol.name}`, { buffered: true }, async (t) => {
     for (const [upgrade, headers] of UPGRADES) {
-      t.test(`Upgrade: ${upgrade} is ignored`, async (t) => {
+      t.test(`the server ignores Upgrade: ${upgrade}`, async (t) => {
         const { app, port } = await start(t, { server: protocol.server, plugin, routes })
         for (const [what, make, status] of REQUESTS) {
           const settings = make()
@@ -133,7 +133,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
       })
     }
 
-    t.test('the next request on the connection is answered, or the connection ended', async (t) => {
+    t.test('the server answers the next request on the connection, or ends the connection', async (t) => {
       const { port } = await start(t, { server: protocol.server, plugin, routes })
       for (const [what, make, status] of REQUESTS.filter(([, , status]) => status < 400)) {
         const settings = make()
@@ -146,7 +146,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
       }
     })
 
-    t.test('a body that comes later, in pieces or in chunks is read', async (t) => {
+    t.test('the server reads a body that comes later, in pieces or in chunks', async (t) => {
       const { app, port } = await start(t, { server: protocol.server, plugin, routes })
       const body = JSON.stringify('x'.repeat(5000))
       const inPieces = await open(t, protocol, port)
@@ -204,7 +204,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
       })
     }
 
-    t.test('a client that leaves before its body is complete holds nothing', async (t) => {
+    t.test('a client that leaves before its body is complete holds no place', async (t) => {
       const { app, port } = await start(t, { server: protocol.server, plugin, routes })
       for (const path of ['/login', '/ws-ticket', '/logout', '/ws', '/nowhere']) {
         const client = await open(t, protocol, port)
@@ -216,7 +216,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
       t.equal((await (await open(t, protocol, port)).send(plainText({ path: '/plain' })).response()).status, 200)
     })
 
-    t.test('a list with websocket in it is answered, upgrades to nothing else and holds nothing', async (t) => {
+    t.test('an Upgrade list with websocket in it gets an answer, upgrades to websocket only and holds no place', async (t) => {
       const { app, port } = await start(t, { server: protocol.server, plugin, routes })
       for (const upgrade of ['websocket, h2c', 'h2c, websocket', 'websocket,', 'websocket/13', ['websocket', 'h2c']]) {
         for (const [path, statuses] of [['/plain', [200, 400, 404]], ['/ws', [101, 400, 426]], ['/public', [101, 400, 426]]] as const) {
@@ -230,7 +230,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
       }
     })
 
-    t.test('an upgrade to a WebSocket is one all the same', async (t) => {
+    t.test('the server still accepts an upgrade to a WebSocket', async (t) => {
       const { port } = await start(t, { server: protocol.server, plugin, routes })
       for (const [headers, path, status] of [
         [bearer, '/ws', 101], [{}, '/ws', 401], [{ ...bearer, upgrade: 'WebSocket' }, '/ws', 101], [bearer, '/plain', 404], [{}, '/public', 101], [{}, '/nowhere', 404]
@@ -244,7 +244,7 @@ for (const protocol of PROTOCOLS.filter(({ isHttp2 }) => !isHttp2)) {
 
 const hasCurl = spawnSync('curl', ['--version'], { encoding: 'utf8' }).stdout?.includes('HTTP2') === true
 
-void t.test('curl --http2', { buffered: true, skip: hasCurl ? false : 'no curl that speaks HTTP/2' }, async (t) => {
+void t.test('curl --http2 gets the same answers as a plain HTTP/1.1 client', { buffered: true, skip: hasCurl ? false : 'no curl that speaks HTTP/2' }, async (t) => {
   const { port } = await start(t, { plugin, routes })
   const curl = async (path: string, ...args: string[]): Promise<string> =>
     (await promisify(execFile)('curl', ['--http2', '--silent', '--noproxy', '*', '--max-time', '5', '--write-out', ' %{http_code}', ...args, `http://127.0.0.1:${port}${path}`])).stdout
@@ -281,7 +281,7 @@ void t.test('what decides of upgrades is asked, and is as it was once the app is
   else t.strictSame(asked, [], 'this Node asks none')
 })
 
-void t.test('an upgrade that is left to other listeners', { buffered: true }, async (t) => {
+void t.test('an upgrade that the plugin leaves to other listeners ends or stays whole', { buffered: true }, async (t) => {
   const other = plainText({ path: '/ws', headers: { connection: 'Upgrade', upgrade: 'other' } })
   const listenBeside = async (t: Test, listener: (socket: Duplex) => void, options: fastifyWsAuth.WsAuthOptions): Promise<{ app: FastifyInstance, client: RawClient }> => {
     const { app, port } = await start(t, { plugin: options, routes })
@@ -294,12 +294,12 @@ void t.test('an upgrade that is left to other listeners', { buffered: true }, as
     return { app, client }
   }
 
-  t.test('is ended by its deadline if they only look at it', async (t) => {
+  t.test('the deadline ends an upgrade that other listeners only look at', async (t) => {
     const { client } = await listenBeside(t, noop, { handshakeTimeout: 200 })
     await within(5000, 'the end', client.ended)
     t.equal(client.text, '')
   })
-  t.test('is ended by app.close() if they only look at it', async (t) => {
+  t.test('app.close() ends an upgrade that other listeners only look at', async (t) => {
     const late: RawClient[] = []
     const { app, client } = await listenBeside(t, noop, {
       websocket: {
@@ -316,7 +316,7 @@ void t.test('an upgrade that is left to other listeners', { buffered: true }, as
     await within(5000, 'the end', client.ended)
     t.strictSame([client, ...late].map(({ text, isEnded }) => [text, isEnded]), [['', true], ['', true]], 'also of one that came meanwhile')
   })
-  t.test('does not end the process if its client breaks the connection', async (t) => {
+  t.test('a client that breaks the connection of such an upgrade does not end the process', async (t) => {
     const { app, client } = await listenBeside(t, noop, {})
     client.socket.resetAndDestroy()
     let sockets = Infinity
@@ -327,7 +327,7 @@ void t.test('an upgrade that is left to other listeners', { buffered: true }, as
     ['listens', (socket: Duplex) => { socket.on('error', noop); setTimeout(() => socket.end('late'), 500) }, 'late'],
     ['writes', (socket: Duplex) => { socket.write('begun '); setTimeout(() => socket.end('late'), 500) }, 'begun late']
   ] as const) {
-    t.test(`is left whole if one ${what}`, async (t) => {
+    t.test(`the plugin leaves an upgrade whole if another listener ${what}`, async (t) => {
       const { client } = await listenBeside(t, take, { handshakeTimeout: 200 })
       await within(5000, 'the end', client.ended)
       t.equal(client.text, answer)
@@ -335,6 +335,6 @@ void t.test('an upgrade that is left to other listeners', { buffered: true }, as
   }
 })
 
-void t.test('nothing was thrown that nobody caught', { buffered: true }, async (t) => {
+void t.test('the server throws no uncaught error for upgrades to other protocols', { buffered: true }, async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })

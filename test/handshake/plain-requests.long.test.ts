@@ -143,8 +143,8 @@ function outcomeOf ({ status, headers, body }: PlainAnswer): Outcome {
 }
 
 for (const protocol of PROTOCOLS) {
-  void t.test(`over ${protocol.name}`, { buffered: true }, async (t) => {
-    t.test('a dry run is answered as the handshake would be', async (t) => {
+  void t.test(`the plugin answers plain requests over ${protocol.name}`, { buffered: true }, async (t) => {
+    t.test('a dry run gets the answer that the handshake would get', async (t) => {
       const { app, port } = await serve(t, protocol)
       const kept: string[] = []
       for (const [what, plain, outcome] of DRY_RUNS) {
@@ -156,7 +156,7 @@ for (const protocol of PROTOCOLS) {
       t.equal(statsOf(app).pending, 0)
     })
 
-    t.test('the 426 names the protocol to upgrade to over HTTP/1.1 alone', async (t) => {
+    t.test('the 426 has the headers Upgrade and Connection over HTTP/1.1 only', async (t) => {
       const { port } = await serve(t, protocol)
       for (const [path, headers] of [['/ws', bearer(ann)], ['/public', {}], ['/optional', {}], ['/first', {}]] as const) {
         const answer = await ask(protocol, port, { path, headers })
@@ -166,7 +166,7 @@ for (const protocol of PROTOCOLS) {
       }
     })
 
-    t.test('a request with Sec-WebSocket-Key and without Upgrade is told that a proxy has dropped it', async (t) => {
+    t.test('the answer to a request with Sec-WebSocket-Key and without Upgrade says that a proxy has dropped Upgrade', async (t) => {
       const { port, log } = await serve(t, protocol)
       for (const path of ['/ws', '/public']) {
         const { status, body } = await ask(protocol, port, { path, headers: { ...bearer(ann), 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' } })
@@ -199,7 +199,7 @@ for (const protocol of PROTOCOLS) {
       for (const text of seen) t.notOk(text.includes(ann), text.replaceAll(ann, '[the token]').slice(0, 200))
     })
 
-    t.test('a ticket is bought by a token in header, cookie or query, and the dry run with it does not spend it', async (t) => {
+    t.test('a token in header, cookie or query gets a ticket, and a dry run does not spend it', async (t) => {
       const { app, port } = await serve(t, protocol)
       const buy = async (plain: Omit<PlainRequest, 'path'>, query = ''): Promise<PlainAnswer> => await ask(protocol, port, { method: 'POST', path: `/ws-ticket${query}`, ...plain })
       const json = { 'content-type': 'application/json' }
@@ -241,7 +241,7 @@ for (const protocol of PROTOCOLS) {
       t.strictSame(outcomeOf(await ask(protocol, port, { path: '/ws', headers: bearer(sign({ sub: 'full', iat: seconds(-600) })) })), REVOKED)
     })
 
-    t.test('requests that are no dry run are answered by whose they are', async (t) => {
+    t.test('requests other than dry runs get the answers of Fastify or of the app\'s handlers', async (t) => {
       const { app, port } = await serve(t, protocol)
       const headers = { ...bearer(ann), ...cookie(ann), 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', 'sec-websocket-protocol': `bearer, ${ann}` }
       for (const [method, path, status] of [
@@ -278,7 +278,7 @@ for (const protocol of PROTOCOLS) {
       t.equal((await ask(protocol, port, { path: '/plain' })).status, 200)
     })
 
-    t.test('a client that leaves while its token is verified does no harm, whenever the verifier is done', async (t) => {
+    t.test('a client that leaves while its token is verified leaves nothing pending, whenever the verifier finishes', async (t) => {
       const waiting: Array<(outcome: 'good' | 'bad' | 'throw') => void> = []
       const verify = async (): Promise<object | null> => await new Promise((resolve, reject) => {
         waiting.push((outcome) => outcome === 'throw' ? reject(new Error('down')) : resolve(outcome === 'good' ? { sub: 'ann' } : null))
@@ -297,7 +297,7 @@ for (const protocol of PROTOCOLS) {
       }
     })
 
-    t.test('the app can be closed while a dry run and a ticket request wait', async (t) => {
+    t.test('app.close() succeeds while a dry run and a ticket request wait', async (t) => {
       const { app, port } = await start(t, { server: protocol.server, plugin: { verify: async () => await new Promise(() => {}), tickets: true }, routes: declareRoutes })
       const sent = [request(protocol, port, { path: '/ws', headers: bearer('opaque') }), request(protocol, port, { method: 'POST', path: '/ws-ticket', headers: bearer('opaque') })]
       const answers = sent.map(async ({ answer }) => await answer.then(({ status }) => status, () => 'gone'))
@@ -309,7 +309,7 @@ for (const protocol of PROTOCOLS) {
   })
 }
 
-void t.test('a dry run without a network is answered as one over HTTP/1.1', { buffered: true }, async (t) => {
+void t.test('a dry run by inject() gets the answer that one over HTTP/1.1 gets', { buffered: true }, async (t) => {
   const { app } = await prepare(t, { plugin: PLUGIN, routes: declareRoutes })
   await app.wsAuth.revoke({ jti: 'revoked' })
   const socket = await app.injectWS('/ws', { headers: bearer(full) })
@@ -323,7 +323,7 @@ void t.test('a dry run without a network is answered as one over HTTP/1.1', { bu
   t.strictSame(kept, [], 'no cache may keep an answer')
 })
 
-void t.test('the token of a route is never taken from the query if another is in the header', { buffered: true }, async (t) => {
+void t.test('a route never takes the token from the query if another token is in the header', { buffered: true }, async (t) => {
   const { app } = await prepare(t, { plugin: PLUGIN, routes: declareRoutes })
   for (const [query, header] of [[ann, forged], [forged, ann]] as const) {
     const { statusCode } = await app.inject({ url: `/no-header?token=${query}`, headers: bearer(header) })
@@ -331,6 +331,6 @@ void t.test('the token of a route is never taken from the query if another is in
   }
 })
 
-void t.test('nothing was thrown that nobody caught', { buffered: true }, async (t) => {
+void t.test('the server throws no uncaught error for plain requests', { buffered: true }, async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })

@@ -44,7 +44,7 @@ t.test('a page may connect to the host that it came from', async (t) => {
   t.pass()
 })
 
-t.test('a page of another host or port may not, whatever the case of its Host', async (t) => {
+t.test('a page of another host or port may not connect, whatever the case of its Host', async (t) => {
   // Near ones by chance and by construction.
   const pair = fc.tuple(page, page).chain(([one, other]) => fc.tuple(fc.constant(one), fc.constantFrom(other, one), port, fc.boolean()))
   holds(fc.property(pair.chain(([from, to, port, isMoved]) => {
@@ -75,14 +75,14 @@ function neighbours (url: URL): string[] {
   ].filter((origin) => origin !== url.origin)
 }
 
-t.test('what is like the host of a page and is not it may not', async (t) => {
+t.test('a page whose Origin resembles the host may not connect', async (t) => {
   holds(fc.property(page.chain((url) => fc.tuple(fc.constant(url), fc.constantFrom(...neighbours(url)), hostsOf(url))), ([, origin, host]) => {
     assert.ok(!isSameHost(origin, host, false), `${JSON.stringify(origin)} to ${host}`)
   }), 6000)
   t.pass()
 })
 
-t.test('whatever an Origin and a Host are, they are the same only where they say the same', async (t) => {
+t.test('an Origin and a Host match only if they name the same host and port', async (t) => {
   const text = fc.oneof(anyText, fc.string({ unit: fc.constantFrom(...'ab.:/@[]80 443htps'), maxLength: 10 }))
   const origin = fc.tuple(fc.constantFrom('http://', 'https://', 'http:/', 'null', '', 'HTTP://', 'ws://'), text).map((parts) => parts.join(''))
   holds(fc.property(origin, text, fc.boolean(), (origin, host, isSame) => {

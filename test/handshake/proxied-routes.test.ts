@@ -59,7 +59,7 @@ async function ask (url: string, message: string | Buffer | null = 'hello', prot
   return { socket, first, closed }
 }
 
-t.test('an upgrade is proxied once its token, its roles and its route have admitted it, and no refused one reaches the upstream', async (t) => {
+t.test('the proxy forwards an upgrade after its token, its roles and its route have admitted it, and never forwards a refused one', async (t) => {
   const upstream = await startUpstream(t)
   const { app, port } = await start(t, {
     plugin: { routes: { '/api/*': { roles: ['member'] } } },
@@ -86,7 +86,7 @@ t.test('an upgrade is proxied once its token, its roles and its route have admit
   t.equal(app.wsAuth.connections.bySub('ann').length, 6)
 })
 
-t.test('a proxied connection ends on both sides with its token, a revocation, and the app', async (t) => {
+t.test('a proxied connection ends on both sides if its token expires, is revoked, or the app closes', async (t) => {
   const upstream = await startUpstream(t)
   const { app, port } = await start(t, { plugin: { routes: { '/api/*': true } }, routes: async (app) => { await proxy(app, upstream.url) } })
   const open = async (claims: Record<string, unknown>): Promise<Client> => await ask(`ws://127.0.0.1:${port}/api/x?token=${sign(claims)}`)
@@ -102,7 +102,7 @@ t.test('a proxied connection ends on both sides with its token, a revocation, an
   t.strictSame(upstream.closes.sort(), ['1001 shutdown', '3000 token_expired', '3000 token_revoked'])
 })
 
-t.test('a first message authenticates a proxied connection, and the upstream gets what follows', async (t) => {
+t.test('a first message authenticates a proxied connection, and the upstream gets the messages that follow', async (t) => {
   const upstream = await startUpstream(t)
   const { port } = await start(t, { plugin: { routes: { '/api/*': { token: { message: true } } } }, routes: async (app) => { await proxy(app, upstream.url) } })
   const { socket, first } = await ask(`ws://127.0.0.1:${port}/api/x`, JSON.stringify({ type: 'auth', token: TOKEN }))
@@ -114,7 +114,7 @@ t.test('a first message authenticates a proxied connection, and the upstream get
   t.equal(upstream.seen.length, 1)
 })
 
-t.test('a public route is proxied for anybody, and hooks of the proxy find the connection of a guarded one', async (t) => {
+t.test('the proxy forwards a public route for anonymous clients, and its hooks find the connection of a guarded route', async (t) => {
   const upstream = await startUpstream(t)
   const found: string[] = []
   const { port } = await start(t, {
@@ -130,7 +130,7 @@ t.test('a public route is proxied for anybody, and hooks of the proxy find the c
   t.strictSame(found, ['ann'])
 })
 
-t.test('plain requests go to the handler of the proxy, and app.wsAuth.authenticate guards them without a second check of upgrades', async (t) => {
+t.test('the handler of the proxy gets plain requests, and app.wsAuth.authenticate guards them without a second check of upgrades', async (t) => {
   const upstream = await startUpstream(t)
   const { app, port } = await start(t, {
     plugin: { routes: { '/api/*': true } },
@@ -155,7 +155,7 @@ t.test('an error of the proxy closes the socket with 1011', async (t) => {
   t.equal(log.filter((line) => line.includes('cannot rewrite')).length, 2)
 })
 
-t.test('a policy of a proxy without websockets, beside one that has them, is 404', async (t) => {
+t.test('an upgrade of a proxy without websockets, beside one that has them, is 404', async (t) => {
   const upstream = await startUpstream(t)
   const { port } = await start(t, {
     plugin: { routes: { '/api/*': true, '/pages/*': true } },
@@ -168,7 +168,7 @@ t.test('a policy of a proxy without websockets, beside one that has them, is 404
   t.equal((await ask(`ws://127.0.0.1:${port}/api/x?token=${TOKEN}`)).first, 'text hello')
 })
 
-t.test('a proxy without a policy fails the start with words that name it and the remedy', async (t) => {
+t.test('a proxy without a policy fails the start with an error that names it and the remedy', async (t) => {
   const upstream = await startUpstream(t)
   const routes = async (app: FastifyInstance): Promise<void> => { await proxy(app, upstream.url) }
   const message = /^@fastify\/http-proxy answers upgrades on this server .* register it after fastify-ws-auth and give the "routes" option a policy for its paths, \{ '\/api\/\*': true \}, or give the "upgrades" option/
@@ -184,7 +184,7 @@ t.test('a proxy without a policy fails the start with words that name it and the
     { name: 'TypeError', message: /"routes\.\/api\/\*" option must be the path of a websocket route/ })
 })
 
-t.test('with the option upgrades the proxy keeps its own upgrades, and none of them passes by a policy', async (t) => {
+t.test('a proxy keeps its own upgrades under the upgrades option, and none of them bypasses a policy', async (t) => {
   const upstream = await startUpstream(t)
   const { port } = await start(t, {
     plugin: { upgrades: ({ url = '' }) => url.startsWith('/chat'), routes: { '/api/*': true } },

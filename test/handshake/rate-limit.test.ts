@@ -23,7 +23,7 @@ function limit (app: FastifyInstance): PromiseLike<unknown> {
   return app.register(rateLimit, { max: 2, timeWindow: 60_000 })
 }
 
-t.test('in onRequest it answers 429 before a token is checked, for good and bad tokens, on the ticket route too', async (t) => {
+t.test('@fastify/rate-limit in onRequest answers 429 before a token is checked, for good and bad tokens, on the ticket route too', async (t) => {
   let verified = 0
   const { app, port } = await start(t, {
     before: limit,
@@ -39,7 +39,7 @@ t.test('in onRequest it answers 429 before a token is checked, for good and bad 
   t.equal(app.wsAuth.stats().pending, 0)
 })
 
-t.test('in preHandler it knows the user, counts no refused handshake, and a 429 gives the slot of the user back', async (t) => {
+t.test('@fastify/rate-limit in preHandler knows the user, counts no refused handshake, and its 429 frees the slot of the user', async (t) => {
   const rates = { max: 2, timeWindow: 60_000, hook: 'preHandler' as const, keyGenerator: ({ user }: FastifyRequest) => (user as { sub: string }).sub }
   const { app, port } = await start(t, {
     before: (app) => app.register(rateLimit, { global: false }),

@@ -44,7 +44,7 @@ async function connect (t: Test, port: number, headers: Record<string, string>):
   })
 }
 
-t.test('every refusal has its status, body and challenge on the wire, and in a dry run the same', async (t) => {
+t.test('every refusal has its status, body and challenge in a handshake and in a dry run', async (t) => {
   const { app, port } = await listen(t, {})
   const names: Record<number, string> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 408: 'Request Timeout', 429: 'Too Many Requests', 500: 'Internal Server Error', 503: 'Service Unavailable' }
   for (const code of codes) {
@@ -57,7 +57,7 @@ t.test('every refusal has its status, body and challenge on the wire, and in a d
   t.strictSame(statsOf(app).refused, Object.fromEntries(codes.map((code) => [code, 1])), 'a dry run is not counted')
 })
 
-t.test('every refusal that can has its close code and reason, as the plugin or the route says', async (t) => {
+t.test('every refusal with a close code closes with the code of the route or the plugin', async (t) => {
   const plugin = { unauthorized: 4401, timeout: 4408, unavailable: 1008 }
   const { app, port } = await listen(t, { rejectWith: 'close', closeCodes: plugin }, { closeCodes: { unauthorized: 4001 } })
   const expectedCodes = { unauthorized: 4001, forbidden: 3003, timeout: 4408, limit: 4429, unavailable: 1008 }
@@ -72,7 +72,7 @@ t.test('every refusal that can has its close code and reason, as the plugin or t
   t.equal(app.websocketServer.clients.size, 0, 'nor a client of the app\'s server')
 })
 
-t.test('auto closes for an Origin, and answers without', async (t) => {
+t.test('rejectWith \'auto\' closes if the handshake has an Origin, and else answers with the status', async (t) => {
   const { port } = await listen(t, { rejectWith: 'auto' })
   const headers = { authorization: 'Bearer WS_AUTH_TOKEN_EXPIRED' }
   t.match(await connect(t, port, headers), { status: 401 })
@@ -89,7 +89,7 @@ t.test('a handleProtocols that throws ends the socket and not the process', asyn
   }
 })
 
-t.test('a refused upgrade closes its socket, also where the client would keep it', async (t) => {
+t.test('a refused upgrade closes its socket, also if the client would keep it', async (t) => {
   const { port } = await listen(t, {})
   const request = httpRequest({ port, host: '127.0.0.1', path: '/chat', headers: { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' } })
   request.end()
@@ -100,7 +100,7 @@ t.test('a refused upgrade closes its socket, also where the client would keep it
   await once(response.socket, 'close')
 })
 
-t.test('an error handler changes the body and nothing else', async (t) => {
+t.test('an error handler of the app changes the body of a refusal only', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   app.setErrorHandler(async (error: { statusCode: number, code: string }, _request, reply) => reply.code(error.statusCode).send({ oops: error.code }))
@@ -126,7 +126,7 @@ t.test('the log has the code and the reason of a refusal', async (t) => {
   t.match(await log(mint({ sub: 'ann' })), { level: 50, code: 'WS_AUTH_UNAVAILABLE', err: { message: 'the database is down' } })
 })
 
-t.test('the options of @fastify/websocket are passed on', async (t) => {
+t.test('the plugin passes the websocket options on to @fastify/websocket', async (t) => {
   const errors: unknown[] = []
   const { app, port } = await listen(t, { verify: () => ({ sub: 'ann' }), websocket: { options: { maxPayload: 10 }, errorHandler: (error, socket) => { errors.push(error.message); socket.terminate() } } })
   t.equal(app.websocketServer.options.maxPayload, 10)
@@ -138,7 +138,7 @@ t.test('the options of @fastify/websocket are passed on', async (t) => {
   t.strictSame(errors, ['Max payload size exceeded'])
 })
 
-t.test('the longest token is what maxTokenBytes says, in bytes', async (t) => {
+t.test('maxTokenBytes limits a token in bytes', async (t) => {
   const { app } = await listen(t, { verify: () => ({ sub: 'ann' }), maxTokenBytes: 10 })
   const ask = async (token: string): Promise<number> => (await app.inject(`/chat?token=${encodeURIComponent(token)}`)).statusCode
   t.equal(await ask('1234567890'), 426)
@@ -147,7 +147,7 @@ t.test('the longest token is what maxTokenBytes says, in bytes', async (t) => {
   t.equal(await ask('1234567890'), 426)
 })
 
-t.test('of who was refused no message of more than 16 KiB is read to its end', async (t) => {
+t.test('the server reads no message of more than 16 KiB to its end from a refused client', async (t) => {
   const { port } = await listen(t, { rejectWith: 'close' })
   const refuse = async (bytes: number): Promise<RawClient> => {
     const client = await upgrade(t, port, { path: '/chat', headers: { authorization: 'Bearer WS_AUTH_TOKEN_INVALID' } })

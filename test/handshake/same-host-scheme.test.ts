@@ -67,7 +67,7 @@ async function ask (port: number, path: string, headers: Record<string, string>,
   })
 }
 
-t.test('over TLS an http page of the same host is another origin', async (t) => {
+t.test('an http page of the same host is another origin over TLS', async (t) => {
   const { port } = await startTls(t, (app) => app
     .get('/chat', { websocket: true }, () => {})
     .get('/later', { websocket: true, wsAuth: { token: { message: true, cookie: false } } }, () => {}), { tickets: true })
@@ -80,14 +80,14 @@ t.test('over TLS an http page of the same host is another origin', async (t) => 
   }
 })
 
-t.test('over TLS, a token that no page has by itself is admitted from an http page, and so is whoever sends no Origin', async (t) => {
+t.test('a token in a header is admitted from an http page over TLS, and so is a cookie without an Origin', async (t) => {
   const { port } = await startTls(t, (app) => app.get('/chat', { websocket: true }, () => {}))
   const authorization = `Bearer ${COOKIE.slice('token='.length)}`
   t.equal(await ask(port, '/chat', { ...HANDSHAKE, host: 'example.com', origin: 'http://example.com', authorization }), 101)
   t.equal(await ask(port, '/chat', { ...HANDSHAKE, host: 'example.com', cookie: COOKIE }), 101)
 })
 
-t.test('over TLS a list or a function decides alone', async (t) => {
+t.test('a list or a function of origins decides over TLS without the same-host rule', async (t) => {
   const { port } = await startTls(t, (app) => app
     .get('/list', { websocket: true, wsAuth: { origin: ['http://example.com'] } }, () => {})
     .get('/function', { websocket: true, wsAuth: { origin: (origin) => origin === 'http://example.com' } }, () => {})
@@ -97,7 +97,7 @@ t.test('over TLS a list or a function decides alone', async (t) => {
   }
 })
 
-t.test('without TLS both schemes are of the same host', async (t) => {
+t.test('a server without TLS admits both schemes of the same host', async (t) => {
   const { port } = await start(t, { routes: (app) => app.get('/chat', { websocket: true }, () => {}) })
   for (const [host, origin, isAdmitted] of WITHOUT_TLS) {
     const client = await upgrade(t, port, { path: '/chat', headers: { host, origin, cookie: COOKIE } })
@@ -106,7 +106,7 @@ t.test('without TLS both schemes are of the same host', async (t) => {
   }
 })
 
-t.test('a proxy that is trusted says that the request came by https, one that is not trusted says nothing', async (t) => {
+t.test('a trusted proxy reports that the request came by https, and an untrusted one is ignored', async (t) => {
   const settings = (trustProxy: FastifyServerOptions['trustProxy']) => ({
     server: { trustProxy },
     routes: (app: FastifyInstance) => app.get('/chat', { websocket: true }, () => {})
@@ -128,7 +128,7 @@ t.test('a proxy that is trusted says that the request came by https, one that is
   t.equal(await status(alone.port, { 'x-forwarded-proto': 'https', origin: 'http://example.com' }), 101, 'a proxy that is not trusted')
 })
 
-t.test('a request without a socket has no scheme, and is answered all the same', async (t) => {
+t.test('a request without a socket gets an answer although it has no scheme', async (t) => {
   const { app } = await prepare(t, { routes: (app) => app.get('/chat', { websocket: true }, () => {}) })
   for (const origin of ['http://example.com', 'https://example.com']) {
     const client = await app.injectWS('/chat', { headers: { host: 'example.com', origin, cookie: COOKIE } })
@@ -137,7 +137,7 @@ t.test('a request without a socket has no scheme, and is answered all the same',
   await t.rejects(app.injectWS('/chat', { headers: { host: 'example.com', origin: 'http://other.example', cookie: COOKIE } }), { message: 'Unexpected server response: 403' })
 })
 
-t.test('the log says both sides of a comparison that failed by its scheme', async (t) => {
+t.test('the log has both sides of a comparison that fails by its scheme', async (t) => {
   const { port, log } = await start(t, { server: { trustProxy: true }, routes: (app) => app.get('/chat', { websocket: true }, () => {}) })
   await upgrade(t, port, { path: '/chat', headers: { host: 'example.com', origin: 'http://example.com', 'x-forwarded-proto': 'https', cookie: COOKIE } })
   const { why } = log.map((line) => JSON.parse(line) as { event?: string, why?: string }).find(({ event }) => event === 'refused') ?? {}

@@ -44,13 +44,13 @@ const ADMITTED: Array<[url: string, path: string]> = [
   ['/files/a/b;ticket=TICKET', '/files/a/b']
 ]
 
-t.test('a ticket that is bound to a path is good for it where the query begins with a semicolon', async (t) => {
+t.test('a ticket that is bound to a path is valid for it if the query begins with a semicolon', async (t) => {
   const started = await build(t, SEMICOLON)
   for (const [url, path] of ADMITTED) t.equal((await spend(t, started, url, { path })).answer, '101', url)
   t.equal((await spend(t, started, '/chat;a=1&ticket=TICKET', {})).answer, '101', 'also one that is bound to nothing')
 })
 
-t.test('a ticket that is bound to another path is refused and spent where the query begins with a semicolon', async (t) => {
+t.test('a ticket that is bound to another path is refused and spent if the query begins with a semicolon', async (t) => {
   const started = await build(t, SEMICOLON)
   const rows: Array<[url: string, path: string]> = [
     ['/chat;ticket=TICKET', '/rooms/7'],
@@ -77,7 +77,7 @@ t.test('a dry run does not spend the ticket behind a semicolon', async (t) => {
   t.equal((await app.inject({ method: 'POST', url: '/ws-ticket;a=1', headers: AUTHORIZED })).statusCode, 200, 'the ticket route has a semicolon too')
 })
 
-t.test('a token behind a semicolon is found, and neither it nor a ticket is logged', async (t) => {
+t.test('the plugin finds a token behind a semicolon, and logs neither it nor a ticket', async (t) => {
   const started = await build(t, SEMICOLON)
   const { app, port, log } = started
   for (const path of [`/chat;token=${TOKEN}`, `/chat;a=1&token=${TOKEN}`, `/rooms/7;token=${TOKEN}&b=2`]) {
@@ -89,7 +89,7 @@ t.test('a token behind a semicolon is found, and neither it nor a ticket is logg
   t.notOk(log.some((line) => line.includes(ticket)), 'no ticket')
 })
 
-t.test('a semicolon is a character of the path where the router says so', async (t) => {
+t.test('a semicolon is a character of the path if the router does not split at it', async (t) => {
   for (const server of [NO_SEMICOLON, {}]) {
     const started = await build(t, server)
     t.equal((await spend(t, started, '/files/a;b?ticket=TICKET', { path: '/files/a;b' })).answer, '101')

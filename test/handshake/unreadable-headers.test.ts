@@ -70,7 +70,7 @@ for (const rejectWith of ['http', 'close'] as const) {
   })
 }
 
-t.test('a decoder that throws a value which is no error refuses with 503 too, and the log has its type alone', async (t) => {
+t.test('a decoder that throws a value other than an Error refuses with 503 too, and the log has the type of that value only', async (t) => {
   // eslint-disable-next-line no-throw-literal
   const throwText = (value: string): string => { throw `cannot be read: ${value}` }
   const { app, log } = await prepare(t, {
@@ -82,6 +82,6 @@ t.test('a decoder that throws a value which is no error refuses with 503 too, an
   t.notOk(log.join('\n').includes(SECRET_VALUE))
 })
 
-t.test('no error was left uncaught', async (t) => {
+t.test('an unreadable header causes no uncaught error', async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })

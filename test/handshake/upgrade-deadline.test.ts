@@ -76,7 +76,7 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
   })
 
   for (const settle of ['resolves', 'rejects'] as const) {
-    t.test(`a verifier that ${settle} after the deadline changes nothing`, async (t) => {
+    t.test(`a verifier that ${settle} after the deadline has no effect`, async (t) => {
       const { verify, asked, ...held } = heldVerifier()
       const ran: string[] = []
       const { app, port } = await start(t, {
@@ -99,7 +99,7 @@ t.test('a handshake that takes longer than handshakeTimeout is 503', async (t) =
     })
   }
 
-  t.test('a hook that settles after the deadline changes nothing', async (t) => {
+  t.test('a hook that settles after the deadline has no effect', async (t) => {
     let release = (): void => {}
     const hook = new Promise<void>((resolve) => { release = resolve })
     const ran: string[] = []

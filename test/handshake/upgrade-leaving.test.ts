@@ -7,14 +7,14 @@ import { addChat, AUTHORIZED, greeting, heldVerifier, serverSockets, turns } fro
 import { clientFrame, RawClient } from '../helpers/raw-client'
 import { statsOf } from '../helpers/stats'
 
-t.test('a client that leaves before the answer is noticed', async (t) => {
+t.test('the plugin notices a client that leaves before the answer', async (t) => {
   const waysToLeave: Record<string, (client: RawClient) => void> = {
     FIN: ({ socket }) => { socket.end() },
     RST: ({ socket }) => { socket.resetAndDestroy() }
   }
   for (const [way, leave] of Object.entries(waysToLeave)) {
     for (const settle of ['accepts', 'refuses', 'fails'] as const) {
-      t.test(`a client that leaves by ${way} is noticed, and nothing runs for it if the verifier ${settle}`, async (t) => {
+      t.test(`the plugin notices a client that leaves by ${way}, and runs no further hook or handler if the verifier ${settle}`, async (t) => {
         const { verify, asked, ...held } = heldVerifier()
         const ran: string[] = []
         const { app, port } = await start(t, {
@@ -42,7 +42,7 @@ t.test('a client that leaves before the answer is noticed', async (t) => {
       })
     }
 
-    t.test(`the verifier is not asked for a client that leaves by ${way} during a hook before the handshake`, async (t) => {
+    t.test(`the plugin does not ask the verifier for a client that leaves by ${way} during a hook before the handshake`, async (t) => {
       let release = (): void => {}
       const hook = new Promise<void>((resolve) => { release = resolve })
       const ran: string[] = []
@@ -64,7 +64,7 @@ t.test('a client that leaves before the answer is noticed', async (t) => {
     })
   }
 
-  t.test('a client that leaves behind an early frame is noticed at the deadline', async (t) => {
+  t.test('the plugin notices at the deadline a client that leaves behind an early frame', async (t) => {
     const { verify, asked } = heldVerifier()
     const { app, port } = await start(t, { plugin: { verify, handshakeTimeout: 200 }, routes: addChat })
     const sockets = serverSockets(app)

@@ -13,7 +13,7 @@ import { clientFrame, upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
 import { statsOf } from '../helpers/stats'
 
-t.test('a refusal is a status or a close code, by rejectWith', async (t) => {
+t.test('rejectWith decides between a status and a close code', async (t) => {
   const expired = sign({ sub: 'x', exp: 1 })
   const refusals: Array<[string, RequestSettings['headers'], number, string, number]> = [
     ['/chat', {}, 3000, 'token_missing', 401],
@@ -85,7 +85,7 @@ t.test('a refusal is a status or a close code, by rejectWith', async (t) => {
     t.same(await (await upgrade(t, port, { path: '/own', headers: AUTHORIZED })).close(), { code: 1008, reason: 'forbidden' })
     t.same(await (await upgrade(t, port, { path: '/own' })).close(), { code: 4401, reason: 'token_missing' })
   })
-  t.test('rejectWith \'auto\' closes if there is an Origin, else it answers with the status', async (t) => {
+  t.test('rejectWith \'auto\' closes if there is an Origin, and else answers with the status', async (t) => {
     const { port } = await start(t, { plugin: { rejectWith: 'auto' }, routes })
     for (const [path, headers, code, reason, status] of refusals) {
       const client = await upgrade(t, port, { path, headers: { origin: 'https://example.com', ...headers } })
@@ -114,7 +114,7 @@ t.test('a refusal is a status or a close code, by rejectWith', async (t) => {
     t.equal(statsOf(app).pending, 0)
   })
   // A client that was refused may go on sending for 5 s, and ws would collect each message up to maxPayload (100 MiB).
-  t.test('no more than a close frame is read from a refused client', async (t) => {
+  t.test('the server reads no more than a close frame from a refused client', async (t) => {
     const { app, port } = await start(t, { plugin: { rejectWith: 'close' }, routes })
     const sockets = serverSockets(app)
     const client = await upgrade(t, port, { path: '/chat' })
@@ -131,7 +131,7 @@ t.test('a refusal is a status or a close code, by rejectWith', async (t) => {
 })
 
 // What `then` returns is nobody's business: `await` would wait for these, and so must a step of the handshake.
-t.test('a thenable that is no promise is waited for', async (t) => {
+t.test('the plugin waits for a thenable that is not a promise', async (t) => {
   // What is thrown into it is lost, so that one case does not end all others.
   const later = (answer: unknown): never => ({
     then: (resolve: (answer: unknown) => void) => { setImmediate(() => { try { resolve(answer) } catch {} }) }
@@ -145,21 +145,21 @@ t.test('a thenable that is no promise is waited for', async (t) => {
     'trusted that says no': [{ jwt: { secret: 'thirty-two bytes of test secret!', trusted: () => later(false) } }, true, 401]
   }
   for (const [what, [plugin, wsAuth, status]] of Object.entries(cases)) {
-    t.test(`a thenable is waited for: ${what}`, async (t) => {
+    t.test(`the plugin waits for a thenable: ${what}`, async (t) => {
       const { port } = await start(t, { plugin, routes: (app) => { addChat(app, '/chat', wsAuth) } })
       const { answer } = await upgrade(t, port, { path: '/chat', headers: { ...AUTHORIZED, origin: 'https://example.com' } })
       await turns()
       t.equal(answer.status, status)
     })
   }
-  t.test('a thenable of authorize that answers twice is taken at its first answer', async (t) => {
+  t.test('the first answer of a thenable counts if it answers twice', async (t) => {
     const twice = { then: (resolve: (answer: unknown) => void) => { resolve(false); resolve(true) } } as never
     const { port } = await start(t, { routes: (app) => { addChat(app, '/chat', { authorize: () => twice }) } })
     t.equal((await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })).answer.status, 403)
   })
 })
 
-t.test('a handshake at which the app throws is 503, whatever it throws', async (t) => {
+t.test('a handshake is 503 if a function of the app throws, whatever the value', async (t) => {
   const thrown: Record<string, unknown> = {
     undefined,
     null: null,

@@ -13,7 +13,7 @@ import { statsOf } from '../helpers/stats'
 const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
 const INVALID = '{"statusCode":400,"code":"WS_AUTH_HANDSHAKE_INVALID","error":"Bad Request","message":"Not a valid WebSocket opening handshake"}'
 
-t.test('an opening handshake that is invalid is 400', async (t) => {
+t.test('the server answers an invalid opening handshake with 400', async (t) => {
   const KEY = 'sec-websocket-key'
   const PROTOCOL = 'sec-websocket-protocol'
   const VERSION = 'sec-websocket-version'
@@ -125,7 +125,7 @@ t.test('an opening handshake that is invalid is 400', async (t) => {
   })
 })
 
-t.test('strange requests are answered, or end, and crash nothing', async (t) => {
+t.test('strange requests get an answer or end, and do not crash the process', async (t) => {
   const ran: string[] = []
   const { app, port } = await start(t, {
     plugin: { token: { param: true }, handshakeTimeout: 500 },
@@ -173,7 +173,7 @@ t.test('strange requests are answered, or end, and crash nothing', async (t) => 
     'Expect: something': [requestText({ path: '/chat', headers: { ...AUTHORIZED, expect: 'x' } }), 101]
   }
   for (const [what, [text, status]] of Object.entries(cases)) {
-    t.test(`a request is answered, or ends: ${what}`, async (t) => {
+    t.test(`a strange request gets an answer or ends: ${what}`, async (t) => {
       const client = (await RawClient.open(t, port)).send(text)
       const answer: RawResponse | null = await within(2000, 'an answer', client.response()).catch((error: Error) => {
         if (status !== null) t.fail(error.message)
@@ -183,7 +183,7 @@ t.test('strange requests are answered, or end, and crash nothing', async (t) => 
     })
   }
 
-  t.test('a request behind an upgrade is not another request', async (t) => {
+  t.test('the server does not read a request behind an upgrade as another request', async (t) => {
     for (const headers of [AUTHORIZED, {}]) {
       const client = await RawClient.open(t, port)
       client.upgrade({ path: '/chat', headers, body: plainText({ path: '/http' }) })
@@ -194,7 +194,7 @@ t.test('strange requests are answered, or end, and crash nothing', async (t) => 
     t.same(ran, [])
   })
 
-  t.test('an upgrade behind a request that is not answered yet is never accepted', async (t) => {
+  t.test('the server never accepts an upgrade behind an unanswered request', async (t) => {
     for (const path of ['/http', '/slow']) {
       const client = await RawClient.open(t, port)
       client.send(plainText({ path }) + requestText({ path: '/chat', headers: AUTHORIZED }))
@@ -204,7 +204,7 @@ t.test('strange requests are answered, or end, and crash nothing', async (t) => 
     t.equal(statsOf(app).pending, 0)
   })
 
-  t.test('a request in single bytes is answered', async (t) => {
+  t.test('the server answers a request that comes in single bytes', async (t) => {
     const client = await RawClient.open(t, port)
     for (const byte of requestText({ path: '/chat', headers: AUTHORIZED })) {
       client.send(byte)

@@ -58,13 +58,13 @@ t.test('an upgrade of a route without a websocket is 404', async (t) => {
     t.equal(client.answer.body, '{"message":"Route POST:/nowhere not found","error":"Not Found","statusCode":404}')
     await client.ended
   })
-  t.test('a plain request of a route without a websocket is answered by its handler', async (t) => {
+  t.test('the handler of a route without a websocket answers a plain request', async (t) => {
     t.equal((await app.inject('/http')).body, 'http')
     t.equal((await app.inject({ method: 'POST', url: '/http', payload: { a: 1 } })).body, 'http')
   })
 })
 
-t.test('an upgrade of a route that was declared before registration is 500', async (t) => {
+t.test('an upgrade of a route that is declared before registration is 500', async (t) => {
   const ran: string[] = []
   const { app, port, log } = await start(t, {
     plugin: { rejectWith: 'close' },
@@ -77,7 +77,7 @@ t.test('an upgrade of a route that was declared before registration is 500', asy
     routes: addChat
   })
   for (const path of ['/early', '/early-http', '/early-public', '/nested/child']) {
-    t.test(`an upgrade of ${path}, declared before registration, is 500, and the log says how to fix it`, async (t) => {
+    t.test(`an upgrade of ${path}, declared before registration, is 500, and the log names the remedy`, async (t) => {
       const client = await upgrade(t, port, { path, headers: AUTHORIZED })
       t.equal(client.answer.status, 500)
       t.equal(client.answer.body, UNPROTECTED)
@@ -89,11 +89,11 @@ t.test('an upgrade of a route that was declared before registration is 500', asy
       t.match(lines[0], 'await app.register(fastifyWsAuth) first')
     })
   }
-  t.test('injectWS of a route that was declared before registration is 500', async (t) => {
+  t.test('injectWS of a route that is declared before registration is 500', async (t) => {
     await t.rejects(app.injectWS('/early', { headers: AUTHORIZED }), { message: 'Unexpected server response: 500' })
     t.same(ran, [])
   })
-  t.test('a route is refused if registration was not waited for before it', async (t) => {
+  t.test('the plugin refuses a route that is declared before registration is awaited', async (t) => {
     const app = Fastify()
     t.teardown(() => app.close())
     void app.register(fastifyWsAuth, { verify: () => ({}) })
@@ -126,7 +126,7 @@ t.test('injectWS is authenticated as a handshake is', async (t) => {
 })
 
 // A hook of the route would come behind all preValidation hooks of the app.
-t.test('a dry run meets the hooks of the app in the order of the handshake', async (t) => {
+t.test('a dry run runs the hooks of the app in the order of the handshake', async (t) => {
   const { app, port } = await start(t, {
     routes: (app) => {
       app.addHook('preValidation', async (request) => {
@@ -141,7 +141,7 @@ t.test('a dry run meets the hooks of the app in the order of the handshake', asy
   t.equal((await app.inject('/chat')).statusCode, 401)
 })
 
-t.test('a route with an HTTP handler beside its wsHandler guards the wsHandler alone', async (t) => {
+t.test('a route with an HTTP handler beside its wsHandler guards the wsHandler only', async (t) => {
   const { app, port } = await start(t, {
     routes: (app) => {
       app.route({

@@ -24,7 +24,7 @@ t.test('the subprotocol of an answer is never the token', async (t) => {
   ]
   const { port } = await start(t, { server: { http: { maxHeaderSize: 65536 } } as never, routes: addChat })
   for (const [offered, echoed, source] of cases) {
-    t.test(`an offer of ${JSON.stringify(offered).slice(0, 60).replaceAll(TOKEN, '<token>')} is answered with ${echoed}`, async (t) => {
+    t.test(`the server answers an offer of ${JSON.stringify(offered).slice(0, 60).replaceAll(TOKEN, '<token>')} with ${echoed}`, async (t) => {
       const client = await upgrade(t, port, { path: '/chat', headers: { 'sec-websocket-protocol': offered } })
       t.equal(client.answer.status, 101)
       t.equal(client.answer.headers['sec-websocket-protocol'], echoed)
@@ -33,12 +33,12 @@ t.test('the subprotocol of an answer is never the token', async (t) => {
     })
   }
 
-  t.test('the first subprotocol is answered if the token is elsewhere', async (t) => {
+  t.test('the server answers with the first subprotocol if the token is elsewhere', async (t) => {
     const client = await upgrade(t, port, { path: '/chat', headers: { ...AUTHORIZED, 'sec-websocket-protocol': 'a, b' } })
     t.equal(client.answer.headers['sec-websocket-protocol'], 'a')
   })
 
-  t.test('no subprotocol is answered if none was offered', async (t) => {
+  t.test('the server answers with no subprotocol if the client offers none', async (t) => {
     const client = await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })
     t.equal(client.answer.status, 101)
     t.equal(client.answer.headers['sec-websocket-protocol'], undefined)
@@ -52,7 +52,7 @@ t.test('the subprotocol of an answer is never the token', async (t) => {
     }
   })
 
-  t.test('the subprotocol is chosen by the app\'s own handleProtocols, which never sees the token', async (t) => {
+  t.test('handleProtocols of the app chooses the subprotocol, and never gets the token', async (t) => {
     const seen: string[] = []
     const { port } = await start(t, {
       plugin: {
@@ -87,7 +87,7 @@ t.test('the subprotocol of an answer is never the token', async (t) => {
     }
   })
 
-  t.test('a list of subprotocols of 10,000 characters is answered', async (t) => {
+  t.test('the server answers a list of subprotocols of 10,000 characters', async (t) => {
     for (const offered of ['x'.repeat(10_000), ','.repeat(10_000), 'bearer,'.repeat(1400), ' '.repeat(9000) + 'chat', 'base64url.bearer.'.repeat(600), 'base64url.'.repeat(1000)]) {
       const client = await RawClient.open(t, port)
       client.upgrade({ path: '/chat', headers: { 'sec-websocket-protocol': offered } })

@@ -10,7 +10,7 @@ import { statsOf } from '../helpers/stats'
 
 const ORIGIN_FORBIDDEN = '{"statusCode":403,"code":"WS_AUTH_ORIGIN_FORBIDDEN","error":"Forbidden","message":"The origin may not connect here"}'
 
-t.test('a handshake with an Origin or a token that was sent twice is refused', async (t) => {
+t.test('a handshake that has an Origin or a token twice is refused', async (t) => {
   const { port } = await start(t, {
     plugin: { origin: ['https://example.com'] },
     routes: (app) => {
@@ -21,7 +21,7 @@ t.test('a handshake with an Origin or a token that was sent twice is refused', a
     }
   })
   for (const path of ['/chat', '/function']) {
-    t.test(`an Origin that was sent twice is refused (${path})`, async (t) => {
+    t.test(`a handshake that has its Origin twice is refused (${path})`, async (t) => {
       for (const origin of [['https://example.com', 'https://evil.example'], ['https://evil.example', 'https://example.com'], ['https://example.com', 'https://example.com']]) {
         const { answer } = await upgrade(t, port, { path, headers: { ...AUTHORIZED, origin } })
         t.equal(answer.status, 403)
@@ -30,13 +30,13 @@ t.test('a handshake with an Origin or a token that was sent twice is refused', a
       }
     })
   }
-  t.test('an Origin that was sent twice beside a cookie is refused', async (t) => {
+  t.test('a handshake that has its Origin twice beside a cookie is refused', async (t) => {
     const cookie = `token=${TOKEN}`
     const { answer } = await upgrade(t, port, { path: '/same', headers: { cookie, origin: ['http://localhost', 'http://localhost'] } })
     t.equal(answer.body, ORIGIN_FORBIDDEN)
     t.equal((await upgrade(t, port, { path: '/same', headers: { cookie, origin: 'http://localhost' } })).answer.status, 101)
   })
-  t.test('a token that was sent twice is ambiguous', async (t) => {
+  t.test('a token that is sent twice is ambiguous', async (t) => {
     const bad = sign({ sub: 'x' }, 'another')
     const twice: Array<[string, RequestSettings['headers']]> = [
       ['/chat', { authorization: [`Bearer ${TOKEN}`, `Bearer ${TOKEN}`] }],
@@ -75,7 +75,7 @@ t.test('a handshake with an Origin or a token that was sent twice is refused', a
   })
 })
 
-t.test('a token in the path is found by the param of its route', async (t) => {
+t.test('the plugin finds a token in the path by the param of its route', async (t) => {
   const long = sign({ sub: 'somebody', filler: 'x'.repeat(1000) })
   await t.test('a token in the path may be longer than maxParamLength', async (t) => {
     const { port } = await start(t, { plugin: { token: { param: 'jwt' } }, routes: (app) => { addChat(app, '/rooms/:room/:jwt'); addChat(app, '/ws/:jwt/end/*') } })
@@ -90,7 +90,7 @@ t.test('a token in the path is found by the param of its route', async (t) => {
   })
 
   for (const [how, routerOptions] of Object.entries({ 'that are strict': {}, 'that ignore slashes': { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true } })) {
-    await t.test(`many slashes are no token in the path, by routes ${how}`, async (t) => {
+    await t.test(`the plugin finds no token in many slashes, by routes ${how}`, async (t) => {
       const { app, port } = await start(t, {
         server: { routerOptions },
         routes: (app) => {
@@ -144,7 +144,7 @@ t.test('a token in the path is found by the param of its route', async (t) => {
   })
 
   // A param with a pattern, or beside a text, does not fit anything.
-  t.test('a token in the path is told from params that it does not fit', async (t) => {
+  t.test('the plugin tells a token in the path from params of other routes', async (t) => {
     for (const isFirst of [true, false]) {
       const { port, log } = await start(t, {
         routes: (app) => {
@@ -174,7 +174,7 @@ t.test('a token in the path is found by the param of its route', async (t) => {
     t.equal((await app.inject(`/acme/${'x'.repeat(50)}`)).statusCode, 401)
   })
 
-  t.test('a token is looked for in the path as it was sent: rewriteUrl comes later', async (t) => {
+  t.test('the plugin reads a token from the path before rewriteUrl changes the path', async (t) => {
     const { port } = await start(t, {
       server: { rewriteUrl: (request) => (request.url ?? '').replace(/^\/api/, '') },
       routes: (app) => { addChat(app, '/rooms/:token', { token: { param: true } }) }

@@ -81,9 +81,9 @@ const PIPELINED: Record<string, RequestSettings> = {
   'a malformed upgrade': { path: '/chat', headers: { ...bearer, 'sec-websocket-key': 'x' } }
 }
 
-void t.test('a pipelined upgrade is ended at once', { buffered: true }, async (t) => {
+void t.test('the server ends a pipelined upgrade at once', { buffered: true }, async (t) => {
   for (const [before, text] of Object.entries(BEFORE)) {
-    t.test(`behind ${before}`, async (t) => {
+    t.test(`the server ends at once an upgrade that is pipelined behind ${before}`, async (t) => {
       const started = await start(t, { plugin: { limits: { pending: PENDING } }, routes: addRoutes })
       for (const [what, settings] of Object.entries(PIPELINED)) {
         const client = await RawClient.open(t, started.port)
@@ -99,10 +99,10 @@ void t.test('a pipelined upgrade is ended at once', { buffered: true }, async (t
   }
 })
 
-void t.test('pipelined upgrades keep nobody out', { buffered: true }, async (t) => {
+void t.test('clients that pipeline upgrades do not keep other clients out', { buffered: true }, async (t) => {
   for (const before of ['a GET that is answered at once', 'a GET that is never answered', 'a POST'] as const) {
     for (const [how, headers] of [['with a token', bearer], ['without a token', {}]] as const) {
-      t.test(`${how}, behind ${before}`, async (t) => {
+      t.test(`clients that pipeline upgrades ${how} behind ${before} do not keep other clients out`, async (t) => {
         const started = await start(t, { plugin: { limits: { pending: PENDING } }, routes: addRoutes })
         const clients = await Promise.all(Array.from({ length: ATTACKERS }, async () => await RawClient.open(t, started.port)))
         for (const client of clients) client.send(BEFORE[before] + requestText({ path: '/chat', headers }))
@@ -116,7 +116,7 @@ void t.test('pipelined upgrades keep nobody out', { buffered: true }, async (t) 
   }
 })
 
-void t.test('an upgrade that is pipelined behind a dry run which waits ends that too', { buffered: true }, async (t) => {
+void t.test('an upgrade that is pipelined behind a waiting dry run ends the connection of both', { buffered: true }, async (t) => {
   const held = holder()
   const started = await start(t, { plugin: { verify: held.verify }, routes: addRoutes })
   const client = await RawClient.open(t, started.port)
@@ -129,7 +129,7 @@ void t.test('an upgrade that is pipelined behind a dry run which waits ends that
   await assertVictimGetsIn(t, started.port, { authorization: 'Bearer good' })
 })
 
-void t.test('an upgrade on a connection whose earlier requests were answered is accepted', { buffered: true }, async (t) => {
+void t.test('the server accepts an upgrade on a connection whose earlier requests are answered', { buffered: true }, async (t) => {
   const { port } = await start(t, { routes: addRoutes })
   const client = await RawClient.open(t, port)
   for (const text of [BEFORE['a GET that is answered at once'], BEFORE['a POST'], BEFORE['a dry run that is refused'], BEFORE['a GET that is answered soon']]) {
@@ -187,7 +187,7 @@ for (const protocol of PROTOCOLS) {
   })
 }
 
-void t.test('a plain request waits as long as its client', { buffered: true }, async (t) => {
+void t.test('a plain request waits as long as its client stays', { buffered: true }, async (t) => {
   const LEAVING: Record<string, (client: RawClient) => void> = {
     'ends its half of the connection': ({ socket }) => { socket.end() },
     'resets the connection': ({ socket }) => { socket.resetAndDestroy() },
@@ -195,7 +195,7 @@ void t.test('a plain request waits as long as its client', { buffered: true }, a
   }
   for (const [what, { method, path, headers, body = '' }] of Object.entries(WAITING)) {
     const text = plainText({ method, path, headers: { ...headers, ...body === '' ? {} : { 'content-length': String(body.length) } }, body })
-    t.test(`${what} is answered if its client stays, whatever else it sends`, async (t) => {
+    t.test(`${what} gets its answer if the client stays, whatever else the client sends`, async (t) => {
       const { waiting, verify } = holder()
       const started = await start(t, { plugin: { verify, tickets: true }, routes: addRoutes })
       const client = (await RawClient.open(t, started.port)).send(text)
@@ -237,7 +237,7 @@ void t.test('all dry runs that are pipelined on one connection end if their clie
   }
   for (const [how, leave] of Object.entries(LEAVING)) {
     for (const isOneAnswered of [false, true]) {
-      t.test(`a client ${isOneAnswered ? 'with one answer ' : ''}that ${how}`, async (t) => {
+      t.test(`the dry runs of a client ${isOneAnswered ? 'with one answer ' : ''}that ${how} end`, async (t) => {
         const { waiting, verify } = holder()
         const started = await start(t, { plugin: { verify, tickets: true }, routes: addRoutes })
         const { app, port } = started
@@ -266,7 +266,7 @@ void t.test('all dry runs that are pipelined on one connection end if their clie
   }
 })
 
-void t.test('a dry run counts whatever it waits for, and ends with its client', { buffered: true }, async (t) => {
+void t.test('a dry run counts as pending whatever it waits for, and ends with its client', { buffered: true }, async (t) => {
   let waiting = 0
   const never = async (): Promise<never> => { waiting++; return await new Promise(() => {}) }
   const KINDS: Record<string, fastifyWsAuth.WsAuthOptions> = {
@@ -275,7 +275,7 @@ void t.test('a dry run counts whatever it waits for, and ends with its client', 
     'the function of the route': {}
   }
   for (const [what, plugin] of Object.entries(KINDS)) {
-    t.test(`for ${what}`, async (t) => {
+    t.test(`a dry run that waits for ${what} counts as pending, and ends with its client`, async (t) => {
       waiting = 0
       const wsAuth = what === 'the function of the route' ? { authorize: never } : true
       const started = await start(t, { plugin, routes: (app) => { app.get('/chat', { websocket: true, wsAuth }, noop) } })
@@ -315,7 +315,7 @@ void t.test('upgrades, first messages, dry runs and requests for tickets share l
   }
 })
 
-void t.test('a refused dry run takes no place, nor does one without a network', { buffered: true }, async (t) => {
+void t.test('a refused dry run takes no place, nor does one by inject()', { buffered: true }, async (t) => {
   const { app } = await prepare(t, { plugin: { tickets: true, limits: { pending: 1 } }, routes: addRoutes })
   for (let i = 0; i < 50; i++) {
     t.equal((await app.inject('/chat')).statusCode, 401)
@@ -328,7 +328,7 @@ void t.test('a refused dry run takes no place, nor does one without a network', 
 /* Sockets that are accepted to be closed. */
 
 for (const [rejectWith, headers] of [['close', {}], ['auto', { origin: 'https://page.example' }]] as const) {
-  void t.test(`no more than limits.pending sockets are accepted to be closed with rejectWith '${rejectWith}'`, { buffered: true }, async (t) => {
+  void t.test(`the server accepts no more than limits.pending sockets in order to close them, with rejectWith '${rejectWith}'`, { buffered: true }, async (t) => {
     const { app, port } = await start(t, { plugin: { rejectWith, limits: { pending: 10 } }, routes: addRoutes })
     // None of them answers the close frame.
     const clients: Array<Awaited<ReturnType<typeof upgrade>>> = []
@@ -355,7 +355,7 @@ for (const [rejectWith, headers] of [['close', {}], ['auto', { origin: 'https://
   })
 }
 
-void t.test('clients that answer the close frame are each told by one', { buffered: true }, async (t) => {
+void t.test('each client that answers the close frame gets its own close code, one after the other', { buffered: true }, async (t) => {
   const { port } = await start(t, { plugin: { rejectWith: 'close', limits: { pending: 1 } }, routes: addRoutes })
   for (let i = 0; i < 20; i++) {
     const client = await upgrade(t, port, { path: '/chat' })
@@ -369,7 +369,7 @@ void t.test('clients that answer the close frame are each told by one', { buffer
 
 /* Scopes that the plugin does not cover. */
 
-void t.test('upgrades of routes in a scope beside or above hold nothing', { buffered: true }, async (t) => {
+void t.test('upgrades of routes in a sibling or parent scope hold no place', { buffered: true }, async (t) => {
   const log: string[] = []
   const run: string[] = []
   const app = Fastify({ logger: { level: 'trace', stream: { write: (line: string) => { log.push(line) } } } })
@@ -408,6 +408,6 @@ void t.test('upgrades of routes in a scope beside or above hold nothing', { buff
   t.equal((await app.inject('/above')).statusCode, 200)
 })
 
-void t.test('nothing was thrown that nobody caught', { buffered: true }, async (t) => {
+void t.test('pending requests cause no uncaught error', { buffered: true }, async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })
