@@ -13,7 +13,7 @@ import { RawClient, upgrade } from '../helpers/raw-client'
 import { eventually, hold, moveClock, startChat, turn } from '../helpers/renewal-app'
 import { statsOf } from '../helpers/stats'
 
-t.test('the address is by the app\'s trustProxy', async (t) => {
+t.test('the address of an event follows the trustProxy option of the app', async (t) => {
   const forwarded = { 'x-forwarded-for': '203.0.113.7, 198.51.100.9' }
   const cases: Array<[FastifyServerOptions['trustProxy'], string]> = [[undefined, '127.0.0.1'], [false, '127.0.0.1'], [true, '203.0.113.7'], ['127.0.0.1', '198.51.100.9'], ['10.0.0.1', '127.0.0.1']]
   for (const [trustProxy, address] of cases) {
@@ -98,7 +98,7 @@ t.test('the duration of an event is that of the handshake, the renewal or the co
   clock.exit()
 })
 
-t.test('stats() has each code and each reason from 0', async (t) => {
+t.test('stats() lists each code and each reason, and counts from 0', async (t) => {
   const { app, port } = await startChat(t)
   const { refused, closed } = app.wsAuth.stats()
   t.strictSame(Object.keys(refused), Object.keys(wsAuthErrors))
@@ -108,7 +108,7 @@ t.test('stats() has each code and each reason from 0', async (t) => {
   t.strictSame(app.wsAuth.stats().refused, { ...refused, WS_AUTH_TOKEN_MISSING: 1 })
 })
 
-t.test('stats() is a snapshot', async (t) => {
+t.test('stats() returns a snapshot, and later events do not change it', async (t) => {
   const { app, port, connect } = await startChat(t, { plugin: { renewal: true } })
   const empty = statsOf(app)
   t.strictSame(empty, { connections: 0, pending: 0, accepted: 0, renewed: 0, refused: {}, closed: {} })

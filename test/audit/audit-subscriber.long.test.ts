@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { SECRET, sign } from '../helpers/app'
 
-t.test('a subscriber that throws disturbs no connection and no other subscriber, and is told of in the log', async (t) => {
+t.test('a subscriber that throws disturbs no connection and no other subscriber, and its error is logged', async (t) => {
   // In a process of its own, for that of the tests would end.
   const script = `
     const { subscribe } = require('node:diagnostics_channel')

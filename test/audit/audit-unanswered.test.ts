@@ -13,7 +13,7 @@ import { withoutZeros } from '../helpers/stats'
 
 const silent = { info: () => {}, error: () => {} } as unknown as FastifyBaseLogger
 
-t.test('a request that no hook has had is counted, also if the logger throws', async (t) => {
+t.test('a request that reaches no hook is counted, also if the logger throws', async (t) => {
   const stats = new Stats()
   const audit = new Audit(stats)
   const throws = { info: () => {}, error: () => { throw new Error('the disk is full') } } as unknown as FastifyBaseLogger

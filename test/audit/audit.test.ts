@@ -63,7 +63,7 @@ t.test('each decision is one event, one line and one count', async (t) => {
   })
 })
 
-t.test('each way to end is told with its reason', async (t) => {
+t.test('the event of a closed connection has the reason of its end', async (t) => {
   const events = listen(t)
   const ends = (): Array<Omit<Event, 'duration'>> => events.splice(0).filter(({ event }) => event !== 'accepted').map((event) => shapeOf(t, event))
   const { app, connect } = await startChat(t, { plugin: { maxLifetime: 100_000, limits: { perUser: 1, onLimit: 'close-oldest' } } })
@@ -96,22 +96,22 @@ t.test('each way to end is told with its reason', async (t) => {
 /** Each code that a handshake can be refused with, and how. */
 const REFUSALS: Array<{ code: string, name: string, status: number, plugin?: fastifyWsAuth.WsAuthOptions, headers?: Record<string, string | undefined>, path?: string, told?: Partial<Event>, wsAuth?: fastifyWsAuth.RouteWsAuth, why?: string }> = [
   { code: 'WS_AUTH_TOKEN_MISSING', name: 'without a token', status: 401, headers: {} },
-  { code: 'WS_AUTH_TOKEN_INVALID', name: 'with another signature', status: 401, headers: { authorization: `Bearer ${sign({ sub: 'eve' }, 'x'.repeat(32))}` }, told: { source: 'header' } },
+  { code: 'WS_AUTH_TOKEN_INVALID', name: 'with a token of another signature', status: 401, headers: { authorization: `Bearer ${sign({ sub: 'eve' }, 'x'.repeat(32))}` }, told: { source: 'header' } },
   { code: 'WS_AUTH_TOKEN_INVALID', name: 'with a token that is too long', status: 401, path: `/chat?token=${'x'.repeat(10_000)}`, headers: {}, told: { source: 'query' }, why: 'it is longer than maxTokenBytes' },
   { code: 'WS_AUTH_TOKEN_INVALID', name: 'with claims of another shape', status: 401, plugin: { claims: { type: 'object', required: ['more'] } }, told: { source: 'header', sub: 'ann' }, why: 'its claims do not match the "claims" schema: they must have required property \'more\'' },
   { code: 'WS_AUTH_TOKEN_EXPIRED', name: 'with an expired token', status: 401, headers: { cookie: `token=${sign({ sub: 'ann', exp: 1 })}` }, told: { source: 'cookie' } },
   { code: 'WS_AUTH_TOKEN_REVOKED', name: 'with a token that verify calls revoked', status: 401, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TOKEN_REVOKED') } }, told: { source: 'header' } },
-  { code: 'WS_AUTH_TICKET_INVALID', name: 'with what verify calls a ticket', status: 401, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TICKET_INVALID') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_TICKET_INVALID', name: 'with a token that verify calls a bad ticket', status: 401, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TICKET_INVALID') } }, told: { source: 'header' } },
   { code: 'WS_AUTH_TOKEN_AMBIGUOUS', name: 'with two tokens', status: 400, path: `/chat?token=${sign({ sub: 'ann' })}` },
   { code: 'WS_AUTH_FORBIDDEN', name: 'without the role', status: 403, wsAuth: { roles: ['admin'] }, told: { source: 'header', sub: 'ann' } },
   { code: 'WS_AUTH_ORIGIN_FORBIDDEN', name: 'from another origin', status: 403, plugin: { origin: [] }, headers: { ...BEARER, origin: 'https://evil.example' }, told: { source: 'header' } },
-  { code: 'WS_AUTH_LIMIT', name: 'where verify says that it is too much', status: 429, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_LIMIT') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_LIMIT', name: 'where verify throws WS_AUTH_LIMIT', status: 429, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_LIMIT') } }, told: { source: 'header' } },
   { code: 'WS_AUTH_UNAVAILABLE', name: 'where authorize throws', status: 503, wsAuth: { authorize: () => { throw new Error('thrown by a test') } }, told: { source: 'header', sub: 'ann' } },
   { code: 'WS_AUTH_UNAVAILABLE', name: 'where verify hangs', status: 503, plugin: { handshakeTimeout: 100, verify: async () => await new Promise(() => {}) }, told: { source: 'header' } },
-  { code: 'WS_AUTH_UNAVAILABLE', name: 'where verify says so and not why', status: 503, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_UNAVAILABLE') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_UNAVAILABLE', name: 'where verify throws WS_AUTH_UNAVAILABLE without a cause', status: 503, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_UNAVAILABLE') } }, told: { source: 'header' } },
   { code: 'WS_AUTH_HANDSHAKE_INVALID', name: 'with a bad key', status: 400, headers: { ...BEARER, 'sec-websocket-key': 'x' } },
-  { code: 'WS_AUTH_ROUTE_NOT_WEBSOCKET', name: 'of a plain route', status: 404, path: '/plain', told: { route: '/plain' } },
-  { code: 'WS_AUTH_ROUTE_UNPROTECTED', name: 'of a route that was declared too early', status: 500, path: '/early', told: { route: '/early' } }
+  { code: 'WS_AUTH_ROUTE_NOT_WEBSOCKET', name: 'for a plain route', status: 404, path: '/plain', told: { route: '/plain' } },
+  { code: 'WS_AUTH_ROUTE_UNPROTECTED', name: 'for a route that was declared too early', status: 500, path: '/early', told: { route: '/early' } }
 ]
 
 function settingsOf ({ plugin = {}, wsAuth }: Pick<typeof REFUSALS[number], 'plugin' | 'wsAuth'>): ChatSettings {
@@ -127,7 +127,7 @@ t.test('each refusal of a handshake is one event, one line and one count', async
   for (const refusal of REFUSALS) {
     const { code, name, status, headers = BEARER, path = '/chat', told, why } = refusal
     for (const rejectWith of ['http', 'close'] as const) {
-      await t.test(`${code}: ${name}, with rejectWith '${rejectWith}'`, async (t) => {
+      await t.test(`a handshake ${name} is refused with ${code} if rejectWith is '${rejectWith}'`, async (t) => {
         const events = listen(t)
         const { app, log, port } = await startChat(t, settingsOf({ ...refusal, plugin: { ...refusal.plugin, rejectWith } }))
         const { answer } = await upgrade(t, port, { path, headers })
@@ -154,7 +154,7 @@ t.test('each refusal of a handshake is one event, one line and one count', async
   t.strictSame(Object.keys(fastifyWsAuth.wsAuthErrors).filter((code) => !told.has(code)), [], 'every code has a case')
 })
 
-t.test('a handshake past limits.perUser is told and counted', async (t) => {
+t.test('a handshake past limits.perUser causes one event and one count', async (t) => {
   const events = listen(t)
   const { app, port, connect } = await startChat(t, { plugin: { limits: { perUser: 1 } } })
   await connect(sign({ sub: 'ann' }))
@@ -174,7 +174,7 @@ t.test('a first message that is refused is one event, one line and one count', a
     ['WS_AUTH_FORBIDDEN', { source: 'message', sub: 'ann' }, JSON.stringify({ type: 'auth', token: sign({ sub: 'ann' }) })]
   ]
   for (const [code, told, text] of cases) {
-    await t.test(`${code} after ${text?.slice(0, 30)}`, async (t) => {
+    await t.test(`a client that sends ${text?.slice(0, 30) ?? 'nothing'} is refused with ${code}`, async (t) => {
       const events = listen(t)
       const { app, log, port } = await startChat(t, { plugin: { token: { message: { timeout: 300 } } }, wsAuth: { roles: ['admin'] } })
       const client = await upgrade(t, port, { path: '/chat' })
@@ -187,7 +187,7 @@ t.test('a first message that is refused is one event, one line and one count', a
     })
   }
 
-  await t.test('and none for one who leaves', async (t) => {
+  await t.test('a client that leaves before its first message causes no event', async (t) => {
     const events = listen(t)
     const { app, port } = await startChat(t, { plugin: { renewal: true, token: { message: true } } })
     const client = await upgrade(t, port, { path: '/chat' })
@@ -197,11 +197,11 @@ t.test('a first message that is refused is one event, one line and one count', a
   })
 })
 
-t.test('a handshake that no hook answered is told too', async (t) => {
+t.test('a handshake that no hook answers causes an event too', async (t) => {
   const events = listen(t)
   const told = { ...NOTHING, route: null, event: 'refused', code: 'WS_AUTH_UNAVAILABLE' }
 
-  await t.test('at the deadline', async (t) => {
+  await t.test('a handshake that no hook answers causes an event at the deadline', async (t) => {
     const { app, port, log } = await startChat(t, {
       plugin: { handshakeTimeout: 50 },
       routes: (app) => { app.addHook('onRequest', async () => await new Promise(() => {})) }
@@ -215,7 +215,7 @@ t.test('a handshake that no hook answered is told too', async (t) => {
     t.same(statsOf(app).refused, { WS_AUTH_UNAVAILABLE: 1 })
   })
 
-  await t.test('unless it was refused before, and the error handler of the app has not answered', async (t) => {
+  await t.test('a handshake that was refused before causes no second event if the error handler of the app does not answer', async (t) => {
     for (const handshakeTimeout of [50, 60_000]) {
       const { app, port, log } = await startChat(t, {
         plugin: { handshakeTimeout },
@@ -233,7 +233,7 @@ t.test('a handshake that no hook answered is told too', async (t) => {
     }
   })
 
-  await t.test('at the shutdown, also of one without an address', async (t) => {
+  await t.test('a handshake that no hook answers causes an event at the shutdown, also if it has no address', async (t) => {
     const { app, log } = await prepare(t, {
       routes: (app) => {
         app.addHook('onRequest', async () => await new Promise(() => {}))
@@ -249,7 +249,7 @@ t.test('a handshake that no hook answered is told too', async (t) => {
   })
 })
 
-t.test('a request that no route was found for has none', async (t) => {
+t.test('the event of a request without a route has the route null', async (t) => {
   const events = listen(t)
   const stats = new Stats()
   new Audit(stats).refused({ routeOptions: {}, ip: '127.0.0.1', log: { info: () => {} } } as never, new WsAuthError('WS_AUTH_LIMIT'), null, Date.now(), false)
@@ -257,7 +257,7 @@ t.test('a request that no route was found for has none', async (t) => {
   t.same(withoutZeros(stats.snapshot(0, 0).refused), { WS_AUTH_LIMIT: 1 })
 })
 
-t.test('a dry run is told and not counted', async (t) => {
+t.test('a dry run that is refused causes an event and no count', async (t) => {
   const events = listen(t)
   const { app, log, port } = await startChat(t, { wsAuth: { roles: ['admin'] } })
   const client = await RawClient.open(t, port)
@@ -269,10 +269,10 @@ t.test('a dry run is told and not counted', async (t) => {
   t.equal(events.length, 1, 'one that would be accepted is no decision')
 })
 
-t.test('a renewal that is refused by fault of the app is told at level error, once', async (t) => {
+t.test('a renewal that fails by fault of the app is logged once at level error', async (t) => {
   const fail = (): never => { throw new Error('thrown by a test') }
   for (const [way, plugin] of Object.entries<fastifyWsAuth.WsAuthOptions>({ 'that throws': { user: (claims) => claims.fails === true ? fail() : claims }, 'that hangs': { user: async (claims) => claims.fails === true ? await new Promise(() => {}) : claims } })) {
-    await t.test(`by a user function ${way}`, async (t) => {
+    await t.test(`a user function ${way} fails the renewal with one line at level error`, async (t) => {
       const events = listen(t)
       const { app, log, connect } = await startChat(t, { plugin: { renewal: true, handshakeTimeout: 500, ...plugin } })
       const chat = await connect(sign({ sub: 'ann' }))
