@@ -57,14 +57,14 @@ async function outcomeOf (step: () => void | PromiseLike<void>): Promise<string>
   }
 }
 
-t.test('an attempt knows nobody before somebody is verified', async (t) => {
+t.test('an attempt has no subject, claims or user before a token is verified', async (t) => {
   const [attempt] = attemptOf({})
   t.strictSame([attempt.source, attempt.sub, attempt.claims, attempt.user, attempt.expiresAt, attempt.ticketClaims, attempt.isOver], [null, null, null, null, null, null, false])
   const [other] = attemptOf({ token: 'x', source: 'cookie', claims: {} })
   t.strictSame([other.source, other.sub], ['cookie', null])
 })
 
-t.test('who waits for an answer is told when nobody waits any more, also if they ask for the signal before and never after', async (t) => {
+t.test('abort() ends an attempt and aborts its signal, also if the signal was never read', async (t) => {
   const [attempt] = attemptOf({})
   const { signal } = attempt
   t.equal(attempt.signal, signal, 'it is one')
@@ -77,7 +77,7 @@ t.test('who waits for an answer is told when nobody waits any more, also if they
   t.ok(unasked.isOver)
 })
 
-t.test('a token is verified if there is one, and becomes who the attempt is about', async (t) => {
+t.test('a token is verified if there is one, and the attempt takes its claims, user and expiry', async (t) => {
   const asked: unknown[] = []
   const claims = { sub: 'ann', exp: 5 }
   for (const isLater of [false, true]) {
@@ -98,7 +98,7 @@ t.test('a token is verified if there is one, and becomes who the attempt is abou
   t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify: never, token: 'x', source: 'ticket' }))), 'passed')
 })
 
-t.test('a token of more than maxTokenBytes is refused before anybody is asked about it', async (t) => {
+t.test('a token of more than maxTokenBytes is refused before the verifier is called', async (t) => {
   let asked = 0
   const verify: VerifyToken = () => { asked++; return { claims: {}, user: {} } }
   for (const token of ['x'.repeat(10), 'é'.repeat(5)]) t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify, token }))), 'passed')
@@ -109,13 +109,13 @@ t.test('a token of more than maxTokenBytes is refused before anybody is asked ab
   t.equal(asked, 2)
 })
 
-t.test('what is assumed has the expiry that the rules of the verifier give it', async (t) => {
+t.test('an attempt gets its expiry by the rules of the verifier', async (t) => {
   const [attempt] = attemptOf({})
   attempt.become({ claims: { exp: 7 }, user: 'u' }, { ...RULES, checkExpiry: false })
   t.strictSame([attempt.claims, attempt.user, attempt.expiresAt], [{ exp: 7 }, 'u', null])
 })
 
-t.test('a ticket beside a token is of the same subject, and of some', async (t) => {
+t.test('a token is refused if its subject is missing or is not that of the ticket beside it', async (t) => {
   const refused = 'WS_AUTH_TOKEN_INVALID: its subject is not that of the ticket'
   const cases: Array<[ticket: Claims | null, token: Claims | null, expected: string]> = [
     [null, null, 'passed'], [null, {}, 'passed'], [null, { sub: 'ann' }, 'passed'], [{ sub: 'ann' }, null, 'passed'],
@@ -125,7 +125,7 @@ t.test('a ticket beside a token is of the same subject, and of some', async (t) 
   for (const [ticketClaims, claims, expected] of cases) t.equal(await outcomeOf(() => checkTicketUser(attemptOf({ ticketClaims, claims, sub: claims?.sub ?? null })[0])), expected, JSON.stringify([ticketClaims, claims]))
 })
 
-t.test('a revocation of the token or of the ticket beside it refuses, and only who is admitted is warned of', async (t) => {
+t.test('a revocation of the token or of the ticket beside it refuses the attempt, and only an admitted attempt causes a warning', async (t) => {
   let warned = 0
   const revoked = new WsAuthError('WS_AUTH_TOKEN_REVOKED')
   const byName = (name: string) => (claims: Claims | null): WsAuthError | null => claims?.sub === name ? revoked : null
@@ -145,7 +145,7 @@ t.test('a revocation of the token or of the ticket beside it refuses, and only w
   t.strictSame(asked, [null], 'of nobody only the outage is asked')
 })
 
-t.test('a logout token is no credential, and claims go to the schema as they are', async (t) => {
+t.test('a logout token is refused as a credential, and the schema gets the claims unchanged', async (t) => {
   t.equal(await outcomeOf(() => checkClaims(...attemptOf({ claims: LOGOUT }))), 'WS_AUTH_TOKEN_INVALID: it is a logout token')
   t.equal(await outcomeOf(() => checkClaims(...attemptOf({ claims: { events: {} } }))), 'passed')
   t.equal(await outcomeOf(() => checkClaims(...attemptOf({}))), 'passed')
@@ -155,7 +155,7 @@ t.test('a logout token is no credential, and claims go to the schema as they are
   t.equal(seen[0], attempt.claims)
 })
 
-t.test('the user is what the option makes of the claims, frozen, or what the verifier made, and somebody', async (t) => {
+t.test('the user comes from the option, frozen, or from the verifier, and a missing user is refused', async (t) => {
   const nobody = 'WS_AUTH_TOKEN_INVALID: there is no such user'
   for (const user of [null, undefined]) {
     t.equal(await outcomeOf(() => readUser(attemptOf({ claims: {}, user })[0])), nobody)
@@ -180,7 +180,7 @@ t.test('the user is what the option makes of the claims, frozen, or what the ver
   t.equal(await outcomeOf(() => readUser(attemptOf({ route: { user: () => { throw new Error('must not be asked') } } })[0])), 'passed', 'nobody is no user')
 })
 
-t.test('of the roles of a route one is enough, of its scopes all are needed, and only true authorizes', async (t) => {
+t.test('a route needs one of its roles, all of its scopes, and true from authorize', async (t) => {
   const claims = { roles: ['a', 'b'], scopes: ['x', 'y'] }
   const ask = async (route: object, more: Asked = { claims }): Promise<string> => await outcomeOf(() => authorize(...attemptOf({ route, user: 'ann', ...more })))
   const forbidden = 'WS_AUTH_FORBIDDEN'
@@ -204,7 +204,7 @@ t.test('of the roles of a route one is enough, of its scopes all are needed, and
   t.equal(await ask({ roles: ['a'], scopes: ['x'], authorize: () => false }, {}), 'passed', 'nobody is known: an optional route asks for nothing else')
 })
 
-t.test('roles and scopes are lists, whatever the option returns', async (t) => {
+t.test('a roles or scopes option that returns no list causes a TypeError', async (t) => {
   for (const value of ['a', undefined, null, new Set(['a']), { 0: 'a', length: 1 }]) {
     t.throws(() => authorize(...attemptOf({ claims: { roles: value }, route: { roles: ['a'] } })), { name: 'TypeError', message: '"roles" option must return an array' })
     t.throws(() => authorize(...attemptOf({ claims: { scopes: value }, route: { scopes: ['a'] } })), { name: 'TypeError', message: '"scopes" option must return an array' })

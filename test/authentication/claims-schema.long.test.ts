@@ -125,7 +125,7 @@ t.test('the claims are checked by the validator of the app, whatever validator a
   t.strictSame(await ask(app, '/ws-ticket', good, 'POST'), { status: 200, code: undefined }, 'the good token gets a ticket')
 })
 
-t.test('a validator that the app has set is the one that counts, set before or after the plugin', async (t) => {
+t.test('a validator that the app sets checks the claims, and may be set before or after the plugin', async (t) => {
   const rows: Record<string, { compiler: Compiler, schema: object }> = {
     'that of Zod': { compiler: zod, schema: z.object({ tenant: z.literal('acme') }) },
     'that of Joi': { compiler: joi, schema: Joi.object({ tenant: Joi.valid('acme').required() }).unknown() },
@@ -162,7 +162,7 @@ t.test('a validator that the app has set is the one that counts, set before or a
   }
 })
 
-t.test('the validator of a scope that the plugin is registered in counts there', async (t) => {
+t.test('the validator of a scope checks the claims if the plugin is registered in that scope', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   app.setValidatorCompiler(compilerOf(() => true))
@@ -176,14 +176,14 @@ t.test('the validator of a scope that the plugin is registered in counts there',
   t.strictSame(await ask(app, '/chat', BAD['another tenant']), invalid)
 })
 
-t.test('a schema with $async refuses with 401 and logs no error', async (t) => {
+t.test('a schema with $async refuses wrong claims with 401 and logs no error', async (t) => {
   const { app, log } = await prepare(t, { plugin: { claims: { $async: true, ...claims } }, routes: declare })
   t.strictSame(await ask(app, '/chat', good), accepted)
   for (const [what, token] of Object.entries(BAD)) t.strictSame(await ask(app, '/chat', token), invalid, what)
   t.same(log.filter((line) => line.includes('"level":50')), [])
 })
 
-t.test('a validator that fails for some claims, without errors of a validation, is 503 and logged', async (t) => {
+t.test('a validator that fails without validation errors causes 503 and a line in the log', async (t) => {
   for (const [name, fail] of Object.entries<Validate>({
     'that throws': ({ tenant }) => { if (tenant === 'evil') throw new Error('out of order'); return true },
     'that rejects': async ({ tenant }) => { if (tenant === 'evil') throw new Error('out of order'); return true }
@@ -195,7 +195,7 @@ t.test('a validator that fails for some claims, without errors of a validation, 
   }
 })
 
-t.test('the schema is compiled once, and before the first handshake', async (t) => {
+t.test('the schema is compiled once, before the first handshake', async (t) => {
   const compiled: unknown[] = []
   const compiler: Compiler = ({ schema }) => {
     compiled.push(schema)

@@ -9,7 +9,7 @@ import t from 'tap'
 import fastifyWsAuth from '../../lib/index'
 import { SECRET, sign } from '../helpers/app'
 
-t.test('a request that comes before the schema is compiled is 503, and admits no token', async (t) => {
+t.test('a request before the schema is compiled gets 503, and no token is admitted', async (t) => {
   const log: string[] = []
   const app = Fastify({ logger: { stream: { write: (line) => { log.push(line) } } }, serverFactory: (handle) => createServer(handle) })
   const server = app.server as Server

@@ -20,7 +20,7 @@ async function build (t: Parameters<typeof prepare>[0], plugin: WsAuthOptions = 
   })
 }
 
-t.test('without the option, a token with a cnf is refused in each place', async (t) => {
+t.test('a token with a cnf is refused in each place if the confirm option is not set', async (t) => {
   const seen: Connection[] = []
   const { app, log } = await build(t, { tickets: true }, seen)
   t.equal(await statusOf(app, '/ws', BOUND), 401)
@@ -34,7 +34,7 @@ t.test('without the option, a token with a cnf is refused in each place', async 
   t.equal(await statusOf(app, '/ws', FREE), 426)
 })
 
-t.test('only true confirms a token, and a throw is an outage', async (t) => {
+t.test('only true confirms a token, and a confirm function that throws causes 503', async (t) => {
   let answer: () => unknown = () => true
   const asked: unknown[][] = []
   const { app } = await build(t, { confirm: (...args) => { asked.push(args); return answer() as boolean } })
@@ -55,7 +55,7 @@ t.test('only true confirms a token, and a throw is an outage', async (t) => {
   }
 })
 
-t.test('a ticket is confirmed where it is bought, and not where it is spent', async (t) => {
+t.test('a token is confirmed when its ticket is issued, and not when the ticket is spent', async (t) => {
   let asked = 0
   const { app } = await build(t, { tickets: true, confirm: () => { asked++; return true } })
   const { ticket } = (await app.inject({ method: 'POST', url: '/ws-ticket', headers: { authorization: `Bearer ${BOUND}` } })).json<{ ticket: string }>()
@@ -65,7 +65,7 @@ t.test('a ticket is confirmed where it is bought, and not where it is spent', as
   socket.terminate()
 })
 
-t.test('a renewal is confirmed too', async (t) => {
+t.test('a renewal asks the confirm option too', async (t) => {
   const seen: Connection[] = []
   let isConfirmed = true
   const { app } = await build(t, { confirm: () => isConfirmed }, seen)

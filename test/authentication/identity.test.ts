@@ -51,7 +51,7 @@ t.test('a request.user that has a getter alone is a TypeError also in a scope an
   }).then(() => {}, () => {})
 })
 
-t.test('an app whose registration failed for its request.user is closed, and another works', async (t) => {
+t.test('an app whose registration fails for its request.user can be closed, and another app works', async (t) => {
   const app = Fastify()
   decorate(app, { getter: () => null })
   await t.rejects(async () => { await app.register(fastifyWsAuth, { verify }) }, { name: 'TypeError' })
@@ -145,7 +145,7 @@ t.test('a route whose scope has a request.user with a getter alone is refused, a
   t.equal(String((await client.frame()).payload), '{"sub":"ann"}')
 })
 
-t.test('a setter that throws lets nobody in and does not end the process', async (t) => {
+t.test('a setter that throws admits no client and does not end the process', async (t) => {
   let isBroken = true
   const entered: string[] = []
   const { app, port } = await start(t, {

@@ -37,7 +37,7 @@ t.test('a subject that is a number counts in the registry, in limits, in revocat
   t.equal(await statusOf(app, '/ws', user(7, { iat: now() + 10 })), 426, 'a later token is another login')
 })
 
-t.test('a renewal keeps the subject, whatever the sub is', async (t) => {
+t.test('a renewal needs the same subject, and may change the sub', async (t) => {
   const seen: Connection[] = []
   const { app } = await build(t, {}, seen)
   await openSocket(app, '/ws', user(7, { sub: 'a' }))
@@ -49,7 +49,7 @@ t.test('a renewal keeps the subject, whatever the sub is', async (t) => {
   t.strictSame(app.wsAuth.connections.bySub('u7'), [connection])
 })
 
-t.test('a subject that is no text is refused, and a function that throws is an outage', async (t) => {
+t.test('a subject that is not a text is refused, and a subject function that throws causes 503', async (t) => {
   const answers: Record<string, unknown> = { empty: '', number: 7, null: null, list: ['a'], promise: Promise.resolve('a') }
   const { app } = await build(t, { tickets: true, subject: ({ answer }) => { if (answer === 'throw') throw new Error('no'); return answers[String(answer)] as string | undefined } })
   for (const answer of Object.keys(answers)) t.equal(await statusOf(app, '/ws', sign({ answer })), 401, answer)
@@ -58,7 +58,7 @@ t.test('a subject that is no text is refused, and a function that throws is an o
   await t.rejects(app.wsAuth.issueTicket({ answer: 'empty' }), { code: 'WS_AUTH_TOKEN_INVALID' })
 })
 
-t.test('without the option, a sub that is no string is refused, and the log names the option', async (t) => {
+t.test('a sub that is no string is refused if the subject option is not set, and the log names the option', async (t) => {
   const { app, log } = await prepare(t, { routes: (app) => app.get('/ws', websocket, () => {}) })
   t.equal(await statusOf(app, '/ws', sign({ sub: 7 })), 401)
   t.ok(log.some((line) => line.includes('(the \\"subject\\" option reads another one)')))
@@ -76,7 +76,7 @@ t.test('the ticket and the token that a route needs must have one subject', asyn
   t.equal(await status({}, user(7)), 401)
 })
 
-t.test('a token without a subject is told of once, if limits or revocations are about subjects', async (t) => {
+t.test('the log warns once of a token without a subject if limits or revocations are about subjects', async (t) => {
   const told = (log: readonly string[]): number => log.filter((line) => line.includes('a token has no subject')).length
   const limited = await build(t, { limits: { perUser: 1 } })
   for (let i = 0; i < 3; i++) t.equal(await statusOf(limited.app, '/ws', sign({})), 426)
@@ -116,7 +116,7 @@ t.test('a revoked ticket admits no client that has no token yet', async (t) => {
   }
 })
 
-t.test('an async function in the place of a sync one refuses, and ends no process', async (t) => {
+t.test('an async function in the place of a sync one refuses the client, and does not end the process', async (t) => {
   const fail = async (): Promise<never> => { throw new Error('later') }
   const wrong: WsAuthOptions[] = [{ subject: fail as never }, { groups: fail }, { roles: fail }, { scopes: fail }, { upgrades: fail as never }]
   for (const plugin of wrong) {

@@ -44,7 +44,7 @@ async function outcomeOf ({ tickets }: Store, ticket: string, use: Partial<Ticke
   }
 }
 
-t.test('a ticket is kept by its hash, for as long as it is good, with no more than it needs', async (t) => {
+t.test('a ticket is stored by its hash, until it expires, with no more data than it needs', async (t) => {
   const { tickets, kept, ttls } = open()
   const { ticket, expiresIn } = await tickets.issue({ claims: ANN, user: ANN }, {})
   t.match(ticket, /^[\w-]{43}$/)
@@ -56,7 +56,7 @@ t.test('a ticket is kept by its hash, for as long as it is good, with no more th
   t.equal(value, '{"claims":{"sub":"ann"}}')
 })
 
-t.test('who formatUser made of the claims is kept beside them, also where that was nobody', async (t) => {
+t.test('the user that formatUser made is stored beside the claims, also if it is null', async (t) => {
   const store = open()
   for (const [user, expected] of [[ANN, '{"sub":"ann"}'], [{ name: 'Ann' }, '{"sub":"ann"} as {"name":"Ann"}'], [null, '{"sub":"ann"} as null'], [undefined, '{"sub":"ann"} as null'], ['ann', '{"sub":"ann"} as "ann"']] as const) {
     const { ticket } = await store.tickets.issue({ claims: ANN, user }, {})
@@ -64,14 +64,14 @@ t.test('who formatUser made of the claims is kept beside them, also where that w
   }
 })
 
-t.test('what is read of a ticket is frozen, to any depth', async (t) => {
+t.test('the claims and the user of a ticket are frozen to any depth', async (t) => {
   const { tickets } = open()
   const { ticket } = await tickets.issue({ claims: { roles: ['a'] }, user: { nested: { x: [1] } } }, {})
   const { claims, user } = await tickets.read(ticket, USE) as { claims: { roles: string[] }, user: { nested: { x: number[] } } }
   for (const value of [claims, claims.roles, user, user.nested, user.nested.x]) t.ok(Object.isFrozen(value))
 })
 
-t.test('a ticket is spent by a handshake and not by a dry run', async (t) => {
+t.test('a handshake spends a ticket, and a dry run does not', async (t) => {
   const store = open()
   const { ticket } = await store.tickets.issue({ claims: ANN, user: ANN }, {})
   for (let i = 0; i < 2; i++) t.equal(await outcomeOf(store, ticket, { isSpent: false }), '{"sub":"ann"}')
@@ -79,7 +79,7 @@ t.test('a ticket is spent by a handshake and not by a dry run', async (t) => {
   for (const isSpent of [true, false]) t.equal(await outcomeOf(store, ticket, { isSpent }), 'WS_AUTH_TICKET_INVALID: it is unknown, spent or expired')
 })
 
-t.test('what does not look like a ticket is not asked for', async (t) => {
+t.test('the store is not asked about a text without the form of a ticket', async (t) => {
   const never = (): never => { throw new Error('must not be asked') }
   const store = open({ get: never, take: never })
   for (const ticket of ['', 'x', 'x'.repeat(42), 'x'.repeat(44), `${'x'.repeat(42)}=`, `${'x'.repeat(43)}\n`, ` ${'x'.repeat(43)}`, `${'x'.repeat(43)} `]) {
@@ -87,7 +87,7 @@ t.test('what does not look like a ticket is not asked for', async (t) => {
   }
 })
 
-t.test('a ticket that is bound admits what it is bound to, exactly', async (t) => {
+t.test('a bound ticket admits exactly its own path and origin', async (t) => {
   const store = open()
   const ask = async (binding: object, use: Partial<TicketUse>): Promise<string> => await outcomeOf(store, (await store.tickets.issue({ claims: ANN, user: ANN }, binding)).ticket, use)
   const good = '{"sub":"ann"}'
@@ -101,7 +101,7 @@ t.test('a ticket that is bound admits what it is bound to, exactly', async (t) =
   t.equal(await ask({ path: '/chat', origin: 'https://a.test' }, { origin: 'https://a.test' }), good)
 })
 
-t.test('the times in the claims count when a ticket is given and when it is used, required claims do not', async (t) => {
+t.test('a ticket is checked by the times in its claims when it is issued and used, and not by required claims', async (t) => {
   const now = Math.floor(Date.now() / 1000)
   const store = open()
   await t.rejects(store.tickets.issue({ claims: { exp: now - 1 }, user: null }, {}), { code: 'WS_AUTH_TOKEN_EXPIRED' })
@@ -115,7 +115,7 @@ t.test('the times in the claims count when a ticket is given and when it is used
   t.equal(await outcomeOf(lax, issued.ticket), '{"exp":1} as null', 'the rules are those of the verifier')
 })
 
-t.test('a store that fails is not the fault of who asks, one that answers later is waited for', async (t) => {
+t.test('a store that fails makes issue and read fail, and a slow store is waited for', async (t) => {
   const error = new Error('the store is down')
   for (const put of [() => { throw error }, async () => { throw error }]) {
     await t.rejects(open({ put }).tickets.issue({ claims: ANN, user: ANN }, {}), { code: 'WS_AUTH_UNAVAILABLE', cause: error })
@@ -127,20 +127,20 @@ t.test('a store that fails is not the fault of who asks, one that answers later 
   t.equal(await outcomeOf(later, 'x'.repeat(43)), '{"sub":"ann"}')
 })
 
-t.test('what somebody else has written into the store is read if it is a ticket, and refused by name if not', async (t) => {
+t.test('foreign data in the store is read if it is a ticket, and refused with a reason if not', async (t) => {
   for (const text of ['', 'x', '{', 'null', '7', '"x"', '[]', '{}', '{"claims":null}', '{"claims":"x"}', '{"claims":[]}', '{"user":{"sub":"ann"}}']) {
     t.equal(await outcomeOf(open({ take: () => text }), 'x'.repeat(43)), 'WS_AUTH_TICKET_INVALID: its stored data cannot be read', text)
   }
   t.equal(await outcomeOf(open({ take: () => '{"claims":{"sub":"ann"},"path":"/other"}' }), 'x'.repeat(43)), 'WS_AUTH_TICKET_INVALID: it is bound to another path')
 })
 
-t.test('claims that JSON cannot hold are a TypeError with its cause', async (t) => {
+t.test('claims that JSON cannot hold cause a TypeError with its cause', async (t) => {
   const error: unknown = await open().tickets.issue({ claims: { big: 1n }, user: null }, {}).catch((error: unknown) => error)
   t.match(error, { name: 'TypeError', message: '"claims" must be data that JSON can hold' })
   t.match((error as Error).cause, { name: 'TypeError', message: /BigInt/ })
 })
 
-t.test('claims that the app gives are issued now unless they say when, and their exp is in seconds', async (t) => {
+t.test('claims of the app get the present as their iat unless they have one, and their exp is in seconds', async (t) => {
   const given = { sub: 'ann', roles: ['a'] }
   const before = Math.floor(Date.now() / 1000)
   const { iat, ...rest } = claimsOfTicket(given)
@@ -155,7 +155,7 @@ t.test('claims that the app gives are issued now unless they say when, and their
   for (const claims of [undefined, null, 'x', [], 7]) t.throws(() => claimsOfTicket(claims), { name: 'TypeError', message: '"claims" must be an object' })
 })
 
-t.test('a binding is a path without a query and an origin, and there is no other option', async (t) => {
+t.test('a binding takes a path without a query and an origin, and no other option', async (t) => {
   t.strictSame(readBinding({}), { path: undefined, origin: undefined })
   for (const path of ['/', '/chat', '/a/b%20c', '/a;b']) t.strictSame(readBinding({ path, origin: 'https://a.test' }), { path, origin: 'https://a.test' })
   for (const path of ['', 'chat', 'x/chat', '/chat?', '/chat?a=1', '/chat#', '/a#b', null, 7, ['/chat'], Object('/chat')]) {

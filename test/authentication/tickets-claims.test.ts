@@ -12,7 +12,7 @@ import { upgrade } from '../helpers/raw-client'
 import { ANN, ask, bearer, closeOf, dryRun, handshake, seconds, startChat, startTimedChat } from '../helpers/ticket-chat'
 import { statsOf } from '../helpers/stats'
 
-t.test('what is revoked behind a ticket is refused by its own code', async (t) => {
+t.test('a ticket whose claims are revoked is refused with WS_AUTH_TOKEN_REVOKED, and its connection is closed', async (t) => {
   const { app, port, ticket } = await startChat(t)
   const matches: Array<[fastifyWsAuth.RevokeMatch, object]> = [
     [{ jti: 'one' }, { sub: 'a', jti: 'one' }],
@@ -30,7 +30,7 @@ t.test('what is revoked behind a ticket is refused by its own code', async (t) =
   }
 })
 
-t.test('a ticket of before a logout does not survive it, one of after does', async (t) => {
+t.test('a ticket from before a logout is refused, and a ticket from after it is admitted', async (t) => {
   const { app, port, ticket } = await startChat(t)
   const before = await ticket({ ...ANN, iat: seconds(-10) })
   await app.wsAuth.revoke({ sub: 'ann', beforeAt: Date.now() - 5000 })
@@ -38,7 +38,7 @@ t.test('a ticket of before a logout does not survive it, one of after does', asy
   t.equal(await handshake(t, port, `/chat?ticket=${await ticket()}`), '101', 'without an iat it was issued now')
 })
 
-t.test('what expires behind a ticket', async (t) => {
+t.test('a ticket whose claims expire is refused with WS_AUTH_TOKEN_EXPIRED, and its connection is closed', async (t) => {
   const { app, port, ticket, clock } = await startTimedChat(t)
   const short = { ...ANN, exp: seconds(5) }
   const [early, late] = [await ticket(short), (await ask(app, bearer(short))).ticket]
@@ -52,13 +52,13 @@ t.test('what expires behind a ticket', async (t) => {
   t.same(statsOf(app).closed.token_expired, 1)
 })
 
-t.test('the clock tolerance of the verifier is that of tickets', async (t) => {
+t.test('the clock tolerance of the verifier applies to tickets', async (t) => {
   const { port, ticket } = await startChat(t, { jwt: { secret: SECRET, verify: { clockTolerance: 60_000 } } })
   t.equal(await handshake(t, port, `/chat?ticket=${await ticket({ ...ANN, exp: seconds(-30) })}`), '101')
   await t.rejects(ticket({ ...ANN, exp: seconds(-90) }), { code: 'WS_AUTH_TOKEN_EXPIRED' })
 })
 
-t.test('with a ticket a route asks what it asks of a token', async (t) => {
+t.test('a route checks a ticket by the same options as a token', async (t) => {
   const { port, opened, ticket } = await startChat(t, {
     claims: { type: 'object', properties: { level: { type: 'integer', default: 7 } } },
     user: ({ sub, level }) => ({ name: sub, level }) as never
@@ -74,9 +74,9 @@ t.test('with a ticket a route asks what it asks of a token', async (t) => {
   t.equal(await at({ sub: 'ann', roles: ['member'], scope: 'read', level: 'high' }), '401 WS_AUTH_TOKEN_INVALID')
 })
 
-t.test('formatUser', async (t) => {
+t.test('formatUser decides about the user of a ticket', async (t) => {
   const formatUser = (payload: string | object): object => ({ name: (payload as Claims).sub, tags: ['one'] })
-  await t.test('makes the user of a ticket as of a token', async (t) => {
+  await t.test('formatUser makes the user of a ticket as it makes that of a token', async (t) => {
     const { app, port, opened, ticket } = await startChat(t, { jwt: { secret: SECRET, formatUser } })
     for (const one of [await ticket(), (await ask(app)).ticket]) {
       t.equal(await handshake(t, port, `/chat?ticket=${one}`), '101')
@@ -87,7 +87,7 @@ t.test('formatUser', async (t) => {
     }
   })
   for (const none of [null, undefined]) {
-    await t.test(`that knows of no such user (${none}) admits nobody`, async (t) => {
+    await t.test(`a formatUser function that returns ${none} admits no client`, async (t) => {
       const { app, port, ticket } = await startChat(t, { jwt: { secret: SECRET, formatUser: () => none as never } })
       t.equal(await handshake(t, port, '/chat', { headers: bearer() }), '401 WS_AUTH_TOKEN_INVALID')
       t.match(await ask(app), { status: 401, code: 'WS_AUTH_TOKEN_INVALID' })
@@ -96,7 +96,7 @@ t.test('formatUser', async (t) => {
   }
 })
 
-t.test('claims are frozen, and each connection\'s own', async (t) => {
+t.test('each connection has its own frozen claims', async (t) => {
   const { port, opened, ticket } = await startChat(t)
   const claims = { sub: 'ann', roles: ['member'], nested: { list: [1] } }
   const [one, other] = [await ticket(claims), await ticket(claims)]

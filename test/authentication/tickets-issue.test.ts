@@ -31,17 +31,17 @@ function writesAnyDepth (): boolean {
   }
 }
 
-t.test('issueTicket', async (t) => {
+t.test('issueTicket makes a ticket of the claims of the app', async (t) => {
   const { app, port, opened, ticket } = await startChat(t, {}, { wsAuth: { roles: ['member'] } })
   const issue = app.wsAuth.issueTicket as (claims: unknown, options?: unknown) => Promise<{ ticket: string, expiresIn: number }>
 
-  await t.test('resolves to a ticket and how long it is good', async (t) => {
+  await t.test('issueTicket resolves to a ticket and the time that it is good for', async (t) => {
     const answer = await issue(ANN)
     t.same(Object.keys(answer), ['ticket', 'expiresIn'])
     t.match(answer, { ticket: TICKET, expiresIn: TTL })
   })
 
-  await t.test('says since when, where the claims do not', async (t) => {
+  await t.test('issueTicket sets iat to the present if the claims have none', async (t) => {
     const before = seconds()
     await handshake(t, port, `/chat?ticket=${await ticket()}`)
     await handshake(t, port, `/chat?ticket=${await ticket({ ...ANN, iat: 1 })}`)
@@ -50,7 +50,7 @@ t.test('issueTicket', async (t) => {
     t.equal(given, 1)
   })
 
-  await t.test('throws a TypeError for what is no claims or no binding', async (t) => {
+  await t.test('issueTicket throws a TypeError for wrong claims or a wrong binding', async (t) => {
     const circular: Record<string, unknown> = { ...ANN }
     circular.self = circular
     for (const claims of [undefined, null, 'ann', 1, [], [ANN], () => ANN, circular, { ...ANN, big: 1n }]) {
@@ -62,11 +62,11 @@ t.test('issueTicket', async (t) => {
     t.match(await issue(ANN, { path: undefined, origin: undefined }), { ticket: TICKET })
   })
 
-  await t.test('an exp in milliseconds would be one that never comes: it is a TypeError', async (t) => {
+  await t.test('issueTicket throws a TypeError for an exp in milliseconds', async (t) => {
     await t.rejects(issue({ ...ANN, exp: Date.now() + 60_000 }), { name: 'TypeError', message: '"claims.exp" must be in seconds since the epoch, not in milliseconds' })
   })
 
-  await t.test('refuses claims that no token may have', async (t) => {
+  await t.test('issueTicket refuses claims that no token may have', async (t) => {
     for (const [claims, code] of [
       [{ exp: seconds(-1) }, 'WS_AUTH_TOKEN_EXPIRED'],
       [{ exp: 0 }, 'WS_AUTH_TOKEN_EXPIRED'],
@@ -85,7 +85,7 @@ t.test('issueTicket', async (t) => {
     }
   })
 
-  await t.test('takes names of prototypes for what they are', async (t) => {
+  await t.test('issueTicket keeps names of prototypes as plain claims', async (t) => {
     const admin = JSON.parse('{"sub":"ann","__proto__":{"roles":["member"]},"constructor":{"prototype":{"roles":["member"]}}}')
     t.equal(await handshake(t, port, `/chat?ticket=${await ticket(admin)}`), '403 WS_AUTH_FORBIDDEN')
     t.equal(({} as { roles?: unknown }).roles, undefined)
@@ -94,21 +94,21 @@ t.test('issueTicket', async (t) => {
     t.equal(Object.getPrototypeOf(opened.at(-1)?.wsAuth?.claims), Object.prototype)
   })
 
-  await t.test('takes claims to any depth, or refuses them by name', async (t) => {
+  await t.test('issueTicket takes claims of any depth, or refuses them by name', async (t) => {
     t.equal(await handshake(t, port, `/chat?ticket=${await ticket({ ...ANN, nested: nested(2500) })}`), '101')
     const deep = { ...ANN, nested: nested(TOO_DEEP) }
     if (writesAnyDepth()) t.equal(await handshake(t, port, `/chat?ticket=${await ticket(deep)}`), '101')
     else await t.rejects(issue(deep), { name: 'TypeError', message: '"claims" must be data that JSON can hold' })
   })
 
-  await t.test('takes what JSON takes of the rest', async (t) => {
+  await t.test('issueTicket takes all other values that JSON takes', async (t) => {
     const at = new Date(0)
     t.equal(await handshake(t, port, `/chat?ticket=${await ticket({ ...ANN, at, none: undefined, text: '\u2028"\\\ud800' })}`), '101')
     t.match(opened.at(-1)?.wsAuth?.claims, { at: '1970-01-01T00:00:00.000Z', text: '\u2028"\\\ud800' })
   })
 })
 
-t.test('claims of a verifier that cannot be kept are no fault of who asks', async (t) => {
+t.test('POST /ws-ticket answers 503 if JSON cannot hold the claims of the verifier', async (t) => {
   const { app, port, log } = await startChat(t, { verify: () => ({ sub: 'ann', big: 1n }) })
   t.equal(await handshake(t, port, '/chat', { headers: { authorization: 'Bearer x' } }), '101')
   const response = await app.inject({ method: 'POST', url: '/ws-ticket', headers: { authorization: 'Bearer x' } })
@@ -119,7 +119,7 @@ t.test('claims of a verifier that cannot be kept are no fault of who asks', asyn
   t.equal(statsOf(app).refused.WS_AUTH_UNAVAILABLE, 1)
 })
 
-t.test('a token that is nested deep gets a ticket, or is refused by name', async (t) => {
+t.test('a deeply nested token gets a ticket, or 503 if JSON cannot write it', async (t) => {
   const { app, port } = await startChat(t, { jwt: { secret }, maxTokenBytes: 1_000_000 })
   const refused = writesAnyDepth() ? [200, undefined] as const : [503, 'WS_AUTH_UNAVAILABLE'] as const
   for (const [depth, status, code] of [[2900, 200, undefined], [TOO_DEEP, ...refused]] as const) {
@@ -131,11 +131,11 @@ t.test('a token that is nested deep gets a ticket, or is refused by name', async
   }
 })
 
-t.test('when the backplane', async (t) => {
+t.test('a backplane that fails makes tickets unavailable', async (t) => {
   const broken = async (): Promise<never> => { throw new Error('the wire is cut') }
   const thrown = (): never => { throw new Error('the wire is cut') }
   for (const [what, fail] of [['rejects', broken], ['throws', thrown]] as const) {
-    await t.test(`${what}, it is 503 and said in the log alone`, async (t) => {
+    await t.test(`a backplane that ${what} causes 503, and the reason is in the log alone`, async (t) => {
       const events: string[] = []
       const { app, port, log } = await startChat(t, { backplane: backplaneWith({ put: fail, take: fail, get: fail }) })
       onDecision(t, ({ event, code }) => { events.push(`${event} ${code}`) })
@@ -151,7 +151,7 @@ t.test('when the backplane', async (t) => {
     })
   }
 
-  await t.test('never answers to who spends a ticket, it is 503 at handshakeTimeout', async (t) => {
+  await t.test('a backplane that never answers the use of a ticket causes 503 at handshakeTimeout', async (t) => {
     const { app, port } = await startChat(t, { handshakeTimeout: 50, backplane: backplaneWith({ take: never, get: never }) })
     const path = `/chat?ticket=${'a'.repeat(43)}`
     t.equal(await handshake(t, port, path), '503 WS_AUTH_UNAVAILABLE')
@@ -159,7 +159,7 @@ t.test('when the backplane', async (t) => {
     t.equal(statsOf(app).pending, 0)
   })
 
-  await t.test('never answers to who asks for a ticket, it is 503 after 5 s', async (t) => {
+  await t.test('a backplane that never answers the issue of a ticket causes 503 after 5 s', async (t) => {
     const { app, clock } = await startTimedChat(t, { backplane: backplaneWith({ put: never }) })
     const answers: string[] = []
     app.wsAuth.issueTicket(ANN).catch((error: { code: string }) => answers.push(error.code))
@@ -171,7 +171,7 @@ t.test('when the backplane', async (t) => {
     t.same(answers.sort(), ['503 WS_AUTH_UNAVAILABLE', 'WS_AUTH_UNAVAILABLE'])
   })
 
-  await t.test('cannot say what was revoked, a ticket is 503', async (t) => {
+  await t.test('a backplane that does not know the revocations causes 503 for a ticket', async (t) => {
     const { app, port } = await startChat(t, { backplane: backplaneWith({ isCurrent: false }) })
     t.match(await ask(app), { status: 503, code: 'WS_AUTH_UNAVAILABLE' })
     const { ticket } = await app.wsAuth.issueTicket(ANN)

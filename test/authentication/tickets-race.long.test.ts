@@ -10,7 +10,7 @@ import { statsOf } from '../helpers/stats'
 
 const RULES = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
 
-t.test('of 100 handshakes with one ticket exactly one is accepted, over real sockets', async (t) => {
+t.test('exactly one of 100 handshakes with one ticket is accepted, over real sockets', async (t) => {
   const { app, port, opened, ticket } = await startChat(t)
   for (let round = 0; round < 5; round++) {
     const path = `/chat?ticket=${await ticket()}`
@@ -23,7 +23,7 @@ t.test('of 100 handshakes with one ticket exactly one is accepted, over real soc
   t.equal(statsOf(app).refused.WS_AUTH_TICKET_INVALID, 5 * 99)
 })
 
-t.test('of 100 handshakes with one ticket exactly one is accepted, over injectWS, also where the store takes its time', async (t) => {
+t.test('exactly one of 100 handshakes with one ticket is accepted, over injectWS, also if the store is slow', async (t) => {
   const late = memoryBackplane().join(nobody())
   const backplane = backplaneWith({
     put: late.put,
@@ -43,7 +43,7 @@ t.test('of 100 handshakes with one ticket exactly one is accepted, over injectWS
   }
 })
 
-t.test('of 100 uses of one ticket exactly one has it, 1,000 times', async (t) => {
+t.test('exactly one of 100 uses of one ticket succeeds, 1,000 times', async (t) => {
   const tickets = new Tickets(memoryBackplane().join(nobody()), TTL, RULES)
   const use = { path: '/', origin: undefined, isSpent: true }
   let wins = 0

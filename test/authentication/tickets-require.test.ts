@@ -13,12 +13,12 @@ function authFrame (token: string): Buffer {
   return clientFrame(1, JSON.stringify({ type: 'auth', token }))
 }
 
-t.test('require: the ticket admits and the token authenticates', async (t) => {
+t.test('tickets.require makes the ticket admit and the token authenticate', async (t) => {
   for (const [where, plugin, wsAuth] of [
     ['of the plugin', { tickets: { require: true } }, true],
     ['of the route', { tickets: true }, { tickets: { require: true } }]
   ] as Array<[string, Options, fastifyWsAuth.RouteWsAuth]>) {
-    await t.test(`by the option ${where}`, async (t) => {
+    await t.test(`tickets.require ${where} makes a handshake need a ticket and a token`, async (t) => {
       const { app, port, opened, ticket } = await startChat(t, plugin, { wsAuth })
       const path = async (claims?: object): Promise<string> => `/chat?ticket=${await ticket(claims)}`
       t.equal(await handshake(t, port, await path(), { headers: bearer() }), '101')
@@ -46,14 +46,14 @@ t.test('require: the ticket admits and the token authenticates', async (t) => {
   }
 })
 
-t.test('a route may do without the ticket that the plugin requires', async (t) => {
+t.test('a route may turn off the ticket that the plugin requires', async (t) => {
   const { port, ticket } = await startChat(t, { tickets: { require: true } }, { wsAuth: { tickets: { require: false } } })
   t.equal(await handshake(t, port, '/chat', { headers: bearer() }), '101')
   t.equal(await handshake(t, port, `/chat?ticket=${await ticket()}`), '101')
   t.equal(await handshake(t, port, '/other', { headers: bearer() }), '401 WS_AUTH_TICKET_INVALID')
 })
 
-t.test('require on an optional route is asked of who brings a token', async (t) => {
+t.test('an optional route with tickets.require needs a ticket beside a token only', async (t) => {
   const { port, opened, ticket } = await startChat(t, { tickets: { require: true } })
   t.equal(await handshake(t, port, '/optional'), '101')
   t.equal(opened.at(-1)?.user, null)
@@ -65,11 +65,11 @@ t.test('require on an optional route is asked of who brings a token', async (t) 
   t.equal(await handshake(t, port, '/optional?ticket=x'), '401 WS_AUTH_TICKET_INVALID')
 })
 
-t.test('require with the first message', async (t) => {
+t.test('a first message needs the ticket of its handshake if tickets.require is set', async (t) => {
   const { app, port, opened, ticket } = await startChat(t, { tickets: { require: true }, renewal: true, token: { message: true } })
   const open = async (claims?: object): ReturnType<typeof upgrade> => await upgrade(t, port, { path: `/chat?ticket=${await ticket(claims)}` })
 
-  await t.test('the same sub is accepted', async (t) => {
+  await t.test('a first message with the sub of the ticket is accepted', async (t) => {
     const client = await open()
     t.equal(client.answer.status, 101)
     t.equal(app.wsAuth.connections.size, 0, 'nobody yet')
@@ -80,11 +80,11 @@ t.test('require with the first message', async (t) => {
 
   for (const [what, claims, token] of [
     ['another sub', ANN, { sub: 'bea' }],
-    ['a token without one', ANN, {}],
-    ['a ticket without one', {}, ANN],
-    ['both without', {}, { name: 'ann' }]
+    ['a token without a sub', ANN, {}],
+    ['a ticket without a sub', {}, ANN],
+    ['a token and a ticket without a sub', {}, { name: 'ann' }]
   ] as Array<[string, object, Record<string, unknown>]>) {
-    await t.test(`${what} is not`, async (t) => {
+    await t.test(`a first message with ${what} is refused`, async (t) => {
       const before = opened.length
       const client = await open(claims)
       t.equal(client.answer.status, 101)
@@ -93,14 +93,14 @@ t.test('require with the first message', async (t) => {
     })
   }
 
-  await t.test('nobody without a ticket holds a socket', async (t) => {
+  await t.test('a client without a good ticket is refused at the handshake', async (t) => {
     const { refused } = statsOf(app)
     t.equal(await handshake(t, port, '/chat'), '401 WS_AUTH_TICKET_INVALID')
     t.equal(await handshake(t, port, '/chat?ticket=x'), '401 WS_AUTH_TICKET_INVALID')
     t.equal(statsOf(app).refused.WS_AUTH_TICKET_INVALID, (refused.WS_AUTH_TICKET_INVALID ?? 0) + 2)
   })
 
-  await t.test('a ticket that is revoked between the handshake and the first message stops it', async (t) => {
+  await t.test('a revocation of the ticket before the first message closes the connection', async (t) => {
     const client = await open({ ...ANN, jti: 'of the ticket' })
     t.equal(client.answer.status, 101)
     await app.wsAuth.revoke({ jti: 'of the ticket' })
@@ -109,7 +109,7 @@ t.test('require with the first message', async (t) => {
     t.equal(opened.length, before)
   })
 
-  await t.test('a ticket admits one that waits, not two', async (t) => {
+  await t.test('a ticket admits one client to wait for its first message, not two', async (t) => {
     const path = `/chat?ticket=${await ticket()}`
     const outcomes = await Promise.all(Array.from({ length: 20 }, async () => await handshake(t, port, path)))
     t.equal(outcomes.filter((outcome) => outcome === '101').length, 1)

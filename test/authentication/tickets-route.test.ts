@@ -14,8 +14,8 @@ import { addChat, ANN, ask, bearer, closeOf, dryRun, handshake, never, seconds, 
 import type { Options } from '../helpers/ticket-chat'
 import { statsOf } from '../helpers/stats'
 
-t.test('POST /ws-ticket', async (t) => {
-  await t.test('takes a token from each source that a handshake has', async (t) => {
+t.test('POST /ws-ticket issues tickets', async (t) => {
+  await t.test('POST /ws-ticket takes a token from each source of a handshake', async (t) => {
     const signed = { cookie: { secret: SECRET }, token: { cookie: { name: 'login', signed: true } } }
     for (const [what, plugin, headersOf, query] of [
       ['header', {}, () => bearer(), ''],
@@ -34,7 +34,7 @@ t.test('POST /ws-ticket', async (t) => {
     }
   })
 
-  await t.test('refuses as a handshake does', async (t) => {
+  await t.test('POST /ws-ticket refuses a request as a handshake is refused', async (t) => {
     const { app, log } = await startChat(t, { origin: 'same-host' })
     const events: string[] = []
     onDecision(t, ({ event, code, route }) => { events.push(`${event} ${code} ${route}`) })
@@ -68,13 +68,13 @@ t.test('POST /ws-ticket', async (t) => {
     t.equal(statsOf(app).pending, 0)
   })
 
-  await t.test('asks a list of origins of every request that has one', async (t) => {
+  await t.test('POST /ws-ticket compares every Origin with a list of origins', async (t) => {
     const { app } = await startChat(t, { origin: ['https://example.com'] })
     t.match(await ask(app, { ...bearer(), origin: 'https://evil.example' }), { status: 403, code: 'WS_AUTH_ORIGIN_FORBIDDEN' })
     t.match(await ask(app, { ...bearer(), origin: 'https://example.com' }), { status: 200 })
   })
 
-  await t.test('refuses through the error handler of the app', async (t) => {
+  await t.test('POST /ws-ticket refuses through the error handler of the app', async (t) => {
     const { app } = await startChat(t, {}, {
       before: (app) => app.setErrorHandler(async (error: { code?: string, statusCode?: number }, _request, reply) => {
         return await reply.code(error.statusCode ?? 500).send({ code: `mine ${error.code}` })
@@ -83,7 +83,7 @@ t.test('POST /ws-ticket', async (t) => {
     t.match(await ask(app, {}), { status: 401, code: 'mine WS_AUTH_TOKEN_MISSING', headers: { 'www-authenticate': 'Bearer realm="websocket"' } })
   })
 
-  await t.test('tells of each ticket once, and without it', async (t) => {
+  await t.test('POST /ws-ticket reports each ticket once, and never its text', async (t) => {
     const { app, log } = await startChat(t)
     const events: fastifyWsAuth.WsAuthEvent[] = []
     onDecision(t, (event) => { events.push(event) })
@@ -95,7 +95,7 @@ t.test('POST /ws-ticket', async (t) => {
     t.match(statsOf(app), { accepted: 0, pending: 0, connections: 0 })
   })
 
-  await t.test('takes a binding in its body, and nothing else', async (t) => {
+  await t.test('POST /ws-ticket takes a binding in its body, and nothing else', async (t) => {
     const { app, port } = await startChat(t)
     const wrong: Array<object | string> = [
       { path: 'chat' }, { path: '/chat?a=b' }, { path: '/chat#a' }, { path: '' }, { path: 1 }, { path: null }, { path: ['/chat'] },
@@ -119,7 +119,7 @@ t.test('POST /ws-ticket', async (t) => {
     t.equal((await ask(app, bearer(), {})).status, 200, 'an empty one binds to nothing')
   })
 
-  await t.test('answers 503 when the verifier does not, whatever rejectWith says', async (t) => {
+  await t.test('POST /ws-ticket answers 503 if the verifier does not answer, with any rejectWith', async (t) => {
     for (const rejectWith of ['http', 'close', 'auto'] as const) {
       const { app } = await startChat(t, { verify: never, handshakeTimeout: 50, rejectWith })
       const answer = await ask(app, { authorization: 'Bearer x', origin: 'https://example.com' })
@@ -128,7 +128,7 @@ t.test('POST /ws-ticket', async (t) => {
     }
   })
 
-  await t.test('answers with a status where handshakes are closed', async (t) => {
+  await t.test('POST /ws-ticket answers with a status if handshakes are refused with a close code', async (t) => {
     const { app, port } = await startChat(t, { rejectWith: 'close' })
     t.match(await ask(app, {}), { status: 401, code: 'WS_AUTH_TOKEN_MISSING' })
     const { ticket } = await ask(app)
@@ -137,7 +137,7 @@ t.test('POST /ws-ticket', async (t) => {
     t.equal(await closeOf(client), '3000 ticket_invalid')
   })
 
-  await t.test('is where it was put', async (t) => {
+  await t.test('POST /ws-ticket has the path of the tickets.path option and the prefix of its scope', async (t) => {
     const elsewhere = await startChat(t, { tickets: { path: '/api/ticket' } })
     t.equal((await ask(elsewhere.app, bearer(), undefined, '/api/ticket')).status, 200)
     t.equal((await ask(elsewhere.app)).status, 404)
@@ -157,13 +157,13 @@ t.test('POST /ws-ticket', async (t) => {
     t.equal(await dryRun(app, `/api/chat?ticket=${ticket}`), '426')
   })
 
-  await t.test('is no websocket, and nothing but POST', async (t) => {
+  await t.test('POST /ws-ticket is no websocket route, and has no other method', async (t) => {
     const { app, port } = await startChat(t)
     t.equal(await handshake(t, port, '/ws-ticket', { method: 'POST', headers: bearer() }), '404 WS_AUTH_ROUTE_NOT_WEBSOCKET')
     for (const method of ['GET', 'PUT', 'DELETE', 'HEAD'] as const) t.equal((await app.inject({ method, url: '/ws-ticket', headers: bearer() })).statusCode, 404, method)
   })
 
-  await t.test('asks whether there is room for one more, as a dry run does', async (t) => {
+  await t.test('POST /ws-ticket answers 429 if there is no room for another pending connection', async (t) => {
     const { app, port } = await startChat(t, { limits: { pending: 1 }, renewal: true, token: { message: true } })
     t.equal((await ask(app)).status, 200)
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 101)
@@ -171,20 +171,20 @@ t.test('POST /ws-ticket', async (t) => {
     t.match(await ask(app), { status: 429, code: 'WS_AUTH_LIMIT' })
   })
 
-  await t.test('keeps the claims, of which the user is made again: it need be no JSON', async (t) => {
+  await t.test('a ticket keeps the claims, and its user may be a value that JSON cannot hold', async (t) => {
     const { app, port, opened } = await startChat(t, { user: ({ sub }) => ({ sub, id: 1n }) as never })
     t.equal(await handshake(t, port, `/chat?ticket=${(await ask(app)).ticket}`), '101')
     t.same(opened[0]?.user, { sub: 'ann', id: 1n })
   })
 
-  await t.test('is for a token that is good still when the ticket is made', async (t) => {
+  await t.test('POST /ws-ticket refuses a token that expires before the ticket is made', async (t) => {
     const { app } = await startChat(t, {}, { routes: (app) => app.addHook('preHandler', async () => { setClock(t, 60_000) }) })
     const answer = await ask(app, bearer({ ...ANN, exp: seconds(30) }))
     t.match(answer, { status: 401, code: 'WS_AUTH_TOKEN_EXPIRED', headers: { 'www-authenticate': 'Bearer error="invalid_token"' } })
     t.same(statsOf(app).refused, { ...statsOf(app).refused, WS_AUTH_TOKEN_EXPIRED: 1 })
   })
 
-  await t.test('asks the claims and the user, and takes no slot', async (t) => {
+  await t.test('POST /ws-ticket checks the claims and the user, and takes no slot of limits.perUser', async (t) => {
     const claims = { type: 'object', required: ['tenant'] }
     const { app, port } = await startChat(t, { claims, limits: { perUser: 1 }, user: async ({ sub, tenant }) => sub === 'gone' ? null as never : { sub, tenant } as never })
     t.match(await ask(app, bearer(ANN)), { status: 401, code: 'WS_AUTH_TOKEN_INVALID' })

@@ -28,7 +28,7 @@ const MALFORMED: Record<string, RequestSettings> = {
   'two protocols': { headers: { upgrade: 'websocket, h2c' } }
 }
 
-t.test('of ten handshakes at once with one ticket exactly one is accepted', async (t) => {
+t.test('exactly one of ten handshakes at once with one ticket is accepted', async (t) => {
   const { app, port, opened, ticket } = await startChat(t)
   const path = `/chat?ticket=${await ticket()}`
   const outcomes = await Promise.all(Array.from({ length: 10 }, async () => await handshake(t, port, path)))
@@ -37,7 +37,7 @@ t.test('of ten handshakes at once with one ticket exactly one is accepted', asyn
   t.equal(statsOf(app).accepted, 1)
 })
 
-t.test('dry runs do not spend a ticket, also beside the handshake that does', async (t) => {
+t.test('a dry run does not spend a ticket, also during the handshake that spends it', async (t) => {
   const { app, port, ticket } = await startChat(t)
   const path = `/chat?ticket=${await ticket()}`
   for (let i = 0; i < 5; i++) t.equal(await dryRun(app, path), '426')
@@ -64,7 +64,7 @@ t.test('a malformed handshake does not spend a ticket', async (t) => {
   t.equal(await handshake(t, port, path), '101', 'it is good still')
 })
 
-t.test('a ticket that is bound is good for what it is bound to, and spent by anything else', async (t) => {
+t.test('a bound ticket admits its own path and origin, and another path or origin spends it', async (t) => {
   const { app, port, ticket } = await startChat(t)
   const origin = 'https://example.com'
   const bindings: Array<[fastifyWsAuth.TicketBinding, string, Record<string, string>, string]> = [
@@ -102,7 +102,7 @@ t.test('a ticket that is bound is good for what it is bound to, and spent by any
   t.equal(await handshake(t, port, `/chat#/other&ticket=${await ticket(ANN, { path: '/other' })}`), '401 WS_AUTH_TICKET_INVALID')
 })
 
-t.test('a handshake that is refused before its ticket is looked at leaves it', async (t) => {
+t.test('a handshake that is refused before its ticket is read does not spend it', async (t) => {
   const { port, ticket } = await startChat(t, { origin: ['https://example.com'] })
   const path = `/chat?ticket=${await ticket()}`
   t.equal(await handshake(t, port, path, { headers: { origin: 'https://evil.example' } }), '403 WS_AUTH_ORIGIN_FORBIDDEN')
@@ -110,7 +110,7 @@ t.test('a handshake that is refused before its ticket is looked at leaves it', a
   t.equal(await handshake(t, port, path, { headers: { origin: 'https://example.com' } }), '101')
 })
 
-t.test('what is no ticket is refused', async (t) => {
+t.test('a text that is no ticket is refused', async (t) => {
   const { app, port, ticket } = await startChat(t)
   const good = await ticket()
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
@@ -155,7 +155,7 @@ t.test('a ticket beside an explicit token is ambiguous, and is not spent', async
   t.equal(await handshake(t, port, `/chat?ticket=${one}`), '101')
 })
 
-t.test('beside a cookie the ticket counts, whatever the cookie is', async (t) => {
+t.test('a ticket counts, and a cookie beside it does not', async (t) => {
   const { port, opened, ticket } = await startChat(t, { cookie: { secret: SECRET }, token: { cookie: { name: 'token', signed: true } } })
   for (const cookie of [`token=${sign({ sub: 'bea' })}`, 'token=x', 'token=x; token=y', 'token=']) {
     const one = await ticket()
@@ -166,7 +166,7 @@ t.test('beside a cookie the ticket counts, whatever the cookie is', async (t) =>
   }
 })
 
-t.test('on an optional route a ticket is a user, none is nobody, and a bad one is refused', async (t) => {
+t.test('an optional route admits a ticket as its user and no ticket as anonymous, and refuses a bad ticket', async (t) => {
   const { port, opened, ticket } = await startChat(t)
   const one = await ticket()
   t.equal(await handshake(t, port, `/optional?ticket=${one}`), '101')
@@ -177,7 +177,7 @@ t.test('on an optional route a ticket is a user, none is nobody, and a bad one i
   t.equal(await handshake(t, port, `/optional?ticket=${one}`), '401 WS_AUTH_TICKET_INVALID')
 })
 
-t.test('without tickets the parameter is the app\'s, there is no route, and none is issued', async (t) => {
+t.test('an app without tickets owns the query parameter, has no ticket route and issues no ticket', async (t) => {
   const { app, port, opened } = await startChat(t, { tickets: false })
   t.equal(await handshake(t, port, '/chat?ticket=mine', { headers: bearer() }), '101')
   t.same(opened[0]?.query, { ticket: 'mine' })
@@ -185,7 +185,7 @@ t.test('without tickets the parameter is the app\'s, there is no route, and none
   await t.rejects(app.wsAuth.issueTicket(ANN), { message: '"tickets" option must be on for issueTicket' })
 })
 
-t.test('a dry run shows the ticket to nobody behind it', async (t) => {
+t.test('a dry run hides the ticket from later hooks', async (t) => {
   const seen: string[] = []
   const { app, ticket } = await startChat(t, {}, {
     routes: (app) => app.addHook('preHandler', async (request) => { seen.push(inspect([request.query, request.headers, request.body])) })
@@ -196,8 +196,8 @@ t.test('a dry run shows the ticket to nobody behind it', async (t) => {
   t.notOk(seen.join().includes(one))
 })
 
-t.test('the name of the parameter', async (t) => {
-  await t.test('is the one that was given', async (t) => {
+t.test('the tickets.query option names the query parameter of a ticket', async (t) => {
+  await t.test('a ticket is read from the parameter that tickets.query names', async (t) => {
     const { port, opened, ticket } = await startChat(t, { tickets: { query: 'key' } })
     const one = await ticket()
     t.equal(await handshake(t, port, `/chat?ticket=${one}`), '401 WS_AUTH_TOKEN_MISSING')
@@ -206,14 +206,14 @@ t.test('the name of the parameter', async (t) => {
   })
   for (const [what, plugin, wsAuth] of [
     ['the plugin\'s', { tickets: { query: 'token' } }, true],
-    ['the plugin\'s other', { tickets: true, token: { query: 'ticket' } }, true],
+    ['the plugin\'s renamed', { tickets: true, token: { query: 'ticket' } }, true],
     ['a route\'s', { tickets: true }, { token: { query: 'ticket' } }]
   ] as Array<[string, Options, fastifyWsAuth.RouteWsAuth]>) {
-    await t.test(`cannot be ${what} token.query`, async (t) => {
+    await t.test(`tickets.query cannot be ${what} token.query`, async (t) => {
       await t.rejects(startChat(t, plugin, { wsAuth }), { name: 'TypeError', message: /token\.query" option must be another name than tickets\.query/ })
     })
   }
-  await t.test('can be that of no token', async (t) => {
+  await t.test('tickets.query can be the name of token.query if no token is read from the query', async (t) => {
     const { port, ticket } = await startChat(t, { tickets: { query: 'token' }, token: { query: false } })
     t.equal(await handshake(t, port, `/chat?token=${await ticket()}`), '101')
   })
@@ -233,7 +233,7 @@ t.test('injectWS takes a ticket', async (t) => {
   await t.rejects(app.injectWS(`/chat?ticket=${ticket}`), { message: /401/ })
 })
 
-t.test('limits.perUser counts who came by a ticket, and a ticket that was refused for it is spent', async (t) => {
+t.test('limits.perUser counts connections by ticket, and a refusal by the limit spends the ticket', async (t) => {
   const { app, port, ticket } = await startChat(t, { limits: { perUser: 1 } })
   const [one, two, three] = [await ticket(), await ticket(), await ticket()]
   t.equal(await dryRun(app, `/chat?ticket=${two}`), '426')
@@ -245,7 +245,7 @@ t.test('limits.perUser counts who came by a ticket, and a ticket that was refuse
   t.equal(await handshake(t, port, `/chat?ticket=${three}`), '101')
 })
 
-t.test('a client that leaves while its ticket is taken leaves nothing behind', async (t) => {
+t.test('a client that leaves while its ticket is read keeps no slot', async (t) => {
   const memory = memoryBackplane().join(nobody())
   let release = (): void => {}
   const released = new Promise<void>((resolve) => { release = resolve })
@@ -263,7 +263,7 @@ t.test('a client that leaves while its ticket is taken leaves nothing behind', a
   t.equal(opened.length, 1)
 })
 
-t.test('several apps with one memory share their tickets, and one of them has it', async (t) => {
+t.test('apps on one memory backplane share their tickets, and exactly one handshake with a ticket is accepted', async (t) => {
   const backplane = memoryBackplane()
   const apps = await Promise.all([1, 2, 3].map(async () => await startChat(t, { backplane })))
   const path = `/chat?ticket=${await (apps[0] as Chat).ticket()}`

@@ -22,7 +22,7 @@ async function build (t: Parameters<typeof prepare>[0], policy: RouteWsAuth, see
   })
 }
 
-t.test('a verifier of a route verifies its tokens alone, also from the cache', async (t) => {
+t.test('the verifier of a route verifies only the tokens of that route, also from the cache', async (t) => {
   const { app } = await build(t, { verify, roles: ['partner'] })
   for (let i = 0; i < 2; i++) {
     t.equal(await statusOf(app, '/own', 'opaque-ann'), 426)
@@ -32,7 +32,7 @@ t.test('a verifier of a route verifies its tokens alone, also from the cache', a
   }
 })
 
-t.test('a renewal stays with the verifier of its route', async (t) => {
+t.test('a renewal is verified by the verifier of its route', async (t) => {
   const seen: Connection[] = []
   const { app } = await build(t, { verify }, seen)
   await openSocket(app, '/own', 'opaque-ann')
@@ -40,7 +40,7 @@ t.test('a renewal stays with the verifier of its route', async (t) => {
   await t.rejects(seen[0]?.renew(sign({ sub: 'ann' })) as Promise<unknown>, { code: 'WS_AUTH_TOKEN_INVALID' })
 })
 
-t.test('a ticket is good on such a route only if the app has bound it to the path', async (t) => {
+t.test('a route with its own verifier accepts a ticket only if the app has bound it to the path', async (t) => {
   const { app, log } = await build(t, { verify })
   const bought = async (body: object): Promise<string> =>
     (await app.inject({ method: 'POST', url: '/ws-ticket', headers: { authorization: `Bearer ${sign()}` }, payload: body })).json<{ ticket: string }>().ticket
@@ -74,7 +74,7 @@ t.test('a route may verify with another @fastify/jwt of the app', async (t) => {
   t.equal(await statusOf(app, '/ws', sign({ sub: 'ann' }, OTHER)), 401)
 })
 
-t.test('a namespace needs an @fastify/jwt', async (t) => {
+t.test('the jwtNamespace option of a route needs an @fastify/jwt', async (t) => {
   await prepare(t, {
     plugin: { verify },
     routes: (app) => {
@@ -83,7 +83,7 @@ t.test('a namespace needs an @fastify/jwt', async (t) => {
   })
 })
 
-t.test('claims, user, subject, expiryGrace and optional may be those of the route', async (t) => {
+t.test('a route may have its own claims, user, subject, expiryGrace and optional', async (t) => {
   const seen: Connection[] = []
   const { app } = await build(t, {
     optional: true,
@@ -118,7 +118,7 @@ t.test('endsAt is the earlier of the expiry and maxLifetime, and null for never'
   t.equal(seen[1]?.endsAt, (seen[1]?.openedAt ?? 0) + 1000)
 })
 
-t.test('a ticket that a route with its own verifier needs beside the token must be bound by the app too', async (t) => {
+t.test('a ticket beside a token must be bound by the app on a route with its own verifier', async (t) => {
   const { app } = await build(t, { verify, tickets: { require: true } })
   const { ticket: bought } = (await app.inject({ method: 'POST', url: '/ws-ticket', headers: { authorization: `Bearer ${sign({ sub: 'ann' })}` } })).json<{ ticket: string }>()
   t.equal(await statusOf(app, `/own?ticket=${bought}`, 'opaque-ann'), 401)
