@@ -16,7 +16,7 @@ setFlagsFromString('--expose-gc')
 /** What was inflated and thrown away is not what is kept. */
 const collectGarbage = runInNewContext('gc') as () => void
 
-t.test('messages that are inflated behind a first message are not kept beyond the limit while it is verified', async (t) => {
+t.test('the connection keeps no inflated messages beyond the limit while the first message is verified', async (t) => {
   const never = async (): Promise<never> => await new Promise(() => {})
   const { app, port } = await startChat(t, { verify: never, renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
   const client = await upgrade(t, port, { path: '/chat', headers: DEFLATE })
@@ -33,7 +33,7 @@ t.test('messages that are inflated behind a first message are not kept beyond th
   t.equal(statsOf(app).refused.WS_AUTH_LIMIT, 1)
 })
 
-t.test('a loop that is blocked for almost an interval of the heartbeat closes no living connection', async (t) => {
+t.test('an event loop that is blocked for almost a heartbeat interval closes no living connection', async (t) => {
   const interval = 500
   const { app, port } = await startChat(t, { heartbeat: { interval } })
   // Its timer is due in the same turn as that of the heartbeat, and runs after it.
@@ -58,7 +58,7 @@ t.test('a loop that is blocked for almost an interval of the heartbeat closes no
   t.equal(app.wsAuth.connections.size, 1)
 })
 
-t.test('a client that floods renewals and reads no answer is closed, also if the logger throws on every call', async (t) => {
+t.test('the plugin closes a client that floods renewals and reads no answer, also if the logger throws on every call', async (t) => {
   const { app, client, crashes } = await openFlooded(t)
   client.socket.removeAllListeners('data')
   client.socket.pause()

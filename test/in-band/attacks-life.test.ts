@@ -19,7 +19,7 @@ import { statsOf } from '../helpers/stats'
 const PING = 9
 const OK = '{"type":"auth.ok","expiresAt":null}'
 
-t.test('a first message that inflates beyond the limit is inflated no further, and closed with 1009', async (t) => {
+t.test('a first message that inflates beyond the limit closes with 1009 and is inflated no further', async (t) => {
   const inflated: number[] = []
   const { app, port, sockets } = await startChat(t, { renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: true } } })
   const client = await upgrade(t, port, { path: '/chat', headers: DEFLATE })
@@ -65,10 +65,10 @@ t.test('a frame that cannot be inflated ends its connection with an error', asyn
   t.same(statsOf(app).refused, { WS_AUTH_TOKEN_INVALID: 1 })
 })
 
-t.test('a socket that a listener for connections closes never becomes an open connection', async (t) => {
+t.test('a socket that a connection listener closes never becomes an open connection', async (t) => {
   for (const message of [false, true]) {
     for (const way of ['close', 'terminate'] as const) {
-      t.test(`a socket that a listener for connections ends with ${way} ${message ? 'after a first message' : 'at once'} counts as closed by the app`, async (t) => {
+      t.test(`a socket that a connection listener ends with ${way} ${message ? 'after a first message' : 'at once'} counts as closed by the app`, async (t) => {
         const { app, port, heard } = await startChat(t, { token: { message }, limits: { perUser: 1 } })
         app.websocketServer.on('connection', (socket: WebSocket) => { socket[way]() })
         const client = await upgrade(t, port, { path: '/chat', headers: message ? {} : AUTHORIZED })
@@ -187,7 +187,7 @@ t.test('a logger that throws leaves no open socket outside the registry', async 
   t.ok(crashes.every((error) => error instanceof Error && error.message === 'of the logger'))
 })
 
-t.test('a client that pings and does not read is closed with an error', async (t) => {
+t.test('a client that sends pings and does not read is closed with an error', async (t) => {
   const { app, port, sockets } = await startChat(t)
   const client = await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })
   client.socket.pause()
@@ -211,7 +211,7 @@ t.test('a token that was issued after its expiry expires in time, although the h
   t.same(statsOf(app).closed, { token_expired: 1 })
 })
 
-t.test('app.close() comes to its end, no matter in which function and how often it is called', async (t) => {
+t.test('app.close() finishes, no matter in which function and how often it is called', async (t) => {
   type Place = (close: () => void) => { verify?: fastifyWsAuth.WsAuthOptions['verify'], onOpen?: (socket: WebSocket) => void }
   const PLACES: Record<string, Place> = {
     'in the handler': (close) => ({ onOpen: close }),
@@ -249,7 +249,7 @@ t.test('app.close() comes to its end, no matter in which function and how often 
   }
 })
 
-t.test('two clients of one user that reconnect whenever they are replaced take one slot and leave nothing behind', async (t) => {
+t.test('two clients of one user that reconnect after each replacement take one slot and leave nothing behind', async (t) => {
   const { app, port } = await startChat(t, { limits: { perUser: 1, onLimit: 'close-oldest' }, renewal: true, token: { message: true } })
   const clients = new Set<WebSocket>()
   let replaced = 0
@@ -275,7 +275,7 @@ t.test('two clients of one user that reconnect whenever they are replaced take o
 })
 
 t.test('a logger that throws on every call does not end a flood of renewals', async (t) => {
-  t.test('a flood of renewals is answered frame by frame, and the connection goes on', async (t) => {
+  t.test('the plugin answers each frame of a flood of renewals, and the connection stays open', async (t) => {
     const { app, client, heard, calls, crashes } = await openFlooded(t)
     const KINDS: Array<[frame: Buffer, answer: RegExp]> = [
       [authFrame(sign({ ...CLAIMS, jti: 'next' })), /"auth\.ok"/],
@@ -306,7 +306,7 @@ t.test('a logger that throws on every call does not end a flood of renewals', as
     t.strictSame(crashes, [])
   })
 
-  t.test('a flood of renewals is limited to eight that wait, and the connection goes on until its client leaves', async (t) => {
+  t.test('the plugin lets eight renewals of a flood wait, and the connection stays open until its client leaves', async (t) => {
     const signals: AbortSignal[] = []
     const verify: NonNullable<fastifyWsAuth.WsAuthOptions['verify']> = async (token, _request, { signal }) => {
       if (token === 'first') return CLAIMS

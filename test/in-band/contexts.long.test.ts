@@ -194,7 +194,7 @@ for (const [kind, store] of Object.entries(STORES)) {
     const how = isAsync ? 'functions that wait' : 'functions that do not wait'
 
     for (const place of ['header', 'query', 'subprotocol'] as const) {
-      t.test(`${kind}, ${how}: a token in the ${place} is checked in the context of its request`, async (t) => {
+      t.test(`${kind}, ${how}: the plugin checks a token in the ${place} in the context of its request`, async (t) => {
         const contexts = await startContexts(t, store, { isAsync })
         await Promise.all(USERS.map(async (sub) => await connect(t, contexts, sub, place)))
         await until(() => USERS.every((sub) => callsOf(contexts, sub).has('handler, later')), 'all handlers have run')
@@ -202,7 +202,7 @@ for (const [kind, store] of Object.entries(STORES)) {
       })
     }
 
-    t.test(`${kind}, ${how}: a first message is checked in the context of its request, and its handler runs in it`, async (t) => {
+    t.test(`${kind}, ${how}: the plugin checks a first message in the context of its request, and its handler runs in it`, async (t) => {
       const contexts = await startContexts(t, store, { isAsync })
       const clients = await Promise.all(USERS.map(async (sub) => await connect(t, contexts, sub, 'message')))
       for (const { socket, sub } of clients.reverse()) socket.send(JSON.stringify({ type: 'auth', token: tokenOf(sub) }))
@@ -215,7 +215,7 @@ for (const [kind, store] of Object.entries(STORES)) {
     })
 
     for (const place of ['header', 'message'] as const) {
-      t.test(`${kind}, ${how}: a renewal by frame is checked in the context of its request (token in the ${place} before)`, async (t) => {
+      t.test(`${kind}, ${how}: the plugin checks a renewal by frame in the context of its request (token in the ${place} before)`, async (t) => {
         const contexts = await startContexts(t, store, { isAsync })
         const clients = await Promise.all(USERS.map(async (sub) => await connect(t, contexts, sub, place)))
         if (place === 'message') for (const { socket, sub } of clients) socket.send(JSON.stringify({ type: 'auth', token: tokenOf(sub) }))
@@ -234,7 +234,7 @@ for (const [kind, store] of Object.entries(STORES)) {
     }
   }
 
-  t.test(`${kind}: what ends or is told by the clock is told in no user's context`, async (t) => {
+  t.test(`${kind}: an end or a hint by a timer is reported in no user's context`, async (t) => {
     const contexts = await startContexts(t, store, { plugin: { renewal: true, heartbeat: { interval: 200 } } })
     const from = Math.floor(Date.now() / 1000)
     // The first has the sweep begin, and expires before the others.
@@ -251,7 +251,7 @@ for (const [kind, store] of Object.entries(STORES)) {
     assertOwn(t, contexts, ['event accepted', 'handler'])
   })
 
-  t.test(`${kind}: a verification that takes too long is told in its own context or in none`, async (t) => {
+  t.test(`${kind}: a verification that takes too long is reported in its own context or in none`, async (t) => {
     const contexts = await startContexts(t, store, { plugin: { handshakeTimeout: 200, verify: async () => await new Promise(() => {}), websocket: {} } })
     const sockets = USERS.map((sub) => new WebSocket(urlOf(contexts.port, 'query', tokenOf(sub)), { headers: { 'x-tenant': String(TENANTS[sub]), 'x-sub': sub } }))
     await Promise.all(sockets.map(async (socket) => {

@@ -39,7 +39,7 @@ t.test('errors of a connection reach the app only after authentication', async (
     }
   }
 
-  t.test('errors thrown by a listener for connections reach the error handler', async (t) => {
+  t.test('errors that a connection listener throws reach the error handler', async (t) => {
     for (const verify of Object.values(VERIFIERS)) {
       const errors: string[] = []
       const chat = await startChat(t, {
@@ -89,7 +89,7 @@ t.test('errors of a connection reach the app only after authentication', async (
   })
 })
 
-t.test('a client that leaves is not waited for', async (t) => {
+t.test('a client that leaves holds no pending place', async (t) => {
   const ways: Record<string, (client: RawClient) => unknown> = {
     'with a FIN': (client) => client.socket.end(),
     'with a RST': (client) => client.socket.resetAndDestroy(),
@@ -97,7 +97,7 @@ t.test('a client that leaves is not waited for', async (t) => {
     'with a close frame and a FIN': (client) => client.socket.end(clientFrame(CLOSE, Buffer.from([3, 232])))
   }
   for (const [way, leave] of Object.entries(ways)) {
-    t.test(`a client that leaves ${way} before it has sent anything is not waited for`, async (t) => {
+    t.test(`a client that leaves ${way} before it has sent anything holds no pending place`, async (t) => {
       const chat = await startChat(t)
       const client = await connect(t, chat)
       leave(client)
@@ -108,7 +108,7 @@ t.test('a client that leaves is not waited for', async (t) => {
   }
 
   for (const [way, leave] of Object.entries(ways).slice(0, 2)) {
-    t.test(`a client that leaves ${way} while it is verified is not waited for`, async (t) => {
+    t.test(`a client that leaves ${way} during its verification holds no pending place`, async (t) => {
       const signals: AbortSignal[] = []
       let settle: ((claims: object) => void) | undefined
       const chat = await startChat(t, {
@@ -127,7 +127,7 @@ t.test('a client that leaves is not waited for', async (t) => {
     })
   }
 
-  t.test('a client that sends a close frame right behind its first message is not waited for', async (t) => {
+  t.test('a client that sends a close frame right behind its first message is closed with 1000 and holds no pending place', async (t) => {
     const chat = await startChat(t, { plugin: { verify: VERIFIERS['a verifier that takes its time'] } })
     const client = await connect(t, chat)
     client.send(Buffer.concat([authFrame(), clientFrame(CLOSE, Buffer.from([3, 232]))]))
@@ -137,7 +137,7 @@ t.test('a client that leaves is not waited for', async (t) => {
     assertNobody(t, chat)
   })
 
-  t.test('a client whose close frame is read after it was verified is accepted and closed', async (t) => {
+  t.test('a client whose close frame is read after its verification is accepted and closed', async (t) => {
     let settle: ((claims: object) => void) | undefined
     const chat = await startChat(t, { plugin: { verify: async () => await new Promise<object>((resolve) => { settle = resolve }) } })
     const client = await connect(t, chat)
@@ -152,7 +152,7 @@ t.test('a client that leaves is not waited for', async (t) => {
   })
 
   // Its half of the connection is closed; ours cannot be while it does not read.
-  t.test('a client that ends its half and does not read is not waited for', async (t) => {
+  t.test('a client that ends its half and does not read holds no pending place', async (t) => {
     let settle: ((claims: object) => void) | undefined
     const verify: Verify = async () => await new Promise<object>((resolve) => { settle = resolve })
     for (const isVerified of [false, true]) {

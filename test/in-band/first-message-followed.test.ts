@@ -183,7 +183,7 @@ t.test('errors behind the first message reach the error handler, also while the 
   t.same(statsOf(app).closed, { error: 1 })
 })
 
-t.test('messages behind the first are kept in the form that the app asks for', async (t) => {
+t.test('messages behind the first keep the binaryType that the app sets', async (t) => {
   class Fragments extends WebSocket {
     constructor (address: null, protocols?: undefined, options?: object) {
       super(address as never, protocols, options)
@@ -201,8 +201,8 @@ t.test('messages behind the first are kept in the form that the app asks for', a
   t.same(seen, [[Buffer.from('one')]])
 })
 
-t.test('a flood behind the first message is bounded', async (t) => {
-  t.test('a flood of messages behind the first is refused', async (t) => {
+t.test('the plugin bounds a flood behind the first message', async (t) => {
+  t.test('the plugin refuses a flood of messages behind the first', async (t) => {
     const chat = await startChat(t, { plugin: { verify: never } })
     const client = await connect(t, chat)
     client.send(Buffer.concat([authFrame(), ...Array.from({ length: 5000 }, () => clientFrame(TEXT, ''))]))
@@ -210,7 +210,7 @@ t.test('a flood behind the first message is bounded', async (t) => {
     assertNobody(t, chat)
   })
 
-  t.test('a flood of bytes behind the first message is not read', async (t) => {
+  t.test('the server stops reading a flood of bytes behind the first message', async (t) => {
     const sockets: Socket[] = []
     const chat = await startChat(t, { plugin: { verify: never } })
     chat.app.server.on('connection', (socket) => sockets.push(socket))

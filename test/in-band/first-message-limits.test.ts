@@ -14,7 +14,7 @@ import { statsOf } from '../helpers/stats'
 
 const t = tap.applyPlugin(clockPlugin)
 
-t.test('a first message is limited in length', async (t) => {
+t.test('maxBytes limits the length of a first message', async (t) => {
   const LONG = 'x'.repeat(8193)
 
   t.test('a first message of one frame closes with 1009 past maxBytes', async (t) => {
@@ -57,7 +57,7 @@ t.test('a first message is limited in length', async (t) => {
   })
 
   for (const [how, verify] of Object.entries(VERIFIERS)) {
-    t.test(`a first message is limited although the server reads messages of any length, with ${how}`, async (t) => {
+    t.test(`maxBytes limits a first message although the server reads messages of any length, with ${how}`, async (t) => {
       const chat = await startChat(t, { plugin: { verify, websocket: { options: { maxPayload: 0 } }, token: { message: { maxBytes: 1000 } } } })
       const client = await connect(t, chat)
       client.send(clientFrame(TEXT, 'x'.repeat(1001)))
@@ -69,7 +69,7 @@ t.test('a first message is limited in length', async (t) => {
     })
   }
 
-  t.test('a first message is limited by its inflated length', async (t) => {
+  t.test('maxBytes limits the inflated length of a first message', async (t) => {
     const chat = await startChat(t, { plugin: { websocket: { options: { perMessageDeflate: true } } } })
     const open = async (): Promise<WebSocket> => {
       const client = new WebSocket(`ws://127.0.0.1:${chat.port}/chat`, { perMessageDeflate: { threshold: 0 } })
@@ -90,7 +90,7 @@ t.test('a first message is limited in length', async (t) => {
   })
 
   for (const [how, verify] of Object.entries(VERIFIERS)) {
-    t.test(`messages behind the first are not limited by maxBytes, with ${how}`, async (t) => {
+    t.test(`maxBytes does not limit messages behind the first, with ${how}`, async (t) => {
       const chat = await startChat(t, { plugin: { verify } })
       const long = 'y'.repeat(20_000)
       const client = await connect(t, chat)
@@ -102,7 +102,7 @@ t.test('a first message is limited in length', async (t) => {
       t.ok(chat.heard[1] === long && chat.heard[2] === long)
     })
 
-    t.test(`messages behind the first are limited by maxPayload, with ${how}`, async (t) => {
+    t.test(`maxPayload limits messages behind the first, with ${how}`, async (t) => {
       const chat = await startChat(t, { plugin: { verify, websocket: { options: { maxPayload: 1000 } } } })
       const client = await connect(t, chat)
       client.send(authFrame())
@@ -153,20 +153,20 @@ t.test('a first message that is malformed or not accepted is refused', async (t)
   })
 
   const reasons: Record<string, { settings?: ChatSettings, frame?: Buffer, close: { code: number, reason: string } }> = {
-    'where its token has expired': { frame: authFrame(sign({ sub: 'x', exp: 1 })), close: { code: 3000, reason: 'token_expired' } },
-    'where its user lacks the role': { settings: { wsAuth: { roles: ['admin'] } }, close: { code: 3003, reason: 'forbidden' } },
-    'where authorize says no': { settings: { wsAuth: { authorize: async () => false } }, close: { code: 3003, reason: 'forbidden' } },
-    'where the verifier throws': { settings: { plugin: { verify: () => { throw new Error('secret') } } }, close: { code: 4503, reason: 'auth_unavailable' } },
-    'where the verifier rejects': { settings: { plugin: { verify: async () => { throw new Error('secret') } } }, close: { code: 4503, reason: 'auth_unavailable' } },
-    'where the verifier knows nobody': { settings: { plugin: { verify: () => null } }, close: TOKEN_INVALID },
-    'where the verifier says so': { settings: { plugin: { verify: () => { throw new WsAuthError('WS_AUTH_TOKEN_REVOKED') } } }, close: { code: 3000, reason: 'token_revoked' } },
-    'where the verifier says what has no code': { settings: { plugin: { verify: () => { throw new WsAuthError('WS_AUTH_HANDSHAKE_INVALID') } } }, close: { code: 4503, reason: 'auth_unavailable' } },
-    'where the token is too long': { settings: { plugin: { maxTokenBytes: 10 } }, close: TOKEN_INVALID },
-    'where the claims do not match': { settings: { plugin: { claims: { type: 'object', required: ['tenant'] } } }, close: TOKEN_INVALID },
-    'with the codes of the route': { settings: { wsAuth: { roles: ['admin'], closeCodes: { forbidden: 4403 } } }, close: { code: 4403, reason: 'forbidden' } }
+    'if its token has expired': { frame: authFrame(sign({ sub: 'x', exp: 1 })), close: { code: 3000, reason: 'token_expired' } },
+    'if its user lacks the role': { settings: { wsAuth: { roles: ['admin'] } }, close: { code: 3003, reason: 'forbidden' } },
+    'if authorize returns false': { settings: { wsAuth: { authorize: async () => false } }, close: { code: 3003, reason: 'forbidden' } },
+    'if the verifier throws': { settings: { plugin: { verify: () => { throw new Error('secret') } } }, close: { code: 4503, reason: 'auth_unavailable' } },
+    'if the verifier rejects': { settings: { plugin: { verify: async () => { throw new Error('secret') } } }, close: { code: 4503, reason: 'auth_unavailable' } },
+    'if the verifier returns null': { settings: { plugin: { verify: () => null } }, close: TOKEN_INVALID },
+    'if the verifier throws a WsAuthError': { settings: { plugin: { verify: () => { throw new WsAuthError('WS_AUTH_TOKEN_REVOKED') } } }, close: { code: 3000, reason: 'token_revoked' } },
+    'if the verifier throws a WsAuthError without a close code': { settings: { plugin: { verify: () => { throw new WsAuthError('WS_AUTH_HANDSHAKE_INVALID') } } }, close: { code: 4503, reason: 'auth_unavailable' } },
+    'if the token is too long': { settings: { plugin: { maxTokenBytes: 10 } }, close: TOKEN_INVALID },
+    'if the claims do not match': { settings: { plugin: { claims: { type: 'object', required: ['tenant'] } } }, close: TOKEN_INVALID },
+    'with the close codes of the route': { settings: { wsAuth: { roles: ['admin'], closeCodes: { forbidden: 4403 } } }, close: { code: 4403, reason: 'forbidden' } }
   }
   for (const [why, { settings = {}, frame = authFrame(), close }] of Object.entries(reasons)) {
-    t.test(why, async (t) => {
+    t.test(`a first message is refused ${why}`, async (t) => {
       const chat = await startChat(t, settings)
       const client = await connect(t, chat)
       client.send(Buffer.concat([frame, clientFrame(TEXT, 'and more')]))
@@ -177,13 +177,13 @@ t.test('a first message that is malformed or not accepted is refused', async (t)
   }
 })
 
-t.test('a refused client is read no further than to its answer to the close frame', async (t) => {
+t.test('the server reads no more from a refused client than its answer to the close frame', async (t) => {
   for (const [how, settings] of Object.entries<ChatSettings>({
     'at once': { plugin: { verify: () => null } },
     later: { plugin: { verify: async () => { await soon(); return null } } },
     'at the deadline': { plugin: { verify: never, token: { message: { timeout: 100 } } } }
   })) {
-    t.test(`a refused client is read no further if it was ${how}`, async (t) => {
+    t.test(`the server reads no further from a client that was refused ${how}`, async (t) => {
       const codes: unknown[] = []
       class Recorder extends WebSocket {
         override close (code?: number, reason?: string): void {
@@ -201,7 +201,7 @@ t.test('a refused client is read no further than to its answer to the close fram
   }
 })
 
-t.test('a client that has begun a long message behind a bad one is not waited for', async (t) => {
+t.test('the server does not wait for a client that has begun a long message behind a bad one', async (t) => {
   const chat = await startChat(t, { plugin: { verify: async () => { await soon(); return null } } })
   const client = await connect(t, chat)
   client.send(Buffer.concat([authFrame(), clientFrame(TEXT, 'x'.repeat(60_000)).subarray(0, 100)]))

@@ -45,15 +45,15 @@ t.test('a first message is answered with auth.ok, and then the handler runs as t
   t.match(statsOf(app), { connections: 1, pending: 0, accepted: 1 })
 })
 
-t.test('a first message is waited for until a deadline, which nothing moves', async (t) => {
+t.test('the deadline for a first message does not move, whatever the client sends', async (t) => {
   const activities: Record<string, (client: RawClient, step: number) => void> = {
-    'who is silent': () => {},
-    'who pings': (client) => client.send(clientFrame(PING, 'alive')),
-    'who sends a frame byte by byte': (client, step) => client.send(authFrame().subarray(step, step + 1)),
-    'who sends fragments': (client, step) => client.send(fragment(step === 0 ? TEXT : 0, '{"type":"auth"'.charAt(step)))
+    'that is silent': () => {},
+    'that sends pings': (client) => client.send(clientFrame(PING, 'alive')),
+    'that sends a frame byte by byte': (client, step) => client.send(authFrame().subarray(step, step + 1)),
+    'that sends fragments': (client, step) => client.send(fragment(step === 0 ? TEXT : 0, '{"type":"auth"'.charAt(step)))
   }
   for (const [who, act] of Object.entries(activities)) {
-    t.test(`a first message is waited for until the deadline for ${who}`, async (t) => {
+    t.test(`the deadline for a first message holds for a client ${who}`, async (t) => {
       const chat = await startChat(t)
       t.clock.travel(Date.now())
       t.clock.enter()
@@ -80,7 +80,7 @@ t.test('a first message is waited for until a deadline, which nothing moves', as
     })
   }
 
-  t.test('the deadline of first messages is of one app, not of all', async (t) => {
+  t.test('each app has its own deadline for first messages', async (t) => {
     const chat = await startChat(t, { plugin: { token: { message: { timeout: 30 } } } })
     const client = await connect(t, chat)
     t.same(await client.close(), { code: 3008, reason: 'auth_timeout' })
@@ -107,9 +107,9 @@ t.test('a first message is waited for until a deadline, which nothing moves', as
   })
 })
 
-t.test('no listener sees an unauthenticated connection, and all see an authenticated one', async (t) => {
+t.test('listeners see a connection only after its authentication', async (t) => {
   for (const [how, verify] of Object.entries(VERIFIERS)) {
-    t.test(`no listener sees an unauthenticated connection with ${how}`, async (t) => {
+    t.test(`listeners see a connection only after its authentication with ${how}`, async (t) => {
       const events: string[] = []
       const chat = await startChat(t, { plugin: { verify } })
       const { app } = chat
@@ -143,10 +143,10 @@ t.test('no listener sees an unauthenticated connection, and all see an authentic
   }
 })
 
-t.test('the handshake decides before a first message is waited for', async (t) => {
+t.test('the handshake decides before the plugin waits for a first message', async (t) => {
   const settings: ChatSettings = { plugin: { token: { cookie: 'token' } } }
 
-  t.test('the origin of a handshake without a token has to be the same host', async (t) => {
+  t.test('the Origin of a handshake without a token must match the host', async (t) => {
     const chat = await startChat(t, settings)
     t.equal((await upgrade(t, chat.port, { path: '/chat', headers: { origin: 'https://evil.example' } })).answer.status, 403)
     t.equal((await upgrade(t, chat.port, { path: '/chat', headers: { origin: 'null' } })).answer.status, 403)
@@ -154,7 +154,7 @@ t.test('the handshake decides before a first message is waited for', async (t) =
     t.same(statsOf(chat.app).refused, { WS_AUTH_ORIGIN_FORBIDDEN: 2 })
   })
 
-  t.test('a token in a header or a cookie counts at once', async (t) => {
+  t.test('a connection that ends while its hint is sent leaves the sweep', async (t) => {
     const chat = await startChat(t, settings)
     for (const headers of [{ authorization: `Bearer ${sign()}` }, { cookie: `token=${sign()}` }]) {
       const client = await upgrade(t, chat.port, { path: '/chat', headers })
@@ -166,7 +166,7 @@ t.test('the handshake decides before a first message is waited for', async (t) =
     t.equal(chat.app.wsAuth.connections.size, 2)
   })
 
-  t.test('a bad token is refused, and no first message is waited for', async (t) => {
+  t.test('a bad token in the handshake is refused without waiting for a first message', async (t) => {
     const chat = await startChat(t, settings)
     for (const headers of [{ authorization: 'Bearer no' }, { cookie: 'token=no' }]) {
       t.equal((await upgrade(t, chat.port, { path: '/chat', headers })).answer.status, 401)
@@ -192,7 +192,7 @@ t.test('the handshake decides before a first message is waited for', async (t) =
   })
 })
 
-t.test('the signal of a verifier is not aborted after its answer was accepted', async (t) => {
+t.test('the signal of a verifier is not aborted after its answer is accepted', async (t) => {
   const signals: AbortSignal[] = []
   for (const wait of [async () => {}, soon]) {
     const chat = await startChat(t, { plugin: { verify: async (_token, _request, { signal }) => { signals.push(signal); await wait(); return { sub: 'x' } } } })
@@ -203,7 +203,7 @@ t.test('the signal of a verifier is not aborted after its answer was accepted', 
   t.same(signals.map(({ aborted }) => aborted), [false, false])
 })
 
-t.test('a token that expires while it is verified is refused, and its client is told', async (t) => {
+t.test('a token that expires during its verification is refused with token_expired', async (t) => {
   const heard: string[] = []
   const { app, port } = await start(t, {
     plugin: { renewal: true, token: { message: true }, user: async (claims) => { await until(() => Date.now() > Number(claims.exp) * 1000, 'its expiry'); return { sub: 'x' } } },
@@ -218,7 +218,7 @@ t.test('a token that expires while it is verified is refused, and its client is 
   t.match(statsOf(app), { connections: 0, pending: 0 })
 })
 
-t.test('a first message works over injectWS', async (t) => {
+t.test('a first message authenticates over injectWS', async (t) => {
   async function inject (t: Test, plugin: fastifyWsAuth.WsAuthOptions = {}): Promise<{ app: FastifyInstance, client: WebSocket, heard: string[] }> {
     const heard: string[] = []
     const { app } = await prepare(t, {
@@ -234,7 +234,7 @@ t.test('a first message works over injectWS', async (t) => {
   }
 
   for (const [how, verify] of Object.entries(VERIFIERS)) {
-    t.test(`a first message over injectWS is accepted, with ${how}`, async (t) => {
+    t.test(`the plugin accepts a first message over injectWS, with ${how}`, async (t) => {
       const { app, client, heard } = await inject(t, { verify })
       const said: string[] = []
       client.on('message', (data) => said.push(String(data)))
@@ -249,7 +249,7 @@ t.test('a first message works over injectWS', async (t) => {
     })
   }
 
-  t.test('a bad first message over injectWS is refused', async (t) => {
+  t.test('the plugin refuses a bad first message over injectWS', async (t) => {
     const { app, client, heard } = await inject(t)
     const closed = once(client, 'close')
     client.send('hello')
@@ -259,7 +259,7 @@ t.test('a first message works over injectWS', async (t) => {
     t.equal(statsOf(app).pending, 0)
   })
 
-  t.test('a first message over injectWS is not waited for longer than over a network', async (t) => {
+  t.test('the plugin waits for a first message over injectWS no longer than over a network', async (t) => {
     const { app, client } = await inject(t)
     const [code, reason] = await within(4000, 'the close frame', once(client, 'close')) as [number, Buffer]
     t.same({ code, reason: String(reason) }, { code: 3008, reason: 'auth_timeout' })
@@ -267,7 +267,7 @@ t.test('a first message works over injectWS', async (t) => {
   })
 })
 
-t.test('an event that an app emits on its WebSocket server is passed on whole', async (t) => {
+t.test('listeners get all arguments of an event that the app emits on its WebSocket server', async (t) => {
   const { app } = await prepare(t)
   await app.ready()
   const heard: unknown[][] = []

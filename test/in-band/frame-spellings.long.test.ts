@@ -117,7 +117,7 @@ async function mark ({ client, heard, closed }: Spelling, word: string): Promise
   await until(() => closed.length > 0 || heard.some(({ data }) => String(data) === word), `the handler hears ${word}`)
 }
 
-t.test('a first message authenticates however it is spelt', async (t) => {
+t.test('a first message authenticates in each spelling', async (t) => {
   for (const [how, spell] of Object.entries(SPELLINGS)) {
     const chat = await connect(t, null, { renewal: true, token: { message: true } })
     chat.client.send(spell(FIRST))
@@ -130,7 +130,7 @@ t.test('a first message authenticates however it is spelt', async (t) => {
   }
 })
 
-t.test('a renewal is made however it is spelt, and the handler does not hear it', async (t) => {
+t.test('an auth frame renews in each spelling, and the handler does not get it', async (t) => {
   for (const [how, spell] of Object.entries(SPELLINGS)) {
     const chat = await connect(t, FIRST, { renewal: true })
     chat.client.send(spell(NEXT))
@@ -143,7 +143,7 @@ t.test('a renewal is made however it is spelt, and the handler does not hear it'
   }
 })
 
-t.test('an auth frame without a token is refused however it is spelt, and the handler does not hear it', async (t) => {
+t.test('an auth frame without a token is refused in each spelling, and the handler does not get it', async (t) => {
   for (const [how, text] of Object.entries(WITHOUT_TOKEN)) {
     const chat = await connect(t, FIRST, { renewal: true })
     chat.client.send(text)
@@ -161,7 +161,7 @@ t.test('an auth frame without a token is refused however it is spelt, and the ha
   }
 })
 
-t.test('an auth frame behind a byte order mark is never handed to the handler', async (t) => {
+t.test('the handler never gets an auth frame behind a byte order mark', async (t) => {
   const text = `\uFEFF{"type":"auth","token":"${NEXT}"}`
   const chat = await connect(t, FIRST, { renewal: true })
   chat.client.send(text)
@@ -174,7 +174,7 @@ t.test('an auth frame behind a byte order mark is never handed to the handler', 
   t.strictSame(first.heard.filter(({ data }) => data.includes(NEXT)), [])
 })
 
-t.test('what is no auth frame is handed to the handler byte for byte', async (t) => {
+t.test('the handler gets a message that is not an auth frame byte for byte', async (t) => {
   const texts = Object.values(OTHERS)
   for (const plugin of [{ renewal: true }, { token: { message: true } }, { renewal: false }] satisfies fastifyWsAuth.WsAuthOptions[]) {
     const chat = await connect(t, FIRST, plugin)
@@ -191,7 +191,7 @@ t.test('what is no auth frame is handed to the handler byte for byte', async (t)
   }
 })
 
-t.test('where auth frames are off, each spelling is a message of the app', async (t) => {
+t.test('the handler gets auth frames of each spelling as messages if auth frames are off', async (t) => {
   const chat = await connect(t, FIRST, { renewal: false })
   const texts = Object.values(SPELLINGS).map((spell) => spell('x'))
   for (const text of texts) chat.client.send(text)
@@ -200,7 +200,7 @@ t.test('where auth frames are off, each spelling is a message of the app', async
   t.strictSame(chat.received, [])
 })
 
-t.test('what is no auth frame is no first message either', async (t) => {
+t.test('a message that is not an auth frame is refused as a first message', async (t) => {
   for (const [what, text] of Object.entries(OTHERS)) {
     const chat = await connect(t, null, { renewal: true, token: { message: true } })
     chat.client.send(text)
@@ -240,7 +240,7 @@ function isAuthFrame (text: string): boolean {
   }
 }
 
-t.test('for any messages, the handler hears exactly those that JSON does not make an auth frame, in order and byte for byte', async (t) => {
+t.test('the handler gets exactly the messages that are not auth frames as JSON, in order and byte for byte', async (t) => {
   const chat = await connect(t, FIRST, { renewal: true })
   let count = 0
   let authFrames = 0

@@ -29,18 +29,18 @@ async function speak (t: Parameters<typeof prepare>[0], plugin: WsAuthOptions, h
   return heard.length === 2 ? 'the handler' : JSON.parse(messages[0] as string).type
 }
 
-t.test('by default, a client that offers ws-auth renews, and the messages of any other client are the handler\'s', async (t) => {
+t.test('a client that offers ws-auth can renew by default, and the handler gets the auth frames of other clients', async (t) => {
   t.equal(await speak(t, {}, { 'sec-websocket-protocol': 'ws-auth' }), 'auth.ok')
   t.equal(await speak(t, {}, { 'sec-websocket-protocol': 'chat, ws-auth' }), 'auth.ok')
   for (const other of ['chat', 'WS-AUTH', 'ws-auth2', 'x-ws-auth', 'ws-auth.v2']) t.equal(await speak(t, {}, { 'sec-websocket-protocol': other }), 'the handler', other)
   t.equal(await speak(t, {}, {}), 'the handler')
 })
 
-t.test('a client that authenticated by an auth frame renews by one', async (t) => {
+t.test('a client that authenticates by an auth frame can renew by one', async (t) => {
   t.equal(await speak(t, { token: { message: true } }, { first: 'yes' }), 'auth.ok')
 })
 
-t.test('renewal: true speaks with all clients, renewal: false with none, and a route may differ', async (t) => {
+t.test('renewal: true reads auth frames of all clients, renewal: false of none, and a route can override it', async (t) => {
   t.equal(await speak(t, { renewal: true }, {}), 'auth.ok')
   t.equal(await speak(t, { renewal: false }, { 'sec-websocket-protocol': 'ws-auth' }), 'the handler')
   t.equal(await speak(t, { renewal: false, token: { message: true } }, { first: 'yes' }), 'the handler')

@@ -29,7 +29,7 @@ async function send (t: Parameters<typeof prepare>[0], message: MessageOptions, 
 
 const read = (message: string): string | null => message.startsWith('hello ') ? message.slice(6) : null
 
-t.test('read finds the token, nothing is answered, and deliver hands the message on, before the next', async (t) => {
+t.test('the read option finds the token without an answer to the client, and deliver passes the message to the handler before the next one', async (t) => {
   t.strictSame((await send(t, { read }, `hello ${TOKEN}`, 'next', 'end')).heard, ['user ann', 'next', 'end'])
   const delivered = await send(t, { read, deliver: true }, `hello ${TOKEN}`, 'next', 'end')
   t.strictSame(delivered.heard, ['user ann', `hello ${TOKEN}`, 'next', 'end'])
@@ -37,7 +37,7 @@ t.test('read finds the token, nothing is answered, and deliver hands the message
   t.equal(delivered.close, '4000')
 })
 
-t.test('a message from which no token is read refuses the connection, and its text is not logged', async (t) => {
+t.test('a message without a readable token refuses the connection, and the log has none of its text', async (t) => {
   const cases: Array<[what: string, message: MessageOptions]> = [
     ['null', { read }],
     ['no text', { read: () => 7 as never }],
@@ -56,7 +56,7 @@ t.test('a message from which no token is read refuses the connection, and its te
   }
 })
 
-t.test('a binary message is read by its bytes', async (t) => {
+t.test('the read option gets the bytes of a binary message', async (t) => {
   const message: MessageOptions = { read: (text, data) => text === '' ? data.subarray(2).toString() : null, deliver: true }
   const { heard } = await send(t, message, Buffer.from(`\x01\x02${TOKEN}`), 'end')
   t.strictSame(heard, ['user ann', `binary \x01\x02${TOKEN}`, 'end'])
@@ -78,7 +78,7 @@ t.test('a handler that has failed gets no delivered message', async (t) => {
   t.strictSame(heard, [])
 })
 
-t.test('deliver needs a reader: an auth frame is never delivered', async (t) => {
+t.test('the deliver option requires the read option', async (t) => {
   await t.rejects(prepare(t, { plugin: { token: { message: { deliver: true } } } }), { message: /"token\.message\.deliver" option must be left out without "read"/ })
   await t.rejects(prepare(t, { plugin: { token: { message: { read: 'graphql' as never } } } }), { message: '"token.message.read" option must be a function' })
 })

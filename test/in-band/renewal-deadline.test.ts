@@ -11,7 +11,7 @@ import { NOW, WAYS, from, isOpen, stateOf } from '../helpers/renewals'
 import { statsOf } from '../helpers/stats'
 import type { CountedStats } from '../helpers/stats'
 
-t.test('the deadline of a connection follows its renewals', async (t) => {
+t.test('a renewal moves the deadline of its connection', async (t) => {
   await t.test('the deadline stays after a refused renewal, and moves after an accepted one', async (t) => {
     const { app, connect } = await startChat(t, { plugin: { renewal: true }, wsAuth: { roles: ['member'] } })
     const clock = moveClock(t)
@@ -65,7 +65,7 @@ t.test('the deadline of a connection follows its renewals', async (t) => {
     clock.exit()
   })
 
-  await t.test('the deadline passes after the grace, in which a renewal is accepted still', async (t) => {
+  await t.test('the deadline lies at the end of the grace, and a renewal within the grace is accepted', async (t) => {
     const { connect } = await startChat(t, { plugin: { renewal: true, expiryGrace: 30_000 } })
     const clock = moveClock(t)
     const at = from(Date.now())
@@ -87,7 +87,7 @@ t.test('the deadline of a connection follows its renewals', async (t) => {
     clock.exit()
   })
 
-  await t.test('a deadline refuses renewals although no timer has fired', async (t) => {
+  await t.test('a connection refuses renewals after its deadline although no timer has fired', async (t) => {
     // The sweep runs 150 ms after this deadline.
     for (const [way, renew] of Object.entries(WAYS)) {
       const { app, connect } = await startChat(t, { plugin: { renewal: true, expiryGrace: 100 } })
@@ -109,7 +109,7 @@ t.test('the deadline of a connection follows its renewals', async (t) => {
   })
 })
 
-t.test('a renewal under way ends with its connection or its time', async (t) => {
+t.test('a renewal in progress ends with its connection or at a timeout', async (t) => {
   interface Held { chat: Chat, signals: AbortSignal[], finish: () => void, renewing: Promise<string>, stats: () => CountedStats, close: () => Promise<undefined> }
 
   /** A connection with a renewal that its verifier holds, and what the promise of it says in the end. */
@@ -136,14 +136,14 @@ t.test('a renewal under way ends with its connection or its time', async (t) => 
   }
 
   const endings: Record<string, [end: (held: Held) => unknown, code: number]> = {
-    'the app closes it': [({ chat }) => { chat.connection.close(4001) }, 4001],
-    'the app terminates it': [({ chat }) => { chat.socket.terminate() }, 1006],
-    'the client closes it': [({ chat }) => { chat.client.close(4002) }, 4002],
-    'the client has gone': [({ chat }) => { chat.client.terminate() }, 1006],
+    'the app closes the connection': [({ chat }) => { chat.connection.close(4001) }, 4001],
+    'the app terminates the connection': [({ chat }) => { chat.socket.terminate() }, 1006],
+    'the client closes the connection': [({ chat }) => { chat.client.close(4002) }, 4002],
+    'the client terminates the connection': [({ chat }) => { chat.client.terminate() }, 1006],
     'the app closes': [({ close }) => { void close() }, 1001]
   }
   for (const [name, [end, code]] of Object.entries(endings)) {
-    await t.test(`a renewal under way is refused at once if ${name}`, async (t) => {
+    await t.test(`a renewal in progress is refused at once if ${name}`, async (t) => {
       const all = await held(t)
       const { chat, signals, finish, renewing, stats } = all
       const before = stateOf(chat)
@@ -160,7 +160,7 @@ t.test('a renewal under way ends with its connection or its time', async (t) => 
     })
   }
 
-  await t.test('a renewal under way is refused if the connection expires', async (t) => {
+  await t.test('a renewal in progress is refused if the connection expires', async (t) => {
     const { chat, signals, finish, renewing, stats } = await held(t, { handshakeTimeout: 1e6 })
     const before = stateOf(chat)
     const clock = moveClock(t)
@@ -179,7 +179,7 @@ t.test('a renewal under way ends with its connection or its time', async (t) => 
     clock.exit()
   })
 
-  await t.test('a renewal under way is refused if the connection has expired unnoticed', async (t) => {
+  await t.test('a renewal in progress is refused if the connection has expired before a timer fires', async (t) => {
     const { chat, finish, renewing } = await held(t, { handshakeTimeout: 1e6 })
     const before = stateOf(chat)
     const clock = moveClock(t)
@@ -192,7 +192,7 @@ t.test('a renewal under way ends with its connection or its time', async (t) => 
     clock.exit()
   })
 
-  await t.test('a renewal under way is refused at handshakeTimeout, and the connection stays', async (t) => {
+  await t.test('a renewal in progress is refused at handshakeTimeout, and the connection stays open', async (t) => {
     const { chat, signals, finish, renewing, stats } = await held(t, { handshakeTimeout: 50 })
     const before = stateOf(chat)
     t.equal(await renewing, 'WS_AUTH_UNAVAILABLE')

@@ -8,7 +8,7 @@ import { startChat } from '../helpers/renewal-app'
 import { NEWER, PRESENT, stateOf } from '../helpers/renewals'
 import { statsOf } from '../helpers/stats'
 
-t.test('auth frames are told from messages of the app', async (t) => {
+t.test('the plugin tells auth frames from messages of the app', async (t) => {
   const auth = { type: 'auth', token: sign(NEWER) }
   /** What is no auth frame, though it looks like one. */
   const others = [
@@ -23,7 +23,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     '{"type":"auth","__proto__":{"token":"x"}}', '{"type":"auth","Token":"x"}', `{"type":"auth","token":"${'x'.repeat(20_000)}"}`
   ]
 
-  t.test('messages that are no auth frames reach the handler untouched', async (t) => {
+  t.test('the handler gets messages that are not auth frames unchanged', async (t) => {
     const { connect } = await startChat(t, { plugin: { renewal: true } })
     const chat = await connect(sign(PRESENT))
     for (const text of others) {
@@ -33,7 +33,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     t.strictSame(chat.got, others)
   })
 
-  t.test('binary messages reach the handler, whatever they hold', async (t) => {
+  t.test('the handler gets binary messages, whatever their bytes', async (t) => {
     const { app, connect } = await startChat(t, { plugin: { renewal: true } })
     const chat = await connect(sign(PRESENT))
     chat.client.send(Buffer.from(JSON.stringify(auth)))
@@ -42,7 +42,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     t.equal(statsOf(app).renewed, 0)
   })
 
-  t.test('malformed auth frames are answered and never reach the handler', async (t) => {
+  t.test('the plugin answers malformed auth frames, and the handler never gets them', async (t) => {
     const { app, connect } = await startChat(t, { plugin: { renewal: true } })
     const chat = await connect(sign(PRESENT))
     const before = stateOf(chat)
@@ -71,7 +71,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     t.strictSame(chat.got, [])
   })
 
-  t.test('an auth frame that is too long is not parsed', async (t) => {
+  t.test('the plugin does not parse an auth frame that is too long', async (t) => {
     const { connect } = await startChat(t, { plugin: { renewal: true } })
     const chat = await connect(sign(PRESENT))
     const before = stateOf(chat)
@@ -80,7 +80,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     t.strictSame(stateOf(chat), before)
   })
 
-  t.test('auth frames are seen by no listener of the app', async (t) => {
+  t.test('listeners of the app get no auth frames', async (t) => {
     const { connect } = await startChat(t, { plugin: { renewal: true } })
     const chat = await connect(sign(PRESENT))
     const seen: unknown[] = []
@@ -95,7 +95,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     t.strictSame(seen, ['hello', 'hello', 'hello', 'hello'])
   })
 
-  t.test('auth frames are messages of the app if renewal is off, and renewal by API goes on', async (t) => {
+  t.test('the handler gets auth frames if renewal is off, and the app can still renew by API', async (t) => {
     for (const plugin of [{ renewal: false, token: { message: true } }, { renewal: false }, {}]) {
       const { connect } = await startChat(t, { plugin })
       const chat = await connect(sign(PRESENT))
@@ -109,7 +109,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     }
   })
 
-  t.test('only the first auth frame is the plugin\'s if renewal is off beside a first message', async (t) => {
+  t.test('the plugin reads only the first auth frame if renewal is off beside a first message', async (t) => {
     for (const [renewal, answer] of [[false, `got ${JSON.stringify(auth)}`], [true, `{"type":"auth.ok","expiresAt":${NEWER.exp * 1000}}`]] as const) {
       const { port } = await startChat(t, { plugin: { renewal, token: { message: true } } })
       const client = await upgrade(t, port, { path: '/chat' })
@@ -120,7 +120,7 @@ t.test('auth frames are told from messages of the app', async (t) => {
     }
   })
 
-  t.test('auth frames in one chunk with the first message are renewals', async (t) => {
+  t.test('an auth frame in one chunk with the first message renews the connection', async (t) => {
     const { app, port } = await startChat(t, { plugin: { renewal: true, token: { message: true } } })
     const client = await RawClient.open(t, port)
     const frames = [sign(PRESENT), sign(NEWER)].map((token) => clientFrame(1, JSON.stringify({ type: 'auth', token })))

@@ -43,12 +43,12 @@ function openSilent (host: Silence, claims: Claims, hints: number[]): OpenConnec
   return connection
 }
 
-t.test('the hint to renew comes in time, and only if it is of use', async (t) => {
+t.test('the hint to renew comes in time, and only if the client can use it', async (t) => {
   const DAY = 86_400_000
   /** When it was that connections were opened and hinted, in seconds from the issue of their tokens, which live 300 s. */
   const crowds: Array<[name: string, openedAt: number, claims: (now: number) => Claims, first: number, last: number]> = [
-    ['tokens that were minted in one second', 0, (now) => ({ iat: now, exp: now + 300 }), 240, 285],
-    ['tokens that say nothing of when they were issued', 0, (now) => ({ exp: now + 300 }), 240, 285],
+    ['tokens of one second', 0, (now) => ({ iat: now, exp: now + 300 }), 240, 285],
+    ['tokens without iat', 0, (now) => ({ exp: now + 300 }), 240, 285],
     ['tokens that are half spent', 150, (now) => ({ iat: now, exp: now + 300 }), 240, 285],
     ['tokens in the last fifth of their life', 250, (now) => ({ iat: now, exp: now + 300 }), 250, 285],
     ['tokens past three quarters of the last fifth of their life', 290, (now) => ({ iat: now, exp: now + 300 }), 290, 297.5],
@@ -57,7 +57,7 @@ t.test('the hint to renew comes in time, and only if it is of use', async (t) =>
     ['tokens that were issued by a clock that is ahead', 0, (now) => ({ iat: now + 50, exp: now + 300 }), 250, 287.5]
   ]
   for (const [name, openedAt, claimsOf, first, last] of crowds) {
-    await t.test(`the hint to renew comes once for each of a crowd of ${name}, spread over the time that there is for it`, async (t) => {
+    await t.test(`the hint to renew comes once for each of a crowd of ${name}, spread over the available time`, async (t) => {
       const COUNT = 10_000
       const clock = moveClock(t)
       const start = Math.ceil(Date.now() / 1000)
@@ -80,7 +80,7 @@ t.test('the hint to renew comes in time, and only if it is of use', async (t) =>
     })
   }
 
-  await t.test('the hint to renew is not sent to a connection that cannot use it', async (t) => {
+  await t.test('the hint to renew does not come on a connection that cannot use it', async (t) => {
     const clock = moveClock(t)
     const now = Math.ceil(Date.now() / 1000)
     clock.travel(now * 1000)
@@ -125,7 +125,7 @@ t.test('the hint to renew comes in time, and only if it is of use', async (t) =>
     clock.exit()
   })
 
-  await t.test('the hint to renew comes before the token expires, also if the grace is longer than its life', async (t) => {
+  await t.test('the hint to renew comes before the token expires, also if the grace is longer than the life of the token', async (t) => {
     const { connect } = await startChat(t, { plugin: { renewal: true, expiryGrace: 60_000 } })
     const clock = moveClock(t)
     const at = from(Date.now())
@@ -154,7 +154,7 @@ t.test('the hint to renew comes in time, and only if it is of use', async (t) =>
     clock.exit()
   })
 
-  await t.test('a hint to renew that ends its connection wakes it no more', async (t) => {
+  await t.test('a connection that ends while its hint is sent leaves the sweep', async (t) => {
     const clock = moveClock(t)
     const now = Math.ceil(Date.now() / 1000)
     clock.travel(now * 1000)
@@ -206,7 +206,7 @@ t.test('the hint to renew comes in time, and only if it is of use', async (t) =>
     clock.exit()
   })
 
-  await t.test('the hint to renew comes on real connections only if frames are on', async (t) => {
+  await t.test('the hint to renew comes on real connections only if auth frames are on', async (t) => {
     const settings: Array<[fastifyWsAuth.WsAuthOptions, fastifyWsAuth.RouteWsAuth, number]> = [
       [{ renewal: true }, true, 1],
       [{ token: { message: true } }, true, 0],

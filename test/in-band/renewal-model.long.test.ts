@@ -77,7 +77,7 @@ t.comment(`RENEWAL_SEED=${SEED}`)
 const outcomes: Record<string, number> = {}
 
 for (let sequence = 0; sequence < SEQUENCES; sequence++) {
-  t.test(`sequence ${sequence} of seed ${SEED}`, async (t) => {
+  t.test(`the connections behave as the model in sequence ${sequence} of seed ${SEED}`, async (t) => {
     const random = randomFrom(SEED + sequence * 7919)
     const below = (n: number): number => Math.floor(random() * n)
     const pick = <T>(...items: T[]): T => items[below(items.length)] as T
@@ -216,7 +216,7 @@ function expected ({ claims, closedBy, close, renewed, refused }: Model, { conne
   }
 }
 
-t.test('the sequences came to all there is', async (t) => {
+t.test('the drawn sequences reach each outcome', async (t) => {
   t.comment(JSON.stringify(outcomes))
   for (const outcome of ['ok', 'WS_AUTH_TOKEN_INVALID', 'WS_AUTH_TOKEN_EXPIRED', 'WS_AUTH_FORBIDDEN', 'open', 'token_expired', 'app', 'client', 'lost', 'shutdown']) {
     t.ok(outcomes[outcome], outcome)

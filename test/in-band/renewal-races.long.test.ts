@@ -8,7 +8,7 @@ import { eventually } from '../helpers/renewal-app'
 import { PRESENT } from '../helpers/renewals'
 import { statsOf } from '../helpers/stats'
 
-t.test('renewals of a client that reads no answers end its connection, in bounded memory', async (t) => {
+t.test('a client that sends renewals and reads no answers loses its connection, in bounded memory', async (t) => {
   const { app, port } = await start(t, {
     server: { logger: false },
     plugin: { renewal: true },

@@ -69,8 +69,8 @@ t.test('racing renewals leave the result of the newest, in any order', async (t)
   }
 })
 
-t.test('many renewals at once are limited and ordered', async (t) => {
-  await t.test('the ninth renewal of a connection that has to wait is refused', async (t) => {
+t.test('the plugin limits and orders many renewals at once', async (t) => {
+  await t.test('the plugin refuses the ninth waiting renewal of a connection', async (t) => {
     let gate = hold()
     let asked = 0
     const { app, connect } = await startChat(t, {
@@ -94,7 +94,7 @@ t.test('many renewals at once are limited and ordered', async (t) => {
     t.equal(asked, 8)
   })
 
-  await t.test('renewals in one chunk are answered in order', async (t) => {
+  await t.test('the plugin answers renewals in one chunk in order', async (t) => {
     const { port } = await startChat(t, { plugin: { renewal: true } })
     const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign(PRESENT)}` } })
     const tokens = Array.from({ length: 40 }, (_, i) => i % 2 === 0 ? { ...NEWER, exp: NEWER.exp + i } : { ...NEWER, exp: 1 })

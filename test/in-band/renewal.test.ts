@@ -82,13 +82,13 @@ function authorizeBy (user: Claims): boolean | Promise<boolean> {
 }
 
 for (const [way, renew] of Object.entries(WAYS)) {
-  t.test(`renewal by ${way} takes newer tokens of the same user`, async (t) => {
+  t.test(`a renewal by ${way} takes newer tokens of the same user`, async (t) => {
     const { app, connect } = await startChat(t, {
       plugin: { renewal: true, user: userOf, claims: { type: 'object', properties: { n: { type: 'number' }, filled: { default: 'in' } } } },
       wsAuth: { roles: ['member'], scopes: ['chat'], authorize: (user) => authorizeBy(user as Claims) }
     })
     for (const [name, present, next, code] of CASES) {
-      await t.test(`renewal by ${way} ${code === null ? 'accepts' : 'refuses'} ${name}`, async (t) => {
+      await t.test(`a renewal by ${way} ${code === null ? 'accepts' : 'refuses'} ${name}`, async (t) => {
         const chat = await connect(sign(present))
         const before = stateOf(chat)
         t.equal(await renew(chat, typeof next === 'string' ? next : sign(next)), code)
@@ -108,7 +108,7 @@ for (const [way, renew] of Object.entries(WAYS)) {
   })
 }
 
-t.test('a token that is no string is a TypeError and no refusal', async (t) => {
+t.test('a token that is not a string throws a TypeError and is not counted as a refusal', async (t) => {
   const { app, connect } = await startChat(t)
   const { connection } = await connect(sign(PRESENT))
   for (const token of [undefined, null, 1, {}, [sign(NEWER)], Buffer.from(sign(NEWER)), Object(sign(NEWER))]) {
@@ -117,9 +117,9 @@ t.test('a token that is no string is a TypeError and no refusal', async (t) => {
   t.strictSame(statsOf(app).refused, {})
 })
 
-t.test('an anonymous connection cannot be renewed to a user', async (t) => {
+t.test('an anonymous connection cannot become that of a user by a renewal', async (t) => {
   for (const [way, renew] of Object.entries(WAYS)) {
-    await t.test(`an anonymous connection is not renewed by ${way}`, async (t) => {
+    await t.test(`an anonymous connection refuses a renewal by ${way}`, async (t) => {
       const { app, connect } = await startChat(t, { wsAuth: 'optional', plugin: { renewal: true } })
       const chat = await connect(null)
       const before = stateOf(chat)
@@ -132,17 +132,17 @@ t.test('an anonymous connection cannot be renewed to a user', async (t) => {
   }
 })
 
-t.test('a closed connection is not renewed', async (t) => {
+t.test('a closed connection refuses renewals', async (t) => {
   const endings: Record<string, (chat: Chat, app: { close: () => Promise<undefined> }) => unknown> = {
-    'by the app': ({ connection }) => { connection.close() },
-    'by the app, with the socket': ({ socket }) => { socket.close() },
-    'by the app, without a word': ({ socket }) => { socket.terminate() },
-    'by the client': ({ client }) => { client.close() },
-    'of the client\'s network': ({ client }) => { client.terminate() },
-    'of the app': (_chat, app) => { void app.close() }
+    'that the app closes': ({ connection }) => { connection.close() },
+    'that the app closes by its socket': ({ socket }) => { socket.close() },
+    'that the app terminates': ({ socket }) => { socket.terminate() },
+    'that the client closes': ({ client }) => { client.close() },
+    'that the client terminates': ({ client }) => { client.terminate() },
+    'of an app that closes': (_chat, app) => { void app.close() }
   }
   for (const [name, end] of Object.entries(endings)) {
-    await t.test(`${name} a renewal is refused, also if its token is verified later`, async (t) => {
+    await t.test(`a connection ${name} refuses a renewal, also if its token is verified later`, async (t) => {
       const { app, connect } = await startChat(t, { plugin: { renewal: true } })
       const chat = await connect(sign(PRESENT))
       const before = stateOf(chat)
@@ -158,7 +158,7 @@ t.test('a closed connection is not renewed', async (t) => {
     })
   }
 
-  t.test('an auth frame behind a close of the app is not answered', async (t) => {
+  t.test('the plugin does not answer an auth frame behind a close by the app', async (t) => {
     const { app, port } = await startChat(t, { plugin: { renewal: true } })
     const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign(PRESENT)}` } })
     await eventually(() => app.wsAuth.connections.size === 1, 'it is open')
@@ -218,9 +218,9 @@ function readPayload (token: string): Claims {
   return JSON.parse(Buffer.from(String(token.split('.')[1]), 'base64url').toString()) as Claims
 }
 
-t.test('the user of a request changes at once with all else, and only if the renewal was accepted', async (t) => {
+t.test('the user of a request changes together with the connection, and only if the renewal is accepted', async (t) => {
   for (const [name, { plugin = {}, own, decorator = 'user', token = sign }] of Object.entries(VERIFIERS)) {
-    await t.test(`the user of a request changes at once with tokens checked by ${name}`, async (t) => {
+    await t.test(`the user of a request changes together with the connection if ${name} checks its tokens`, async (t) => {
       let gate = hold()
       gate.release()
       const inAuthorize: unknown[] = []
@@ -289,10 +289,10 @@ t.test('the user of a request changes at once with all else, and only if the ren
   }
 })
 
-t.test('a refused renewal leaves a user whom the app itself has set', async (t) => {
+t.test('a refused renewal keeps a user that the app has set', async (t) => {
   const secrets = { 'a key': SECRET, 'a secret function': async () => { await turn(); return SECRET } }
   for (const [name, secret] of Object.entries(secrets)) {
-    await t.test(`a refused renewal leaves the user if the @fastify/jwt of the app has ${name}`, async (t) => {
+    await t.test(`a refused renewal keeps the user if the @fastify/jwt of the app has ${name}`, async (t) => {
       const { connect } = await startChat(t, {
         before: async (app) => { await app.register(fastifyJwt, { secret }) },
         plugin: { jwt: undefined as never, renewal: true },
@@ -310,7 +310,7 @@ t.test('a refused renewal leaves a user whom the app itself has set', async (t) 
   }
 })
 
-t.test('an accepted renewal stays although a slower one is refused', async (t) => {
+t.test('an accepted renewal keeps its user although a slower one is refused', async (t) => {
   const gate = hold()
   let isSlow = true
   const { connect } = await startChat(t, {
@@ -332,7 +332,7 @@ t.test('an accepted renewal stays although a slower one is refused', async (t) =
 })
 
 /** Requests of an open connection do not end, and are not to be told from others. */
-t.test('two connections of one user are renewed independently', async (t) => {
+t.test('a renewal of one connection leaves the other connections of the user unchanged', async (t) => {
   const { app, connect } = await startChat(t, { plugin: { renewal: true } })
   const [one, two] = [await connect(sign(PRESENT)), await connect(sign(PRESENT))]
   const before = stateOf(two)
