@@ -69,7 +69,7 @@ t.test('a match has exactly one claim, and nothing else', async (t) => {
   t.ok(beforeAt >= before && beforeAt <= Date.now(), 'beforeAt is now')
 })
 
-t.test('the only option of revoke is untilAt, an instant', async (t) => {
+t.test('revoke has one option, untilAt, which is an instant', async (t) => {
   for (const options of [null, 'x', 5, [], [5], true, () => {}, { until: 5 }, { untilAt: 5, code: 4000 }, { reason: 'x' }, { beforeAt: 5 }]) t.throws(() => readRevokeOptions(options, 5), TypeError, String(options))
   for (const untilAt of [NaN, Infinity, -Infinity, null, '5', new Date(), 5n]) {
     t.throws(() => readRevokeOptions({ untilAt }, 5), { name: 'TypeError', message: '"options.untilAt" must be a number of milliseconds since the epoch' })
@@ -83,7 +83,7 @@ t.test('the only option of revoke is untilAt, an instant', async (t) => {
   }
 })
 
-t.test('a disconnect has a close code that may be sent and a reason that there is room for', async (t) => {
+t.test('a disconnect takes only a close code that may be sent and a reason of at most 123 bytes', async (t) => {
   for (const options of [null, 'x', 5, [], [5], true, { untilAt: 5 }, { Code: 4000 }, { code: 4000, reason: 'x', more: 1 }]) t.throws(() => readDisconnectOptions(options), TypeError, String(options))
   const good = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
   const bad = [0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65_536, -4000, 4000.5, NaN, Infinity, '4000', null, true, [4000], 4000n, Object(4000)]

@@ -29,7 +29,7 @@ function bearer (claims: Record<string, unknown> = CLAIMS): { headers: Record<st
 }
 
 for (const kind of ['id', 'jti', 'sid', 'sub'] as const) {
-  t.test(`a disconnect by ${kind} closes the connections with it, and their tokens stay good`, async (t) => {
+  t.test(`a disconnect by ${kind} closes the connections with that ${kind}, and their tokens stay good`, async (t) => {
     const { app, connect, port, log } = await startChat(t)
     const chats = [await connect(sign(CLAIMS)), await connect(sign(CLAIMS)), await connect(sign({ sub: 'bob', jti: 'j2', sid: 's2' })), await connect(sign({ iat: seconds() }))] as [Chat, Chat, Chat, Chat]
     const events: fastifyWsAuth.WsAuthEvent[] = []
@@ -75,7 +75,7 @@ t.test('a disconnect closes with its code and reason, and is counted as a discon
   t.strictSame(statsOf(app).closed, { disconnected: cases.length })
 })
 
-t.test('a disconnect without a code closes with that of each route', async (t) => {
+t.test('a disconnect without a code closes each connection with the code of its route', async (t) => {
   const { app, port } = await start(t, {
     plugin: { closeCodes: { forbidden: 4403 } },
     routes: (app) => {
@@ -222,7 +222,7 @@ t.test('a handler may disconnect its own connection, and a listener all others o
   t.strictSame(statsOf(app).closed, { disconnected: 3, lost: 1 })
 })
 
-t.test('the first of two commands about one connection decides', async (t) => {
+t.test('the first of two commands about one connection closes it', async (t) => {
   const { app, connect } = await startChat(t)
   const chat = await connect(sign(CLAIMS))
   const results = await Promise.all([app.wsAuth.disconnect({ sub: 'ann' }, { code: 4000 }), app.wsAuth.revoke({ sub: 'ann' }), app.wsAuth.disconnect({ id: chat.connection.id }, { code: 4001 })])

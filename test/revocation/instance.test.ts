@@ -8,7 +8,7 @@ import { RevocationList } from '../../lib/backplane/revocation-list'
 import { Instance } from '../../lib/revocation/instance'
 import type { Closable } from '../../lib/revocation/instance'
 
-t.test('a connection whose close throws counts as closed, is told of in the log, and does not keep the others open', async (t) => {
+t.test('a connection whose close throws counts as closed, causes a line in the log, and does not keep the others open', async (t) => {
   const closed: string[] = []
   const errors: unknown[][] = []
   const connection = (name: string, isEnded = false): Closable => ({
@@ -28,7 +28,7 @@ t.test('a connection whose close throws counts as closed, is told of in the log,
   await instance.link.leave()
 })
 
-t.test('the log of a command says what was done, and whether a connection was open', async (t) => {
+t.test('the log of a command says which command ran, and whether a connection was open', async (t) => {
   const lines: string[] = []
   const log = { info: (_fields: unknown, line: string) => { lines.push(line) }, warn: () => {}, error: () => {} } as unknown as FastifyBaseLogger
   const found: Closable[] = []

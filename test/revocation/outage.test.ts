@@ -108,7 +108,7 @@ t.test('a connection that a subscriber closes while a revocation closes it is co
   t.equal(results.reduce((sum, { closed }) => sum + closed, 0), 3)
 })
 
-t.test('a route without its own tickets.require follows that of the plugin', async (t) => {
+t.test('a route without its own tickets.require follows the plugin', async (t) => {
   for (const require of [true, false]) {
     const { app, port } = await start(t, {
       plugin: { tickets: { require } },

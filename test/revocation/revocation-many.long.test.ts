@@ -35,7 +35,7 @@ t.test('10,000 connections of one user are closed by one call, and 100 others st
   t.equal((await server.call({ method: 'disconnect', match: { sub: 'bystander 10000' } })).size, 99)
 })
 
-t.test('three processes with 3,000 connections on one Redis', { skip: reasonToSkip(), timeout: 200_000 }, async (t) => {
+t.test('a command closes the connections of a user on three processes with 3,000 connections and one Redis', { skip: reasonToSkip(), timeout: 200_000 }, async (t) => {
   const redis = await startRedis(t)
   const servers = await Promise.all([1, 2, 3].map(async () => await ServerProcess.start(t, redis.path)))
   const clients = new ClientProcess(t)

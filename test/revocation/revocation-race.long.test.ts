@@ -168,7 +168,7 @@ class World {
 
 t.comment(`RACE_SEED=${SEED}`)
 
-t.test('whatever comes at the same time, nobody revoked is open and nobody is closed for nothing', { timeout: 590_000 }, async (t) => {
+t.test('no revoked connection stays open and no other connection is closed, in any order of events', { timeout: 590_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'fastify-ws-auth-race-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const worlds = new Map<string, World>()

@@ -26,7 +26,7 @@ t.test('a renewed connection is closed by its new jti and sid, not by the old on
   }
 })
 
-t.test('a renewal that takes a jti or sid away ends its revocability by it, and one that brings it begins it', async (t) => {
+t.test('a renewal that removes a jti or sid ends the match by it, and a renewal that adds one begins it', async (t) => {
   const { app, connect } = await startChat(t)
   const chat = await connect(sign({ sub: 'ann', jti: 'j1', iat: seconds(-10) }))
   await chat.connection.renew(sign({ sub: 'ann', sid: 's1', iat: seconds(-10) }))
@@ -45,7 +45,7 @@ t.test('a connection that was renewed after beforeAt is not closed', async (t) =
   await t.rejects(renewed.connection.renew(sign({ sub: 'ann', iat: seconds(-60) })))
 })
 
-t.test('a refused renewal leaves a connection to be found by its old claims', async (t) => {
+t.test('a refused renewal leaves the connection with its old claims', async (t) => {
   const { app, connect } = await startChat(t, { wsAuth: { authorize: ({ role }: Claims) => role !== 'none' } as never })
   const claims = { sub: 'ann', jti: 'j1', sid: 's1', iat: seconds(-10) }
   const chat = await connect(sign(claims))
@@ -58,7 +58,7 @@ t.test('a refused renewal leaves a connection to be found by its old claims', as
   t.strictSame(await closeOf(chat), REVOKED)
 })
 
-t.test('a renewal under way is refused if its new token is revoked, and ends with its connection if that is revoked', async (t) => {
+t.test('a renewal is refused if its new token or its connection is revoked meanwhile', async (t) => {
   const held = hold()
   let count = 0
   const { app, connect } = await startChat(t, { wsAuth: { authorize: async () => { if (++count > 2) await held.wait(); return true } } })

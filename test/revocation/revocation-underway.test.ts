@@ -134,17 +134,17 @@ t.test('a revocation during any step of a handshake ends its connection before t
     verify: [{ verify: async () => await wait(claims) }, true, false],
     user: [{ verify: () => claims, user: async (claims: object) => await wait(claims) } as never, true, true],
     authorize: [{ verify: () => claims }, { authorize: async () => await wait(true) }, true],
-    'a hook behind ours': [{ verify: () => claims }, true, true]
+    'a later hook': [{ verify: () => claims }, true, true]
   }
   for (const [step, [plugin, wsAuth, isAfterCheck]] of Object.entries(steps)) {
-    await t.test(step, async (t) => {
+    await t.test(`a revocation during ${step} ends the connection before the handler runs`, async (t) => {
       held = hold()
       isHeld = false
       let isRun = false
       const { app, port } = await start(t, {
         plugin,
         routes: (app) => {
-          if (step === 'a hook behind ours') app.addHook('preHandler', async () => { await wait(null) })
+          if (step === 'a later hook') app.addHook('preHandler', async () => { await wait(null) })
           app.get('/chat', { websocket: true, wsAuth }, () => { isRun = true })
         }
       })

@@ -27,14 +27,14 @@ function people (): Record<string, Claims> {
     'ann, first again': { sub: 'ann', sid: 's1', jti: 'j2', iat },
     'ann, second': { sub: 'ann', sid: 's2', jti: 'j3', iat: iat + 5 },
     bob: { sub: 'bob', sid: 's3', jti: 'j4', iat },
-    'nobody with a jti': { jti: 'j5', iat },
+    'a user without a sub': { jti: 'j5', iat },
     'without anything': {}
   }
 }
 
 const CASES: Array<[match: fastifyWsAuth.RevokeMatch, whom: string[]]> = [
   [{ jti: 'j1' }, ['ann, first']],
-  [{ jti: 'j5' }, ['nobody with a jti']],
+  [{ jti: 'j5' }, ['a user without a sub']],
   [{ jti: 's1' }, []],
   [{ sid: 's1' }, ['ann, first', 'ann, first again']],
   [{ sid: 'j1' }, []],
@@ -48,7 +48,7 @@ const CASES: Array<[match: fastifyWsAuth.RevokeMatch, whom: string[]]> = [
 ]
 
 for (const [match, whom] of CASES) {
-  t.test(`revoking ${JSON.stringify(match)} closes ${whom.join(' and ') || 'no connection'}, and refuses their tokens`, async (t) => {
+  t.test(`revoking ${JSON.stringify(match)} closes the connections and refuses the tokens of ${whom.join(' and ') || 'no user'}`, async (t) => {
     const events: fastifyWsAuth.WsAuthEvent[] = []
     const { app, port, log, connect } = await startChat(t)
     const chats = new Map<string, Chat>()
@@ -150,7 +150,7 @@ t.test('a revoked token is refused in every place that a token can have', async 
   t.equal(statsOf(app).accepted, before, 'nothing was accepted')
 })
 
-t.test('a revocation without beforeAt is of all tokens of this second, and of none of the next', async (t) => {
+t.test('a revocation without beforeAt refuses all tokens of this second, and no token of the next', async (t) => {
   const { app, port } = await startChat(t)
   t.equal(await answerTo(t, port, sign({ sub: 'ann', iat: seconds() })), '101')
   const before = seconds()
@@ -176,7 +176,7 @@ t.test('an earlier beforeAt never undoes a later one, in any order and on any in
   }
 })
 
-t.test('a revocation that ends in the past only closes', async (t) => {
+t.test('a revocation that ends in the past closes connections and refuses no token', async (t) => {
   const { app, connect, port } = await startChat(t)
   for (const match of [{ jti: 'j1' }, { sid: 's1' }, { sub: 'ann' }]) {
     for (const untilAt of [Date.now() - 1, 0, -5]) {
@@ -248,7 +248,7 @@ function withOtherBits (token: string): string {
 
 t.test('another token with the claims of a revoked one is refused too', async (t) => {
   for (const tokenCache of [false, { max: 100, ttl: 60_000 }] as const) {
-    await t.test(tokenCache === false ? 'without a cache' : 'with a cache that knows them all', async (t) => {
+    await t.test(tokenCache === false ? 'another token with the claims of a revoked one is refused without a cache' : 'another token with the claims of a revoked one is refused by a cache that knows it', async (t) => {
       const { app, port } = await startChat(t, { plugin: { tokenCache, jwt: { secret: { public: keys.ES256.public, private: keys.ES256.private }, sign: { algorithm: 'ES256' }, verify: { algorithms: ['ES256'] } } as never } })
       for (const match of [{ jti: 'jti' }, { sid: 'sid' }, { sub: 'sub' }] as fastifyWsAuth.RevokeMatch[]) {
         const [name = ''] = Object.keys(match)
@@ -343,7 +343,7 @@ t.test('a revocation reaches all apps of a process on one backplane', async (t) 
 
 t.test('a logger that throws keeps no revoked connection open, on this instance or another', async (t) => {
   for (const levels of [['info'], ['info', 'error'], ['trace', 'debug', 'info', 'warn', 'error', 'fatal']]) {
-    await t.test(levels.join(), async (t) => {
+    await t.test(`a logger that throws at ${levels.join()} keeps no revoked connection open`, async (t) => {
       let isBroken = false
       const backplane = memoryBackplane()
       const breaking = (): never => { throw new Error('the disk is full') }
