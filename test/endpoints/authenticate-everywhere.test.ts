@@ -28,7 +28,7 @@ async function startGuarded (t: Parameters<typeof start>[0]): ReturnType<typeof 
   })
 }
 
-t.test('an app may add the hook for all of its routes', async (t) => {
+t.test('an app may add app.wsAuth.authenticate as a hook of all of its routes', async (t) => {
   const { app, port } = await startGuarded(t)
   const handshakes: Array<[path: string, headers: Record<string, string>, status: number]> = [
     ['/chat', SUBPROTOCOL, 101],
@@ -72,7 +72,7 @@ t.test('an app may add the hook for all of its routes', async (t) => {
   }
 })
 
-t.test('a route that copies the config of a websocket is guarded all the same', async (t) => {
+t.test('a route that copies the config of a websocket route is guarded too', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   let config: object = {}
@@ -116,7 +116,7 @@ for (const [place, path, headers] of [['subprotocol', '/chat', SUBPROTOCOL], ['q
   })
 }
 
-t.test('a refusal by this plugin, or of a handshake without a token, gives no such hint', async (t) => {
+t.test('a refusal by this plugin, or of a handshake without a token, causes no hint in the log', async (t) => {
   const { port, log } = await start(t, {
     routes: (app: FastifyInstance) => {
       app.addHook('onRequest', async (request, reply) => { if (request.headers['x-refuse'] !== undefined) return await reply.code(401).send() })

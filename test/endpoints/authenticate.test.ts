@@ -50,12 +50,12 @@ t.test('a refusal has the status, the code and the challenge of a handshake, and
   t.same(statsOf(app).refused, {}, 'plain requests are no handshakes')
 })
 
-t.test('the hook cannot be called in place of being given', async (t) => {
+t.test('a call of authenticate in place of its use as a hook is a TypeError', async (t) => {
   const { app } = await build(t)
   t.throws(() => (app.wsAuth.authenticate as unknown as (options: object) => unknown)({ roles: ['admin'] }), { name: 'TypeError', message: /must be given as a hook, and not called/ })
 })
 
-t.test('no other place than header and cookie counts', async (t) => {
+t.test('a plain route takes a token from the header or the cookie only', async (t) => {
   const { app } = await build(t)
   t.equal((await app.inject({ url: `/onRequest?token=${TOKEN}` })).statusCode, 401)
   t.equal((await app.inject({ url: '/onRequest', headers: { 'sec-websocket-protocol': `bearer, ${TOKEN}` } })).statusCode, 401)
@@ -76,7 +76,7 @@ t.test('a cookie counts only from an origin that a handshake would admit', async
   t.equal(await ask(asked.app, 'http://app.example'), 403)
 })
 
-t.test('revocation, confirm, claims and user count as they do in a handshake', async (t) => {
+t.test('revocation, confirm, claims and user count for a plain route as in a handshake', async (t) => {
   const { app } = await build(t, {
     claims: { type: 'object', required: ['sub'] },
     confirm: ({ sub }) => sub !== 'bound',
@@ -94,7 +94,7 @@ t.test('revocation, confirm, claims and user count as they do in a handshake', a
   t.equal(await ask({ sub: 'ann' }), '401 WS_AUTH_TOKEN_REVOKED')
 })
 
-t.test('a verifier that fails, or never answers, is 503, and nothing of it reaches the client', async (t) => {
+t.test('a verifier that fails or never answers causes 503, and the client does not learn the reason', async (t) => {
   let signal: AbortSignal | undefined
   const alive = setInterval(() => {}, 1000)
   t.teardown(() => clearInterval(alive))

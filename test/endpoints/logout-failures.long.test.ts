@@ -36,11 +36,11 @@ class FailingBackplane implements fastifyWsAuth.Backplane {
   }
 }
 
-t.test('where the backplane fails, the logout can be tried again', async (t) => {
+t.test('a logout can be tried again if the backplane fails', async (t) => {
   const all: Failing[] = ['put', 'get', 'take', 'publish']
   for (const broken of [all, ['put'], ['publish'], ['publish', 'take'], ['publish', 'put'], ['get', 'take']] as Failing[][]) {
     for (const isSync of [false, true]) {
-      t.test(`${broken.join(', ')}${isSync ? ', by throwing' : ''}`, async (t) => {
+      t.test(`a logout closes the connections although the backplane fails in ${broken.join(', ')}${isSync ? ', by throwing' : ''}`, async (t) => {
         const backplane = new FailingBackplane()
         const [one, another] = [await startClient(t, { plugin: { backplane } }), await startClient(t, { plugin: { backplane } })]
         const chats = [await one.connect(accessToken()), await another.connect(accessToken())]
@@ -64,7 +64,7 @@ t.test('where the backplane fails, the logout can be tried again', async (t) => 
   }
 })
 
-t.test('a function of the app that fails is told of as a failure, and the logout can be tried again', async (t) => {
+t.test('a logout is reported as a failure and can be tried again if a function of the app fails', async (t) => {
   const token = logoutToken()
   const error = new Error(`no answer about ${token}`)
   const fail = (): never => { throw error }
@@ -72,11 +72,11 @@ t.test('a function of the app that fails is told of as a failure, and the logout
     'a secret function': (isBroken) => ({ jwt: { ...JWT, secret: { public: async () => isBroken() ? fail() : publicKey, private: privateKey } } }),
     trusted: (isBroken) => ({ jwt: { ...JWT, trusted: async () => isBroken() ? fail() : true } }),
     formatUser: (isBroken) => ({ jwt: { ...JWT, formatUser: (claims) => isBroken() ? fail() : claims } }),
-    'verify, at once': (isBroken) => ({ verify: () => isBroken() ? fail() : JSON.parse(String(Buffer.from(token.split('.')[1] ?? '', 'base64url'))) }),
-    'verify, later': (isBroken) => ({ verify: async () => isBroken() ? fail() : JSON.parse(String(Buffer.from(token.split('.')[1] ?? '', 'base64url'))) })
+    'a synchronous verify': (isBroken) => ({ verify: () => isBroken() ? fail() : JSON.parse(String(Buffer.from(token.split('.')[1] ?? '', 'base64url'))) }),
+    'an asynchronous verify': (isBroken) => ({ verify: async () => isBroken() ? fail() : JSON.parse(String(Buffer.from(token.split('.')[1] ?? '', 'base64url'))) })
   }
   for (const [name, plugin] of Object.entries(settings)) {
-    t.test(name, async (t) => {
+    t.test(`a logout can be tried again if ${name} fails`, async (t) => {
       let isBroken = true
       const { port, log } = await startClient(t, { plugin: plugin(() => isBroken) })
       t.same(await logOut(port, token), TRY_AGAIN)
@@ -87,14 +87,14 @@ t.test('a function of the app that fails is told of as a failure, and the logout
     })
   }
 
-  t.test('verify that never answers is given up after handshakeTimeout, and told so', async (t) => {
+  t.test('a verify that never answers fails the logout after handshakeTimeout, and its signal is aborted', async (t) => {
     let signal: AbortSignal | undefined
     const { port } = await startClient(t, { plugin: { handshakeTimeout: 100, verify: async (_token, _request, asker) => { signal = asker.signal; return await new Promise(() => {}) } } })
     t.same(await logOut(port, token), TRY_AGAIN)
     t.equal(signal?.aborted, true)
   })
 
-  t.test('verify that refuses it says why, in the log', async (t) => {
+  t.test('the log has the cause of a refusal by verify', async (t) => {
     const verify = (): never => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: new Error('it is on a list') }) }
     const { port, log } = await startClient(t, { plugin: { verify } })
     t.same(await logOut(port, token), INVALID)
@@ -108,7 +108,7 @@ t.test('a function of the app that fails is told of as a failure, and the logout
     t.same(reasonsIn(log), ['WS_AUTH_TOKEN_REVOKED'])
   })
 
-  t.test('trusted that says no refuses it', async (t) => {
+  t.test('a logout token that trusted refuses is refused', async (t) => {
     const { port } = await startClient(t, { plugin: { jwt: { ...JWT, trusted: () => false } } })
     t.same(await logOut(port, token), INVALID)
   })

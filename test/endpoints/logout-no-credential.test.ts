@@ -7,10 +7,10 @@ import { accessToken, EVENT, logoutClaims, logoutToken, refusalOf, startClient }
 import { upgrade } from '../helpers/raw-client'
 import { statsOf } from '../helpers/stats'
 
-t.test('a logout token is no credential', async (t) => {
-  const events: Record<string, unknown> = { 'a good one': { [EVENT]: {} }, 'one whose event is null': { [EVENT]: null }, 'one whose event is a list': { [EVENT]: [] } }
+t.test('a logout token is refused as a credential', async (t) => {
+  const events: Record<string, unknown> = { 'a good event': { [EVENT]: {} }, 'an event that is null': { [EVENT]: null }, 'an event that is a list': { [EVENT]: [] } }
   for (const [name, value] of Object.entries(events)) {
-    t.test(name, async (t) => {
+    t.test(`a logout token with ${name} is refused as a credential`, async (t) => {
       const { app, port, connect } = await startClient(t, {
         plugin: { tickets: true, renewal: true, origin: 'any', token: { message: true } },
         routes: (app) => app.get('/param/:token', { websocket: true, wsAuth: { token: { param: true } } }, (socket) => { socket.send('hello') })

@@ -7,8 +7,8 @@ import { accessToken, INVALID, isClosed, LOGGED_OUT, logOut, logoutToken, memory
 import type { Claims } from '../helpers/logout-chat'
 import { moveClock } from '../helpers/renewal-app'
 
-t.test('a jti is used once', async (t) => {
-  t.test('also by another token, and at another instance', async (t) => {
+t.test('a jti is accepted once', async (t) => {
+  t.test('a used jti is refused also in another token and at another instance', async (t) => {
     const backplane = memoryBackplane()
     const [one, another] = [await startClient(t, { plugin: { backplane } }), await startClient(t, { plugin: { backplane } })]
     const jti = 'bWJq'
@@ -24,7 +24,7 @@ t.test('a jti is used once', async (t) => {
     t.same(await isClosed(chat), REVOKED)
   })
 
-  t.test('by 50 that come at once, one is answered 200', async (t) => {
+  t.test('exactly one of 50 logouts at once with one jti is answered with 200', async (t) => {
     const backplane = memoryBackplane()
     const [one, another] = [await startClient(t, { plugin: { backplane } }), await startClient(t, { plugin: { backplane } })]
     const chat = await another.connect(accessToken())
@@ -35,7 +35,7 @@ t.test('a jti is used once', async (t) => {
     t.same(await isClosed(chat), REVOKED)
   })
 
-  t.test('but by a refused token it is not used', async (t) => {
+  t.test('a refused logout token does not use its jti', async (t) => {
     const { port } = await startClient(t)
     t.same(await logOut(port, logoutToken({ jti: 'same', nonce: 'x' })), INVALID)
     t.same(await logOut(port, logoutToken({ jti: 'same', sub: undefined, sid: undefined })), INVALID)
@@ -43,7 +43,7 @@ t.test('a jti is used once', async (t) => {
   })
 })
 
-t.test('a jti is remembered for as long as its token is good', async (t) => {
+t.test('a jti is remembered for as long as its token is good, and for a day at most', async (t) => {
   const { port, log, connect } = await startClient(t)
   const clock = moveClock(t)
   const send = async (token: string): Promise<number> => (await (await sendForm(t, port, `logout_token=${token}`)).response()).status

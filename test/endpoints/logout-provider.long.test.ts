@@ -90,16 +90,16 @@ async function testLogout (t: Test, fleet: Fleet): Promise<void> {
   t.equal(await refusalOf(apps[1].port, again.accessToken), 'none', 'she can log in again at once')
 }
 
-t.test('with a real provider', async (t) => {
-  t.test('a logout there closes the connections of that login on all instances', async (t) => {
+t.test('a logout at a real provider closes connections', async (t) => {
+  t.test('a logout at the provider closes the connections of that login on all instances', async (t) => {
     await testLogout(t, await startFleet(t, shared()))
   })
 
-  t.test('the same where its logout tokens are ES256', async (t) => {
+  t.test('a logout by an ES256 logout token closes the connections of that login on all instances', async (t) => {
     await testLogout(t, await startFleet(t, shared(), { algorithm: 'ES256' }))
   })
 
-  t.test('the same by Redis', { skip: reasonToSkip() }, async (t) => {
+  t.test('a logout closes the connections of that login on all instances with Redis', { skip: reasonToSkip() }, async (t) => {
     const redis = await startRedis(t)
     await testLogout(t, await startFleet(t, () => redisBackplane({ client: redis.client() })))
   })
@@ -108,7 +108,7 @@ t.test('with a real provider', async (t) => {
     ['whose logout tokens have no sid', { wantsSid: false }, 'sid'],
     ['whose access tokens have no sid, with match \'sub\'', { hasSid: false }, 'sub']
   ] as const) {
-    t.test(`a logout at one ${name} closes all connections of the user`, async (t) => {
+    t.test(`a logout at a provider ${name} closes all connections of the user`, async (t) => {
       const fleet = await startFleet(t, shared(), client, match)
       const logins = [await fleet.provider.logIn('ann', CLIENT, 'RS256'), await fleet.provider.logIn('ann', CLIENT, 'ES256')] as const
       const other = await connectBoth(fleet, await fleet.provider.logIn('bea', CLIENT))
@@ -122,7 +122,7 @@ t.test('with a real provider', async (t) => {
     })
   }
 
-  t.test('one whose access tokens have no sid is told 200 and nobody is logged out, unless match is \'sub\'', async (t) => {
+  t.test('a logout at a provider whose access tokens have no sid closes no connection if match is \'sid\'', async (t) => {
     const fleet = await startFleet(t, shared(), { hasSid: false })
     const login = await fleet.provider.logIn('ann', CLIENT)
     const chats = await connectBoth(fleet, login)
@@ -131,7 +131,7 @@ t.test('with a real provider', async (t) => {
     for (const chat of chats) t.ok(await chat.isHeard())
   })
 
-  t.test('one that finds the app without its keys learns that the logout has failed', async (t) => {
+  t.test('a provider learns that the logout has failed if the app is closed', async (t) => {
     const fleet = await startFleet(t, shared())
     const login = await fleet.provider.logIn('ann', CLIENT)
     const [chat] = await connectBoth(fleet, login)
@@ -141,7 +141,7 @@ t.test('with a real provider', async (t) => {
     t.equal((await isClosed(chat as Chat)).code, 1001)
   })
 
-  t.test('its ID tokens, which are for the client id too, can be told from access tokens by a schema that asks nothing of logout tokens', async (t) => {
+  t.test('a claims schema refuses the ID tokens of a provider and accepts its logout tokens', async (t) => {
     const provider = await startProvider(t)
     const { app, port, connect } = await startChat(t, {
       plugin: {
@@ -162,7 +162,7 @@ t.test('with a real provider', async (t) => {
   })
 })
 
-t.test('where the keys of the provider cannot be had, the logout can be tried again', async (t) => {
+t.test('a logout can be tried again if the keys of the provider cannot be fetched', async (t) => {
   const jwk = { ...createPublicKey(publicKey).export({ format: 'jwk' }), kid: 'one', alg: 'RS256', use: 'sig' }
   const waiting: ServerResponse[] = []
   let state: 'up' | 'broken' | 'failing' | 'nonsense' | 'hanging' = 'up'
@@ -179,7 +179,7 @@ t.test('where the keys of the provider cannot be had, the logout can be tried ag
   const jwksUri = `http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`
 
   for (const how of ['broken', 'failing', 'nonsense', 'hanging'] as const) {
-    t.test(how, async (t) => {
+    t.test(`a logout can be tried again if the key server fails (${how})`, async (t) => {
       const jwt = await jwksOptions({ issuer: ISSUER, jwksUri })
       const { port, log } = await startClient(t, { plugin: { jwt, handshakeTimeout: 500 } })
       const token = logoutToken({}, { kid: 'one' })

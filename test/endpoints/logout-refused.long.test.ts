@@ -22,7 +22,7 @@ for (const [name, settings] of Object.entries(CLIENTS)) {
   })
 }
 
-t.test('the log tells who was logged out and why somebody was not, and has nothing of a token', async (t) => {
+t.test('the log says which login was logged out and why a token was refused, and has no part of a token', async (t) => {
   const { port, log, connect } = await startClient(t)
   const chat = await connect(accessToken())
   const tokens = Object.values(WRONG_CLAIMS).map(([claims]) => logoutToken(claims)).concat(Object.values(WRONG_TOKENS).map((make) => make()).filter((token) => token.length > 100))

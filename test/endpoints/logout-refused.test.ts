@@ -27,7 +27,7 @@ t.test('a logout token without an aud is refused, also if no option asks for one
   t.same(await logOut(port, logoutToken({ aud: 'whoever' })), LOGGED_OUT, 'with any it is accepted, of which the log warned')
 })
 
-t.test('an app whose logout tokens may be for anybody is warned at the start', async (t) => {
+t.test('an app that accepts logout tokens for any client is warned at the start', async (t) => {
   const WARNING = '"backChannelLogout.audience" should be the client id: logout tokens for other clients are accepted'
   const verify = { algorithms: ['RS256' as const] }
   const settings: Array<[string, Plugin, string | undefined, number]> = [

@@ -37,15 +37,15 @@ function addFormParser (app: FastifyInstance): void {
   app.addContentTypeParser(FORM, { parseAs: 'string' }, (_request, body, done) => { done(null, Object.fromEntries(new URLSearchParams(String(body)))) })
 }
 
-t.test('the request', async (t) => {
+t.test('a logout request is a POST of a form with one token', async (t) => {
   const parsers: Record<string, LogoutSettings> = {
     'of an app without a parser for forms': {},
     'of an app with a parser of its own for forms': { before: addFormParser },
-    'of an app that adds one later': { routes: addFormParser },
-    'of an app that takes anything': { before: (app) => app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => { done(null, body) }) }
+    'of an app that adds a parser for forms later': { routes: addFormParser },
+    'of an app that parses any content type': { before: (app) => app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => { done(null, body) }) }
   }
   for (const [name, settings] of Object.entries(parsers)) {
-    t.test(name, async (t) => {
+    t.test(`the logout route ${name} takes exactly a form with one token`, async (t) => {
       const { port, connect } = await startClient(t, settings)
       const chat = await connect(accessToken())
       for (const [what, make] of Object.entries(WRONG_FORMS)) {
@@ -60,7 +60,7 @@ t.test('the request', async (t) => {
     })
   }
 
-  t.test('is a POST', async (t) => {
+  t.test('the logout route takes no method but POST', async (t) => {
     const { port, connect } = await startClient(t)
     const chat = await connect(accessToken())
     for (const method of ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
@@ -72,7 +72,7 @@ t.test('the request', async (t) => {
     t.ok(await chat.isHeard())
   })
 
-  t.test('may have each character of a token of maxTokenBytes escaped', async (t) => {
+  t.test('a logout request may escape each character of a token of maxTokenBytes', async (t) => {
     const token = logoutToken()
     const { port } = await startClient(t, { plugin: { maxTokenBytes: token.length } })
     const escaped = [...token].map((character) => `%${character.charCodeAt(0).toString(16)}`).join('')
@@ -80,7 +80,7 @@ t.test('the request', async (t) => {
     t.same(await logOut(port, logoutToken({ more: 'x' })), INVALID, 'one that is longer is not read')
   })
 
-  t.test('of a provider that does not wait for the answer is done, and told of as that', async (t) => {
+  t.test('a logout is done, without an error in the log, if the provider does not wait for the answer', async (t) => {
     const held = hold()
     let isAsked = false
     const verify = async (token: string): Promise<object> => {
@@ -106,7 +106,7 @@ t.test('the request', async (t) => {
   })
 })
 
-t.test('of the app nothing else is changed', async (t) => {
+t.test('the logout route changes nothing else of the app', async (t) => {
   const seen: string[] = []
   const { port, app } = await startClient(t, {
     before: (app) => {
@@ -140,7 +140,7 @@ t.test('of the app nothing else is changed', async (t) => {
   t.equal(refused.headers['content-type'], 'application/json; charset=utf-8')
 })
 
-t.test('wrong options are named at registration', async (t) => {
+t.test('wrong options of backChannelLogout are named by a TypeError at registration', async (t) => {
   const wrong: Array<[unknown, RegExp]> = [
     [true, /"backChannelLogout" option must be false or \{ path, issuer \}/],
     [{ issuer: ISSUER }, /"backChannelLogout\.path" option must be/],
