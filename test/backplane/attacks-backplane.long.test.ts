@@ -68,8 +68,8 @@ async function statusOf (t: Test, port: number, claims: Record<string, unknown>)
   return (await upgrade(t, port, { path: '/chat', headers: bearer(claims) })).answer.status
 }
 
-t.test('secrets and the log', { skip: reasonToSkip() }, async (t) => {
-  await t.test('the password of Redis is in no line, whatever is wrong with it', async (t) => {
+t.test('the log has no secrets of Redis or of a user', { skip: reasonToSkip() }, async (t) => {
+  await t.test('the log does not have the password of Redis if Redis refuses it', async (t) => {
     const password = randomBytes(16).toString('hex')
     const redis = await startRedis(t, { settings: ['--requirepass', 'another'] })
     const client = redis.client({ password })
@@ -81,7 +81,7 @@ t.test('secrets and the log', { skip: reasonToSkip() }, async (t) => {
     t.same(log.filter((line) => line.includes(password)), [])
   })
 
-  await t.test('nor is it where Redis has no room for another connection', async (t) => {
+  await t.test('the log does not have the password of Redis if Redis has no room for another connection', async (t) => {
     const password = randomBytes(16).toString('hex')
     const redis = await startRedis(t, { settings: ['--requirepass', password, '--maxclients', '1'] })
     const holder = redis.client({ password })
@@ -91,7 +91,7 @@ t.test('secrets and the log', { skip: reasonToSkip() }, async (t) => {
     t.same(log.filter((line) => line.includes(password)), [])
   })
 
-  await t.test('the claims of who asks for a ticket are in none, where Redis refuses to keep it', async (t) => {
+  await t.test('the log does not have the claims behind a ticket if Redis refuses to store it', async (t) => {
     const redis = await startRedis(t)
     const client = redis.client()
     const { app, log } = await startChat(t, { backplane: redisBackplane({ client }), tickets: true })
@@ -104,7 +104,7 @@ t.test('secrets and the log', { skip: reasonToSkip() }, async (t) => {
   })
 })
 
-t.test('a late starter knows of what was revoked, also where the clock of Redis is ahead', { skip: reasonToSkip() }, async (t) => {
+t.test('an instance that starts late knows the revocations, also if the clock of Redis is ahead', { skip: reasonToSkip() }, async (t) => {
   // Redis has the clock of this machine: here it is the instances that are behind.
   const { now } = Date
   Date.now = () => now() - HOUR
@@ -119,7 +119,7 @@ t.test('a late starter knows of what was revoked, also where the clock of Redis 
   Date.now = now
 })
 
-t.test('a client that cannot be duplicated is no unhandled rejection, which would end the process', { skip: reasonToSkip() }, async (t) => {
+t.test('a client that cannot be duplicated causes no unhandled rejection', { skip: reasonToSkip() }, async (t) => {
   const redis = await startRedis(t)
   const client = redis.client()
   let tries = 0
@@ -133,8 +133,8 @@ t.test('a client that cannot be duplicated is no unhandled rejection, which woul
   t.same(unhandled.slice(before), [])
 })
 
-t.test('while nobody knows what was revoked', async (t) => {
-  await t.test('no ticket is asked for: Redis that hangs would have all of a flood in its queue, and spend them later', async (t) => {
+t.test('an outage of the backplane stops tickets and closes connections', async (t) => {
+  await t.test('the backplane is not asked for a ticket during an outage', async (t) => {
     const memory = memoryBackplane().join({ id: 'store', log: Fastify().log, apply: () => 0, revocations: () => [], onOutage: () => {} })
     const link = { isCurrent: true, put: memory.put, get: memory.get, take: memory.take }
     const { app, port } = await startChat(t, {
@@ -158,7 +158,7 @@ t.test('while nobody knows what was revoked', async (t) => {
     t.equal((await upgrade(t, port, { path: `/chat?ticket=${ticket}` })).answer.status, 101, 'who tries again gets in')
   })
 
-  await t.test('all that are open are closed, and nobody who has come after', async (t) => {
+  await t.test('an outage closes all open connections, and no connection that opens after it', async (t) => {
     const members: BackplaneMember[] = []
     const link = { isCurrent: true }
     let admit = (): void => {}
@@ -188,8 +188,8 @@ t.test('while nobody knows what was revoked', async (t) => {
   })
 })
 
-t.test('a backplane that does not keep the contract', async (t) => {
-  await t.test('whose isCurrent throws is one that cannot say: no handshake, no open connection, no unhandled rejection', async (t) => {
+t.test('a backplane that breaks its contract admits no client and keeps no app from closing', async (t) => {
+  await t.test('a backplane whose isCurrent throws admits no client, keeps no connection open and causes no unhandled rejection', async (t) => {
     const link = { throws: false }
     const isCurrent = (): boolean => { if (link.throws) throw new Error('the wire is cut'); return true }
     const before = unhandled.length
@@ -212,7 +212,7 @@ t.test('a backplane that does not keep the contract', async (t) => {
   })
 
   for (const how of ['a token', 'a first message'] as const) {
-    await t.test(`whose isCurrent throws when ${how} has passed all checks leaves nobody connected`, async (t) => {
+    await t.test(`a backplane whose isCurrent throws when ${how} has passed all checks leaves no client connected`, async (t) => {
       const link = { throws: false }
       const isCurrent = (): boolean => { if (link.throws) throw new Error('the wire is cut'); return true }
       const before = unhandled.length
@@ -232,7 +232,7 @@ t.test('a backplane that does not keep the contract', async (t) => {
   }
 
   for (const [what, isCurrent] of [['a promise', Promise.resolve(false)], ['a function', () => false], ['a text', 'no'], ['left out', undefined]] as const) {
-    await t.test(`whose isCurrent is ${what} does not say yes`, async (t) => {
+    await t.test(`a backplane whose isCurrent is ${what} admits no client`, async (t) => {
       const { port } = await startChat(t, { backplane: backplaneWith({ isCurrent }) })
       t.equal(await statusOf(t, port, { sub: 'ann' }), 503)
     })
@@ -245,7 +245,7 @@ t.test('a backplane that does not keep the contract', async (t) => {
     'answers nothing': () => undefined
   }
   for (const [what, leave] of Object.entries(leaves)) {
-    await t.test(`whose leave ${what} keeps no app from closing`, async (t) => {
+    await t.test(`a backplane whose leave ${what} keeps no app from closing`, async (t) => {
       const before = unhandled.length
       const app = Fastify()
       await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, backplane: backplaneWith({ leave }) })
@@ -261,7 +261,7 @@ t.test('a backplane that does not keep the contract', async (t) => {
     })
   }
 
-  await t.test('whose ready rejects before anybody asks is no unhandled rejection, and the app starts', async (t) => {
+  await t.test('a backplane whose ready rejects causes no unhandled rejection, and the app starts', async (t) => {
     const before = unhandled.length
     const app = Fastify()
     t.teardown(() => app.close())
@@ -271,15 +271,15 @@ t.test('a backplane that does not keep the contract', async (t) => {
     t.same(unhandled.slice(before), [])
   })
 
-  await t.test('whose publish never settles is told of, and what was revoked is revoked here', async (t) => {
+  await t.test('a backplane whose publish never settles causes an error, and the token is revoked on this instance', async (t) => {
     const { app, port } = await startChat(t, { backplane: backplaneWith({ publish: never }) })
     const revoking = app.wsAuth.revoke({ sub: 'ann' })
     t.equal(await statusOf(t, port, { sub: 'ann' }), 401)
     await t.rejects(within(8000, 'an answer', revoking), { code: 'WS_AUTH_UNAVAILABLE' })
   })
 
-  for (const [what, answer] of [['nothing', undefined], ['a text', 'ok'], ['a number', 5], ['nobody', [null]]] as const) {
-    await t.test(`whose publish answers ${what} is told of`, async (t) => {
+  for (const [what, answer] of [['nothing', undefined], ['a text', 'ok'], ['a number', 5], ['a list of null', [null]]] as const) {
+    await t.test(`a backplane whose publish answers ${what} causes an error, and the token is revoked on this instance`, async (t) => {
       const { app, port } = await startChat(t, { backplane: backplaneWith({ publish: async () => answer }) })
       const outcome = await app.wsAuth.revoke({ sub: 'ann' }).then(({ closed, instances }) => ({ closed, length: instances.length }), ({ code }) => code)
       t.equal(outcome, 'WS_AUTH_UNAVAILABLE')
@@ -288,20 +288,20 @@ t.test('a backplane that does not keep the contract', async (t) => {
   }
 
   for (const [what, kept] of [['nothing', undefined], ['an object', { claims: { sub: 'ann' } }], ['a number', 5], ['true', true], ['a list', '[]']] as const) {
-    await t.test(`whose take answers ${what} lets nobody in`, async (t) => {
+    await t.test(`a backplane whose take answers ${what} admits no client`, async (t) => {
       const { port } = await startChat(t, { tickets: true, backplane: backplaneWith({ take: () => kept, get: () => kept }) })
       t.equal((await upgrade(t, port, { path: `/chat?ticket=${'a'.repeat(43)}` })).answer.status, 401)
     })
   }
 
-  await t.test('whose join throws fails the start of the app, which can be closed', async (t) => {
+  await t.test('a backplane whose join throws fails the start of the app, and the app can be closed', async (t) => {
     const app = Fastify()
     await t.rejects(async () => { await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, backplane: { join: () => { throw new Error('nobody there') } } }) }, { message: 'nobody there' })
     await within(5000, 'it is closed', app.close().catch(() => {}))
   })
 })
 
-t.test('an app can be closed while a provider that hangs is asked about a logout', async (t) => {
+t.test('an app can be closed while verify hangs for a logout token', async (t) => {
   const verifying: string[] = []
   const { app, port } = await startChat(t, {
     verify: async (token) => { verifying.push(token); return await never() },

@@ -57,7 +57,7 @@ const step: Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ type: 'copy' as const }) }
 )
 
-t.test('in any order and at any time, exactly those tokens are revoked that a list of all that was told says', async (t) => {
+t.test('a token is revoked if and only if a full list of the commands revokes it, in any order and at any time', async (t) => {
   const real = Date.now
   t.teardown(() => { Date.now = real })
   let revoked = 0
@@ -94,7 +94,7 @@ t.test('in any order and at any time, exactly those tokens are revoked that a li
   t.ok(revoked > 1000, `${revoked} were revoked`)
 })
 
-t.test('revocations are the same in whatever order they come', async (t) => {
+t.test('the order of revocations makes no difference', async (t) => {
   const command = fc.record({ type: fc.constant('revoke' as const), kind: fc.constantFrom<RevocationKind>('jti', 'sid', 'sub'), value: name, issuedBy: issued, untilAt: fc.integer({ min: 1, max: 100 }).map((ms) => Date.now() + ms * MINUTE) })
     .map((command): RevokeCommand => command.kind === 'sub' ? command : { ...command, issuedBy: null })
   const sorted = (commands: readonly RevokeCommand[]): string[] => {
@@ -108,7 +108,7 @@ t.test('revocations are the same in whatever order they come', async (t) => {
   t.pass()
 })
 
-t.test('a match is read as it is written, and what has two claims or another one is none', async (t) => {
+t.test('a match with exactly one known claim is read as it is written, and any other match is a TypeError', async (t) => {
   const kind = fc.constantFrom('jti', 'sid', 'sub', 'id')
   const value = fc.oneof({ weight: 3, arbitrary: anyText }, fc.anything())
   const match = fc.array(fc.tuple(fc.oneof({ weight: 5, arbitrary: kind }, fc.string()), value), { maxLength: 2 })
@@ -124,7 +124,7 @@ t.test('a match is read as it is written, and what has two claims or another one
   t.pass()
 })
 
-t.test('the least number comes out first, whatever goes in between', async (t) => {
+t.test('the least number leaves the heap first, in any order of pushes and pops', async (t) => {
   holds(fc.property(fc.array(fc.option(fc.oneof(fc.integer(), fc.nat(5), fc.double({ noNaN: true })), { nil: null, freq: 2 }), { maxLength: 200, size: 'max' }), (steps) => {
     const heap: number[] = []
     const sorted: number[] = []
@@ -170,7 +170,7 @@ function withoutNegativeZero<T> (value: T): T {
   return JSON.parse(JSON.stringify(value))
 }
 
-t.test('a command that is written into the log is read from it, in each of the ways in which clients show it', async (t) => {
+t.test('a command that is written into the log is read from it unchanged, in each shape of a reply', async (t) => {
   const shape = fc.constantFrom<(fields: string[]) => unknown>(
     (fields) => fields,
   (fields) => fields.flatMap((name, i) => i % 2 === 0 ? [[name, fields[i + 1]]] : []),
@@ -189,7 +189,7 @@ t.test('a command that is written into the log is read from it, in each of the w
   t.pass()
 })
 
-t.test('a revocation that is a member of the set is read from it, and no two are one', async (t) => {
+t.test('a revocation is read unchanged from its member of the set, and two revocations never share a member', async (t) => {
   holds(fc.property(revoke, revoke, (one, other) => {
     assert.deepEqual(parseMember(throughRedis(memberOf(one)), one.untilAt), { ...one, issuedBy: one.issuedBy === null ? null : one.issuedBy + 0 })
     const isSame = one.kind === other.kind && one.value === other.value && one.issuedBy === other.issuedBy
@@ -204,7 +204,7 @@ const reply: Arbitrary<unknown> = fc.letrec<{ reply: unknown }>((tie) => ({
     fc.array(tie('reply'), { maxLength: 5 }), fc.array(fc.tuple(anyText, tie('reply')), { maxLength: 3 }).map((pairs) => new Map(pairs)))
 })).reply
 
-t.test('of whatever Redis replies, no command is read that is none, and nothing is thrown', async (t) => {
+t.test('any reply of Redis gives only valid commands, and throws nothing', async (t) => {
   const written = fc.record({
     type: fc.constantFrom<unknown>('revoke', 'revoke', 'disconnect', 'disconnect', 'reload', null),
     kind: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>('jti', 'sid', 'sub', 'id', 'iss', '__proto__') }, fc.jsonValue()),
@@ -251,7 +251,7 @@ function assertCommand (command: Command): void {
   }
 }
 
-t.test('ids are in the order of their numbers, and between an id and the next there is none', async (t) => {
+t.test('ids are in the order of their numbers, and isNext is true only for the very next id', async (t) => {
   const number = fc.oneof(fc.constantFrom(0n, 1n, 9n, 10n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 64n - 1n), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
   const id = fc.tuple(number, number)
   const near = fc.tuple(id, id).chain(([one, other]) => fc.constantFrom([one, other] as const, [one, [one[0], one[1] + 1n]] as const, [one, one] as const, [one, [one[0], other[1]]] as const))

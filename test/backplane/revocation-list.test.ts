@@ -70,7 +70,7 @@ t.test('a jti or sid that is a number is matched by its digits', async (t) => {
   for (const claims of [{ jti: 70 }, { jti: '07' }, { jti: '7.0' }, { sid: false }, { sid: '' }]) t.notOk(revocations.isRevoked(claims as never), JSON.stringify(claims))
 })
 
-t.test('by sub, whole seconds are compared: floor(iat) <= floor(beforeAt / 1000)', async (t) => {
+t.test('a revocation by sub compares whole seconds: floor(iat) <= floor(beforeAt / 1000)', async (t) => {
   const cases: Array<[iat: number | undefined, beforeAt: number, isRevoked: boolean]> = [
     [1000, 999_999, false],
     [1000, 1_000_000, true],
@@ -100,7 +100,7 @@ t.test('by sub, whole seconds are compared: floor(iat) <= floor(beforeAt / 1000)
   t.ok(wasIssuedBy({}, -Infinity), 'a token that does not say when may have been issued at any time')
 })
 
-t.test('an earlier beforeAt does not undo a later one, in whatever order', async (t) => {
+t.test('an earlier beforeAt does not undo a later one, in any order', async (t) => {
   const now = Date.now()
   const commands = [byUser('ann', 3000, now + HOUR), byUser('ann', 1000, now + 2 * HOUR), byUser('ann', 2000, now + HOUR / 2)]
   for (const order of [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]) {
@@ -111,7 +111,7 @@ t.test('an earlier beforeAt does not undo a later one, in whatever order', async
   }
 })
 
-t.test('a revocation by sub without an instant is of all tokens of the user', async (t) => {
+t.test('a revocation by sub without an instant revokes all tokens of the user', async (t) => {
   const revocations = setOf(byUser('ann', null), byUser('ann', 5))
   t.ok(revocations.isRevoked({ sub: 'ann', iat: 1e12 }))
 })
@@ -144,7 +144,7 @@ t.test('a revocation that is over when it is added is not kept', async (t) => {
   t.equal(revocations.size, 0)
 })
 
-t.test('a revocation that is over leaves nothing behind in the next of the same user', async (t) => {
+t.test('a revocation that is over adds nothing to a later revocation of the same user', async (t) => {
   const now = Math.floor(Date.now() / 1000)
   const revocations = setOf(byUser('ann', now + 86_400, Date.now() + 10_000))
   t.ok(revocations.isRevoked({ sub: 'ann', iat: now + 20 }))
@@ -207,7 +207,7 @@ t.test('the list tells other instances the revocations that were added', async (
   t.strictSame([...revocations], commands)
 })
 
-t.test('a revocation that ends in this millisecond leaves nothing in the next of the same user', async (t) => {
+t.test('a revocation that ends in this millisecond adds nothing to a later revocation of the same user', async (t) => {
   const setNow = freezeClock(t)
   setNow(NOW)
   const revocations = new RevocationList()

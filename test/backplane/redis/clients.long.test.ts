@@ -40,11 +40,11 @@ t.test('every kind of client of Redis serves as a connection', { skip: reasonToS
   } as const
 
   const test = (name: string, open: () => Promise<{ client: unknown, isAsBefore: () => boolean }>): void => {
-    t.test(name, { buffered: true }, async (t) => {
+    t.test(`${name} serves as a connection`, { buffered: true }, async (t) => {
       const { client, isAsBefore } = await open()
       const connection = connectionTo(client)
-      await t.test('a client of the app asks', async (t) => await testConnection(t, connection))
-      await t.test('a duplicate asks, and blocks for longer than the client waits', async (t) => {
+      await t.test('a client of the app answers commands', async (t) => await testConnection(t, connection))
+      await t.test('a duplicate answers commands, and blocks for longer than the client waits', async (t) => {
         const own = connection.duplicate()
         t.teardown(() => own.close())
         await within(TIMEOUT, 'it opens', own.open())
@@ -200,7 +200,7 @@ t.test('a backplane works with clients whose settings suit other uses', { skip: 
     }
   }
   for (const [name, open] of Object.entries(clients)) {
-    t.test(name, async (t) => {
+    t.test(`a backplane works with ${name}`, async (t) => {
       const client = await open() as RedisBackplaneOptions['client']
       const backplane = redisBackplane({ client, prefix: name })
       const [one, other] = [new Member(), new Member()]

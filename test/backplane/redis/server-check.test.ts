@@ -5,7 +5,7 @@ import t from 'tap'
 import { checkServer } from '../../../lib/backplane/redis/server-check'
 import { Listener } from '../../helpers/redis-parts'
 
-t.test('a Redis before version 7 is told of as too old, and a later one is not', async (t) => {
+t.test('a Redis before version 7 is reported as too old, and a later one is not', async (t) => {
   const toldOf = async (info: unknown): Promise<string[]> => {
     const { log, told } = new Listener()
     await checkServer({ send: async () => info, transact: async () => [] }, log)

@@ -72,7 +72,7 @@ t.test('an app whose log is silent asks Redis over its own connection', { skip }
     await until(() => link.isCurrent, 'it is followed')
   })
 
-  t.test('an instance that has left before the question fails tells of no outage', async (t) => {
+  t.test('an instance that has left before the question fails reports no outage', async (t) => {
     const { server, member, link, probe } = await hold(t)
     const leaving = link.leave()
     probe.fail(new Error('the connection is lost'))
