@@ -121,7 +121,7 @@ export function testLibrary (library: Library): void {
     t.strictSame(errorsOf(built), [])
   })
 
-  t.test(`${name}: whatever is wrong with a token is 401, raises no alarm, and no address of a client is asked`, async (t) => {
+  t.test(`${name}: a wrong token is 401 and raises no alarm, and the address that a client names gets no request`, async (t) => {
     const others = [{ ...curve, kid: 'curve' }, { ...edwards, kid: 'edwards', use: 'sig' }, { kty: 'oct', k: 'c2VjcmV0', kid: 'secret' }]
     const [issuer, other, unknown] = [await startIssuer(t, first.jwk, ...others), await startIssuer(t, second.jwk), await startIssuer(t, stranger.jwk)] as const
     const built = await library.build(t, [issuer.name, other.name], {})
@@ -149,7 +149,7 @@ export function testLibrary (library: Library): void {
     }
   })
 
-  t.test(`${name}: a set without a usable key`, async (t) => {
+  t.test(`${name}: a set without a usable key refuses each token, and works again with one`, async (t) => {
     const issuer = await startIssuer(t)
     const sets: Array<[string, Issuer['keys'], number]> = [
       ['no key', [], library.emptySet],

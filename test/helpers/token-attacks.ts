@@ -20,9 +20,9 @@ export type Row = readonly [what: string, token: string, answer: Answer, carrier
 export function tryRows (t: Test, targets: Record<string, HostileTarget>, rows: readonly Row[]): void {
   for (const [what, token, answer, carrier = 'header'] of rows) {
     tried.push(`${t.name}: ${what}`)
-    t.test(what, async (t) => {
+    t.test(`${t.name}: ${what}`, async (t) => {
       for (const [name, target] of Object.entries(targets)) {
-        await t.test(name, async (t) => { await target.answers(t, carriers[carrier](token), answer) })
+        await t.test(`${t.name}, with ${name}`, async (t) => { await target.answers(t, carriers[carrier](token), answer) })
       }
     })
   }

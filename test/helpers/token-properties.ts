@@ -86,7 +86,7 @@ export function testTokens (t: Test, share: number): void {
   const runs = (full: number): number => Math.ceil(full * share)
 
   for (const [how, plugin] of Object.entries(SETTINGS)) {
-    t.test(`whatever is sent as a token, it is accepted or 401, and accepted only if jose accepts it, where ${how}`, async (t) => {
+    t.test(`a token of any text is accepted or 401, and accepted only if jose accepts it, if ${how}`, async (t) => {
       const { app, log } = await prepare(t, { plugin, routes: (app) => { app.get('/', { websocket: true }, () => {}) } })
       const outcomes: Record<string, number> = {}
       const { jwtVerify } = await import('jose')
@@ -108,7 +108,7 @@ export function testTokens (t: Test, share: number): void {
     })
   }
 
-  t.test('a token of good claims is accepted, and its user is what it says', async (t) => {
+  t.test('a token of good claims is accepted, and its claims are the user', async (t) => {
     let user: unknown
     const { app } = await prepare(t, { plugin: { jwt: { secret } }, routes: (app) => { app.get('/', { websocket: true, preHandler: async (request) => { user = request.user } }, () => {}) } })
     const good = fc.record({
@@ -128,7 +128,7 @@ export function testTokens (t: Test, share: number): void {
     t.pass()
   })
 
-  t.test('of no text that tells a token, in whatever writing, there is left what tells it', async (t) => {
+  t.test('textWithoutToken removes a token in each encoding', async (t) => {
     holds(fc.property(told, ([token, pieces, end]) => {
       const text = textWithoutToken(pieces.flat().join('') + end, token)
       for (const writing of writings(token)) assert.ok(!text.includes(writing), `${JSON.stringify(writing)} in ${JSON.stringify(text)}`)
@@ -136,7 +136,7 @@ export function testTokens (t: Test, share: number): void {
     t.pass()
   })
 
-  t.test('a text that does not tell a token stays what it is', async (t) => {
+  t.test('textWithoutToken keeps a text without the token unchanged', async (t) => {
     holds(fc.property(fc.oneof(anyText, fc.lorem()), secretText, (text, token) => {
       fc.pre(writings(token).every((writing) => !text.includes(writing)))
       assert.equal(textWithoutToken(text, token), text)
@@ -144,7 +144,7 @@ export function testTokens (t: Test, share: number): void {
     t.pass()
   })
 
-  t.test('of no error, with whatever causes and properties, there is left what tells a token', async (t) => {
+  t.test('errorWithoutToken removes a token from an error with any causes and properties', async (t) => {
     const thrown = told.chain(([token, pieces, end]) => {
       const text = fc.constantFrom(pieces.flat().join('') + end, token, 'harmless')
       const error: Arbitrary<unknown> = fc.letrec<{ error: unknown, anything: unknown }>((tie) => ({

@@ -27,7 +27,7 @@ function outcomeOf (claims: unknown, changed: Partial<ClaimRules> = {}, now = NO
   }
 }
 
-t.test('a claim that is required must be there, whatever it is, and be the own claim of the token', async (t) => {
+t.test('a required claim must be an own claim of the token, and may have any value', async (t) => {
   t.equal(outcomeOf({}), 'accepted')
   t.equal(outcomeOf({}, { required: ['iss'] }), 'WS_AUTH_TOKEN_INVALID: it has no iss')
   t.equal(outcomeOf({ iss: 'a' }, { required: ['iss', 'aud'] }), 'WS_AUTH_TOKEN_INVALID: it has no aud')
@@ -36,7 +36,7 @@ t.test('a claim that is required must be there, whatever it is, and be the own c
   t.equal(outcomeOf({}, { required: ['constructor'] }), 'WS_AUTH_TOKEN_INVALID: it has no constructor')
 })
 
-t.test('exp, nbf and iat are finite numbers where they are there', async (t) => {
+t.test('exp, nbf and iat must be finite numbers if the token has them', async (t) => {
   for (const name of ['exp', 'nbf', 'iat']) {
     for (const value of [null, '', `${SECOND}`, true, NaN, Infinity, -Infinity, [SECOND], {}]) {
       t.equal(outcomeOf({ [name]: value }), `WS_AUTH_TOKEN_INVALID: its ${name} is not a finite number`, `${name} ${String(value)}`)
@@ -47,11 +47,11 @@ t.test('exp, nbf and iat are finite numbers where they are there', async (t) => 
   t.equal(outcomeOf({ exp: SECOND + 10, nbf: SECOND - 10.5, iat: SECOND - 10 }), 'accepted')
 })
 
-t.test('a sub may be any value, because the subject is read later', async (t) => {
+t.test('a sub may have any value, because the subject is read later', async (t) => {
   for (const sub of [undefined, null, 7, true, ['ann'], {}, '', 'ann']) t.equal(outcomeOf({ sub }), 'accepted')
 })
 
-t.test('a jti and a sid are a string, null or a safe integer where they are there', async (t) => {
+t.test('a jti and a sid must be a string, null or a safe integer if the token has them', async (t) => {
   for (const name of ['jti', 'sid']) {
     for (const value of [undefined, null, '', 'x', 0, 7, -7, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]) t.equal(outcomeOf({ [name]: value }), 'accepted', `${name} ${String(value)}`)
     for (const value of [-0, 1.5, 2 ** 53, -(2 ** 53), NaN, Infinity, true, ['x'], {}, Object('x')]) {
@@ -60,7 +60,7 @@ t.test('a jti and a sid are a string, null or a safe integer where they are ther
   }
 })
 
-t.test('a token expires in the millisecond of its exp, later by the tolerance, and never where exp is ignored', async (t) => {
+t.test('a token expires in the millisecond of its exp, later by the tolerance, and never if exp is ignored', async (t) => {
   const expired = /^WS_AUTH_TOKEN_EXPIRED: its exp has passed, \d+ s ago$/
   t.equal(outcomeOf({ exp: SECOND }, {}, NOW - 1), 'accepted')
   t.match(outcomeOf({ exp: SECOND }), expired)
@@ -71,7 +71,7 @@ t.test('a token expires in the millisecond of its exp, later by the tolerance, a
   t.equal(outcomeOf({ exp: SECOND - 1 }, { checkExpiry: false }), 'accepted')
 })
 
-t.test('a token is valid from the millisecond of its nbf, earlier by the tolerance, and at any time where nbf is ignored', async (t) => {
+t.test('a token is valid from the millisecond of its nbf, earlier by the tolerance, and at any time if nbf is ignored', async (t) => {
   const early = /^WS_AUTH_TOKEN_INVALID: it is not valid yet, \d+ s ahead of the clock of the server$/
   t.equal(outcomeOf({ nbf: SECOND }), 'accepted')
   t.match(outcomeOf({ nbf: SECOND }, {}, NOW - 1), early)
@@ -80,7 +80,7 @@ t.test('a token is valid from the millisecond of its nbf, earlier by the toleran
   t.equal(outcomeOf({ nbf: SECOND + 1 }, { checkNotBefore: false }), 'accepted')
 })
 
-t.test('an issuer\'s clock may be a minute ahead, or as much as is tolerated if that is more', async (t) => {
+t.test('the clock of an issuer may be a minute ahead, or as much as clockTolerance allows if that is more', async (t) => {
   const future = /^WS_AUTH_TOKEN_INVALID: it was issued in the future, \d+ s ahead of the clock of the server$/
   t.equal(outcomeOf({ iat: SECOND + 60 }), 'accepted')
   t.match(outcomeOf({ iat: SECOND + 60 }, {}, NOW - 1), future)
@@ -91,14 +91,14 @@ t.test('an issuer\'s clock may be a minute ahead, or as much as is tolerated if 
   t.match(outcomeOf({ iat: SECOND + 61 }, { checkExpiry: false, checkNotBefore: false }), future)
 })
 
-t.test('a time in milliseconds is named as such', async (t) => {
+t.test('the reason of a refusal says that a time is in milliseconds', async (t) => {
   for (const time of [1e11, NOW]) {
     t.match(outcomeOf({ iat: time }), /in the future: its time is in milliseconds, and must be in seconds$/)
     t.match(outcomeOf({ nbf: time }), /not valid yet: its time is in milliseconds, and must be in seconds$/)
   }
 })
 
-t.test('a token is good until it is as old as maxAge, and a tolerance of clocks does not count for that', async (t) => {
+t.test('a token is valid until it is as old as maxAge, and clockTolerance does not extend that', async (t) => {
   const old = 'WS_AUTH_TOKEN_EXPIRED: it is older than maxAge'
   for (const clockTolerance of [0, 5000]) {
     t.equal(outcomeOf({ iat: SECOND }, { maxAge: 3000, clockTolerance }, NOW + 3000), 'accepted')
@@ -121,7 +121,7 @@ t.test('the name of a token is its string, or its number in decimal', async (t) 
   t.equal(claimText({ jti: 'x' }, 'sid'), null)
 })
 
-t.test('a token is about a logout if it has that event as its own, well-formed or not', async (t) => {
+t.test('a token is a logout token if it has the logout event as its own, well-formed or not', async (t) => {
   for (const event of [{}, { more: 1 }, null, false, 0, '']) {
     t.equal(logoutEventOf({ events: { [LOGOUT_EVENT]: event } }), event)
     t.ok(isLogoutToken({ events: { [LOGOUT_EVENT]: event } }), String(event))

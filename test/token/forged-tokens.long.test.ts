@@ -159,7 +159,7 @@ async function tryHandshakes (t: Test, findings: Findings, port: number): Promis
 }
 
 for (const [verifierName, verifier] of Object.entries(VERIFIERS)) {
-  t.test(`with ${verifierName} a forged token is refused`, async (t) => {
+  t.test(`a forged token is refused with ${verifierName}`, async (t) => {
     for (const [wayName, way] of Object.entries(WAYS)) {
       for (const tokenCache of IS_RUN_TWICE.has(verifierName) ? [true, false] : [true]) {
         const started = await startWith(t, verifier, way, tokenCache)

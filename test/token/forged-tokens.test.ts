@@ -14,7 +14,7 @@ import type { RequestSettings } from '../helpers/raw-client'
 
 const formatUser: NonNullable<FastifyJWTOptions['formatUser']> = (payload) => ({ ...payload as object, isFormatted: true })
 
-t.test('a cache that takes a forged token for a genuine one admits nobody by the forged text', async (t) => {
+t.test('a forged token is refused also if the cache of the verifier confuses it with a genuine one', async (t) => {
   const verify = { cache: true, cacheKeyBuilder: (token: string) => token.slice(token.lastIndexOf('.') + 1) }
   const twin = forgeWithSignatureOf(mine)
   const rows: Record<string, { plugin: WsAuthOptions, before?: (app: FastifyInstance) => unknown }> = {
@@ -41,7 +41,7 @@ t.test('a cache that takes a forged token for a genuine one admits nobody by the
   }
 })
 
-t.test('a cache that takes a forged token for a genuine one, and a formatUser of the plugin: whoever is admitted is whom the genuine one names', async (t) => {
+t.test('a cache that confuses a forged token with a genuine one, with a formatUser, admits only the user of the genuine token', async (t) => {
   const verify = { cache: true, cacheKeyBuilder: (token: string) => token.slice(token.lastIndexOf('.') + 1) }
   const { port } = await start(t, {
     plugin: { jwt: { secret: SECRET, verify, formatUser } },
@@ -67,7 +67,7 @@ t.test('a cache that takes a forged token for a genuine one, and a formatUser of
   other.socket.destroy()
 })
 
-t.test('no hook and no handler behind the plugin sees the token, however the headers were assigned', async (t) => {
+t.test('no hook and no handler after the plugin gets the token, however the headers are assigned', async (t) => {
   const seen: Array<{ by: string, headers: string }> = []
   const see = (by: string, request: FastifyRequest): void => { seen.push({ by, headers: JSON.stringify([request.headers, request.raw.headers, request.cookies ?? null]) }) }
   for (const [name, way] of Object.entries(WAYS)) {
@@ -109,7 +109,7 @@ t.test('no hook and no handler behind the plugin sees the token, however the hea
   }
 })
 
-t.test('of a cookie that held the token alone nothing is left, so that a header schema which refuses an empty one admits it', async (t) => {
+t.test('a cookie header that holds only the token is removed, so that a header schema which refuses an empty cookie admits the request', async (t) => {
   for (const schema of ['none', 'Joi'] as const) {
     const { port } = await start(t, {
       server: { logger: false },

@@ -14,7 +14,7 @@ t.test('a copy has the same data and none of the objects', async (t) => {
   t.not(copy.a[1], source.a[1])
 })
 
-t.test('it goes 100,000 levels deep', async (t) => {
+t.test('a copy of data 100,000 levels deep is frozen and compared', async (t) => {
   const value = nested(50_000)
   const copy = freezeData(copyData(value))
   t.ok(isSameData(copy, value))
@@ -33,7 +33,7 @@ t.test('an own __proto__ stays a property', async (t) => {
   t.strictSame(Object.keys(copy), ['__proto__', 'sub'])
 })
 
-t.test('what refers to itself is copied as it is', async (t) => {
+t.test('a copy keeps circular references', async (t) => {
   const one: Record<string, unknown> = { list: [] }
   one.self = one
   const list = one.list as unknown[]
@@ -44,7 +44,7 @@ t.test('what refers to itself is copied as it is', async (t) => {
   t.ok(Object.isFrozen(copy.list))
 })
 
-t.test('what is no data stays what it is, and is not frozen', async (t) => {
+t.test('a value that is not plain data is not copied and not frozen', async (t) => {
   class Account { name = 'ann' }
   const account = new Account()
   const at = new Date()
@@ -60,7 +60,7 @@ t.test('what is no data stays what it is, and is not frozen', async (t) => {
   }
 })
 
-t.test('what has a symbol for its name is left out, and an own __proto__ of an array changes nothing of it', async (t) => {
+t.test('a copy drops symbol-keyed properties, and an own __proto__ of an array does not change it', async (t) => {
   const odd = Object.defineProperty(['member'], '__proto__', { value: { admin: true }, enumerable: true })
   const copy = frozenCopy({ roles: odd, [Symbol('secret')]: {}, list: [odd] }) as { roles: unknown[], list: unknown[][] }
   t.equal(Object.getPrototypeOf(copy.roles), Array.prototype)
@@ -70,7 +70,7 @@ t.test('what has a symbol for its name is left out, and an own __proto__ of an a
   for (const held of [copy, copy.roles, copy.list]) t.ok(Object.isFrozen(held))
 })
 
-t.test('data is the same if all of it is', async (t) => {
+t.test('two values are the same data if all of their properties are the same', async (t) => {
   const same: Array<[unknown, unknown, boolean]> = [
     [{ a: [1, 2] }, { a: [1, 2] }, true],
     [{ a: 1, b: 2 }, { b: 2, a: 1 }, true],

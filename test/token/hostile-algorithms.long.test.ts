@@ -42,7 +42,7 @@ function spellings (algorithm: PublicAlgorithm): Record<string, string | Buffer>
 }
 
 for (const algorithm of ['RS256', 'ES256', 'EdDSA'] as const) {
-  t.test(`a public key of ${algorithm} is no HMAC secret`, async (t) => {
+  t.test(`a public key of ${algorithm} cannot serve as an HMAC secret`, async (t) => {
     const targets = await publicTargets(t, algorithm)
     tryRows(t, targets, [
       ['the key itself', compact({ alg: algorithm }, ANN, privateKeys[algorithm]), ACCEPTED],
@@ -57,7 +57,7 @@ for (const algorithm of ['RS256', 'ES256', 'EdDSA'] as const) {
   })
 }
 
-t.test('an algorithm of another family is none of the key\'s', async (t) => {
+t.test('a key does not accept an algorithm of another family', async (t) => {
   for (const algorithm of ['RS256', 'ES256', 'EdDSA'] as const) {
     const targets = await publicTargets(t, algorithm)
     const others = (['RS256', 'ES256', 'EdDSA'] as const).filter((other) => other !== algorithm)
@@ -88,7 +88,7 @@ t.test('an algorithm of another family is none of the key\'s', async (t) => {
   ])
 })
 
-t.test('an alg that is none', async (t) => {
+t.test('a token with alg none or an unknown alg is refused', async (t) => {
   const targets = await secretTargets(t)
   const spelled = ['none', 'None', 'NONE', 'nOnE', ' none', 'none ', 'none\0', 'no\tne', 'ｎｏｎｅ', '']
   const strange: Array<[string, unknown]> = [
@@ -113,7 +113,7 @@ t.test('an alg that is none', async (t) => {
   ])
 })
 
-t.test('a kid that finds a key', async (t) => {
+t.test('a kid finds only the key with its name', async (t) => {
   const asked: unknown[] = []
   // As people write it, which is not how it should be written.
   const byKid: Record<string, string> = { ann: SECRET, bob: 'b'.repeat(32), '/dev/null': '' }
@@ -150,14 +150,14 @@ t.test('a kid that finds a key', async (t) => {
   ]
   for (const [what, token, answer, isAsked] of kids) {
     tried.push(`kid: ${what}`)
-    t.test(what, async (t) => {
+    t.test(`${t.name}: ${what}`, async (t) => {
       await target.answers(t, carriers.header(token), answer)
       t.equal(asked.splice(0).length, isAsked ? 1 : 0, 'how often the key was asked for')
     })
   }
 })
 
-t.test('a key that comes with the token is not believed, and nobody is asked for one', async (t) => {
+t.test('the plugin ignores a key that comes with the token, and does not fetch one', async (t) => {
   const asked: string[] = []
   const elsewhere = createServer((request, response) => { asked.push(String(request.url)); response.end('{"keys":[]}') })
   await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve))
@@ -184,7 +184,7 @@ t.test('a key that comes with the token is not believed, and nobody is asked for
     ['all of them, on a token of the right key', genuine({ jwk, jku: url, x5u: url, x5c }), ACCEPTED],
     ['of wrong types, on a token of the right key', genuine({ jwk: 7, jku: {}, x5u: null, x5c: 'x' }), ACCEPTED]
   ])
-  t.test('nobody was asked', async (t) => { t.strictSame(asked, []) })
+  t.test('the server of the keys gets no request', async (t) => { t.strictSame(asked, []) })
 })
 
 t.test('the table has all of its rows, each once', async (t) => {

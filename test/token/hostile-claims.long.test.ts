@@ -11,7 +11,7 @@ import { carriers, segment } from '../helpers/hostile-tokens'
 import { seconds } from '../helpers/keys'
 import { ANN, GOOD, HS, mint, secretTargets, SIGNATURE, tried, tryRows } from '../helpers/token-attacks'
 
-t.test('what a header says must be understood', async (t) => {
+t.test('a token whose header has crit or an unsuitable parameter gets exactly the expected answer', async (t) => {
   const targets = await secretTargets(t)
   const crit = (crit: unknown, more: object = {}): string => mint(ANN, { ...HS, crit, ...more })
   tryRows(t, targets, [
@@ -46,7 +46,7 @@ t.test('what a header says must be understood', async (t) => {
   ])
 })
 
-t.test('claims that are not what they should be', async (t) => {
+t.test('a claim of a wrong type gets exactly the expected answer', async (t) => {
   const targets = await secretTargets(t)
   const now = seconds()
   tryRows(t, targets, [
@@ -99,7 +99,7 @@ t.test('claims that are not what they should be', async (t) => {
   ])
 })
 
-t.test('an issuer and an audience that are asked for', async (t) => {
+t.test('a token needs the required issuer and audience', async (t) => {
   const jwt = { secret: SECRET, verify: { allowedIss: 'https://issuer.example', allowedAud: 'chat' } }
   const targets = {
     'a secret': await HostileTarget.start(t, { plugin: { jwt } }),
@@ -129,7 +129,7 @@ t.test('an issuer and an audience that are asked for', async (t) => {
   ])
 })
 
-t.test('roles and scopes that are none', async (t) => {
+t.test('a value that only resembles a role or scope does not give one', async (t) => {
   const users: unknown[] = []
   const add = (app: FastifyInstance, url: string, wsAuth: RouteWsAuth, ran: string[]): void => {
     app.get(url, { websocket: true, wsAuth }, (socket, request) => {
@@ -147,7 +147,7 @@ t.test('roles and scopes that are none', async (t) => {
   const tryRoute = (path: string, rows: ReadonlyArray<readonly [what: string, claims: unknown, answer: Answer]>): void => {
     for (const [what, claims, answer] of rows) {
       tried.push(`${path}: ${what}`)
-      t.test(`${path}: ${what}`, async (t) => { await target.answers(t, { ...carriers.header(mint(claims)), path }, answer) })
+      t.test(`the route ${path} requires its own role or scope: ${what}`, async (t) => { await target.answers(t, { ...carriers.header(mint(claims)), path }, answer) })
     }
   }
   tryRoute('/admin', [
@@ -190,7 +190,7 @@ t.test('roles and scopes that are none', async (t) => {
     ['an object', { scope: { 'chat:write': true } }, short],
     ['in __proto__', '{"__proto__":{"scope":"chat:write"}}', short]
   ])
-  t.test('nothing was gained', async (t) => {
+  t.test('the admitted users are frozen, and Object.prototype has no role', async (t) => {
     t.equal(users.length, 4)
     for (const user of users) t.ok(Object.isFrozen(user))
     for (const name of ['roles', 'role', 'scope']) t.notOk(name in {}, `no object has ${name}`)

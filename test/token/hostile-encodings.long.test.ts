@@ -8,7 +8,7 @@ import { carriers, compact, segment } from '../helpers/hostile-tokens'
 import { ANN, BODY, GOOD, HEAD, HS, mint, secretTargets, SIGNATURE, signed, tried, tryRows } from '../helpers/token-attacks'
 import type { Row } from '../helpers/token-attacks'
 
-t.test('JSON that is none, or is more than it looks', async (t) => {
+t.test('a token with malformed or unusual JSON gets exactly the expected answer', async (t) => {
   const users: object[] = []
   const plugin: WsAuthOptions = { user: (claims) => { users.push(claims); return claims } }
   const targets = await secretTargets(t, plugin)
@@ -42,7 +42,7 @@ t.test('JSON that is none, or is more than it looks', async (t) => {
     ['an empty name', mint('{"":"","sub":"ann"}'), ACCEPTED],
     ['names like indices', mint('{"0":"a","length":1,"sub":"ann"}'), ACCEPTED]
   ])
-  t.test('no prototype was changed, and who was admitted is frozen and nobody\'s heir', async (t) => {
+  t.test('no token changes a prototype, and the admitted users are frozen', async (t) => {
     t.notOk('isAdmin' in {}, 'no object is an admin')
     t.equal(users.length, 30)
     for (const user of users) {
@@ -53,7 +53,7 @@ t.test('JSON that is none, or is more than it looks', async (t) => {
   })
 })
 
-t.test('a token in another encoding', async (t) => {
+t.test('a token in another encoding gets exactly the expected answer', async (t) => {
   const targets = await secretTargets(t)
   const utf16 = (text: string): Buffer => Buffer.from(text, 'utf16le')
   // A signature with both characters that the two alphabets write differently.
@@ -113,7 +113,7 @@ t.test('a token in another encoding', async (t) => {
   ])
 })
 
-t.test('parts that are too few, too many or empty', async (t) => {
+t.test('a token with too few, too many or empty parts is refused', async (t) => {
   const targets = await secretTargets(t)
   const rows: Row[] = [
     ['one', HEAD, INVALID],
@@ -140,16 +140,16 @@ t.test('parts that are too few, too many or empty', async (t) => {
   ]
   tryRows(t, targets, rows)
   // What is remembered of the last good header must not make a difference: the same rows behind a good token.
-  t.test('behind a token with the same header', async (t) => {
+  t.test('a token with too few, too many or empty parts is refused after a good token with the same header', async (t) => {
     const [target] = Object.values(targets)
     for (const [what, token, answer] of rows) {
       await target?.answers(t, carriers.header(GOOD), ACCEPTED)
-      await t.test(what, async (t) => { await target?.answers(t, carriers.header(token), answer) })
+      await t.test(`${t.name}: ${what}`, async (t) => { await target?.answers(t, carriers.header(token), answer) })
     }
   })
 })
 
-t.test('a token of any size', async (t) => {
+t.test('a token of any size gets exactly the expected answer', async (t) => {
   /** A token of exactly so many bytes. */
   const ofSize = (size: number): string => {
     for (let length = Math.floor((size - HEAD.length - SIGNATURE.length) * 3 / 4) - 40; ; length++) {

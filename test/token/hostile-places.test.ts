@@ -12,7 +12,7 @@ import type { RequestSettings } from '../helpers/raw-client'
 import { ANN, GOOD, HS, mint, SIGNATURE, tried, unsigned } from '../helpers/token-attacks'
 import { statsOf } from '../helpers/stats'
 
-t.test('the way of a token', async (t) => {
+t.test('a token gets exactly the expected answer in each place', async (t) => {
   const target = await HostileTarget.start(t, {
     routes: (app, ran) => {
       app.get('/path/:token', { websocket: true, wsAuth: { token: { param: true } } }, (socket, request) => {
@@ -82,14 +82,14 @@ t.test('the way of a token', async (t) => {
   ]
   for (const [what, request, answer] of ways) {
     tried.push(`way: ${what}`)
-    t.test(what, async (t) => {
+    t.test(`${t.name}: ${what}`, async (t) => {
       const { text } = await target.answers(t, request, answer)
       t.notMatch(text, GOOD.slice(-20), 'the token is not in the answer')
     })
   }
 })
 
-t.test('the first message', async (t) => {
+t.test('a bad first message is refused', async (t) => {
   const target = await HostileTarget.start(t, { plugin: { renewal: true, token: { message: true } } })
   const auth = (token: unknown): string => JSON.stringify({ type: 'auth', token })
   const TOKEN_INVALID = { code: 3000, reason: 'token_invalid' }
@@ -120,7 +120,7 @@ t.test('the first message', async (t) => {
   ]
   for (const [what, message, close, opcode = 1, refusal = 'WS_AUTH_TOKEN_INVALID'] of messages) {
     tried.push(`first message: ${what}`)
-    t.test(what, async (t) => {
+    t.test(`${t.name}: ${what}`, async (t) => {
       const client = await upgrade(t, target.port, { path: '/chat' })
       t.equal(client.answer.status, 101)
       client.send(clientFrame(opcode, message)).send(clientFrame(1, 'a message behind'))
@@ -134,14 +134,14 @@ t.test('the first message', async (t) => {
       t.strictSame(target.ran, [], 'nothing ran')
     })
   }
-  t.test('counted each of them once', async (t) => {
+  t.test('the statistics count each bad first message once', async (t) => {
     const { accepted, refused, pending, connections } = statsOf(target.app)
     t.strictSame({ accepted, refused, pending, connections }, {
       accepted: 0, refused: { WS_AUTH_TOKEN_INVALID: messages.length - 1, WS_AUTH_TOKEN_EXPIRED: 1 }, pending: 0, connections: 0
     })
   })
   tried.push('first message: a good token behind a bad one in one message')
-  t.test('a good token behind a bad one in one message is the last, and counts', async (t) => {
+  t.test('the last token of a first message counts if it has two', async (t) => {
     const client = await upgrade(t, target.port, { path: '/chat' })
     client.send(clientFrame(1, `{"type":"auth","token":"bad","token":"${GOOD}"}`))
     t.equal((await client.frame()).payload.toString(), '{"type":"auth.ok","expiresAt":null}')

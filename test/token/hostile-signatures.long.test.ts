@@ -10,7 +10,7 @@ import { keys } from '../helpers/keys'
 import { ANN, BODY, GOOD, HEAD, HS, mint, privateKeys, publicTargets, secretTargets, SIGNATURE, signed, tried, tryRows } from '../helpers/token-attacks'
 import type { PublicAlgorithm } from '../helpers/token-attacks'
 
-t.test('a signature that is not that of the token', async (t) => {
+t.test('a token with a signature that is not its own is refused', async (t) => {
   const targets = await secretTargets(t)
   const raw = Buffer.from(SIGNATURE, 'base64url')
   const withSignature = (bytes: Buffer | string): string => `${HEAD}.${BODY}.${typeof bytes === 'string' ? bytes : bytes.toString('base64url')}`
@@ -49,7 +49,7 @@ function toNumber (value: Buffer): bigint {
   return BigInt(`0x${value.toString('hex')}`)
 }
 
-t.test('a signature of elliptic curves or RSA that is none', async (t) => {
+t.test('a token with an invalid signature of elliptic curves or RSA is refused', async (t) => {
   const forge = (algorithm: PublicAlgorithm, change: (signature: Buffer) => Buffer): string =>
     compact({ alg: algorithm }, ANN, (input) => change(privateKeys[algorithm](input) as Buffer))
   const constant = (...values: bigint[]) => (): Buffer => Buffer.concat(values.map(toBytes))
@@ -90,7 +90,7 @@ function twinOf (text: string): string {
   return text.slice(0, -1) + alphabet[alphabet.indexOf(text.at(-1) ?? '') ^ 1]
 }
 
-t.test('a signature has twins, which are the same token: a revocation by jti hits each of them', async (t) => {
+t.test('a revocation by jti hits each token with an equivalent signature', async (t) => {
   // RFC 4648, 3.5 leaves it to the decoder whether the spare bits are looked at, and RFC 7515 says no more.
   const twinTargets: Array<[string, Record<string, HostileTarget>, original: string, twin: string]> = [
     ['the spare bits of HS256', await secretTargets(t), GOOD, `${HEAD}.${BODY}.${twinOf(SIGNATURE)}`]
@@ -104,16 +104,16 @@ t.test('a signature has twins, which are the same token: a revocation by jti hit
   const mirrored = Buffer.concat([signature.subarray(0, 32), toBytes(P256_ORDER - toNumber(signature.subarray(32)))])
   twinTargets.push(['(r, n - s) of ES256', await publicTargets(t, 'ES256'), curve, `${curve.slice(0, curve.lastIndexOf('.'))}.${mirrored.toString('base64url')}`])
   for (const [what, targets, original, twin] of twinTargets) {
-    t.test(what, async (t) => {
+    t.test(`${t.name}: ${what}`, async (t) => {
       t.not(original, twin)
       tryRows(t, targets, [[`${what}, as it was signed`, original, ACCEPTED], [`${what}, its twin`, twin, ACCEPTED]])
-      t.test('revoked', async () => { for (const { app } of Object.values(targets)) await app.wsAuth.revoke({ jti: 'a1' }) })
+      t.test('wsAuth.revoke() resolves for the jti', async () => { for (const { app } of Object.values(targets)) await app.wsAuth.revoke({ jti: 'a1' }) })
       tryRows(t, targets, [[`${what}, as it was signed, revoked`, original, REVOKED], [`${what}, its twin, revoked`, twin, REVOKED]])
     })
   }
 })
 
-t.test('a revocation hits what it names and nothing else', async (t) => {
+t.test('a revocation hits the named token or user only', async (t) => {
   const targets = await secretTargets(t)
   for (const { app } of Object.values(targets)) {
     for (const jti of ['__proto__', '[object Object]', '7', 'null']) await app.wsAuth.revoke({ jti })

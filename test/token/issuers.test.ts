@@ -165,7 +165,7 @@ const ISSUERS: Record<string, { claims: Claims, role?: string, scope?: string, s
 const OPTIONS = ['subject', 'roles', 'scopes', 'groups'] as const
 const rows = tableOf(section(readDocument('lib/README.md'), '### Tokens of well-known issuers'))
 
-t.test('the table has each issuer', async (t) => {
+t.test('the table of issuers in lib/README.md has each issuer', async (t) => {
   t.strictSame(rows.map(([issuer]) => issuer), Object.keys(ISSUERS))
 })
 
@@ -180,7 +180,7 @@ function optionsOf (cells: readonly string[]): fastifyWsAuth.WsAuthOptions {
 }
 
 for (const [issuer = '', ...cells] of rows) {
-  t.test(`a token of ${issuer} has its subject, its roles, its scopes and its groups`, async (t) => {
+  t.test(`the options for ${issuer} find the subject, the roles, the scopes and the groups of its token`, async (t) => {
     const { claims, role, scope, sub, groups } = ISSUERS[issuer] as NonNullable<typeof ISSUERS[string]>
     const seen: Connection[] = []
     const { app } = await prepare(t, {

@@ -74,7 +74,7 @@ t.test('get-jwks without a list of issuers does not ask an address of a client, 
   t.strictSame(stranger.asked, [])
 })
 
-t.test('get-jwks alone goes on with a withdrawn key, repeats an old error and has no time-out: what the recipe is for', async (t) => {
+t.test('get-jwks alone keeps a withdrawn key, repeats an old error and has no time-out, which the recipe mends', async (t) => {
   const key = new SigningKey('k1')
   const issuer = await startIssuer(t, key.jwk)
   const getJwks = buildGetJwks({ issuersWhitelist: [issuer.name], ttl: 200, fetchOptions: { timeout: 50 } as never })

@@ -34,7 +34,7 @@ const WAYS: Record<string, (key: unknown) => Secret> = {
   'a promise': (key) => async () => key
 }
 
-t.test('a key that does not exist is the token\'s fault, another that is none is a bug, and a PEM is a string', async (t) => {
+t.test('a missing key refuses the token, a key of a wrong type is an error of the app, and a PEM becomes a string', async (t) => {
   for (const [way, give] of Object.entries(WAYS)) {
     t.equal(await keyOf(give('secret')), 'secret', way)
     t.equal(await keyOf(give(PEM)), PEM)
@@ -49,7 +49,7 @@ t.test('a key that does not exist is the token\'s fault, another that is none is
   }
 })
 
-t.test('an error of the secret function is handed on, and a key beside it is not looked at', async (t) => {
+t.test('an error of the secret function is passed on, and a key beside it is ignored', async (t) => {
   const error = new Error('no keys')
   t.equal(await keyOf((_request, _token, callback) => { callback(error, () => {}) }), error)
   t.equal(await keyOf(async () => { throw error }), error)
@@ -57,7 +57,7 @@ t.test('an error of the secret function is handed on, and a key beside it is not
   t.equal(safe(() => 'not a promise')({}, {}, () => {}), 'not a promise')
 })
 
-t.test('the functions of the app get the request of the app, not what @fastify/jwt sees', async (t) => {
+t.test('the functions of the app get the request of the app, not the view of @fastify/jwt', async (t) => {
   const request = { headers: { a: '1' } } as unknown as FastifyRequest
   const view = new TokenView(request, 'x', 'user')
   const seen = new Proxy(request, view)
@@ -74,7 +74,7 @@ t.test('the functions of the app get the request of the app, not what @fastify/j
   t.ok(Object.isFrozen(view.verified))
 })
 
-t.test('without a trusted of the app all is trusted and recorded, with complete the payload alone', async (t) => {
+t.test('the plugin trusts and records each token if the app sets no trusted function', async (t) => {
   for (const complete of [undefined, false, true]) {
     const request = {} as unknown as FastifyRequest
     const view = new TokenView(request, 'x', 'user')
@@ -84,7 +84,7 @@ t.test('without a trusted of the app all is trusted and recorded, with complete 
   }
 })
 
-t.test('a key that is there from the start is left as it is, and options of a public key keep their private one', async (t) => {
+t.test('a static key stays unchanged, and options of a public key keep their private key', async (t) => {
   for (const secret of ['x', Buffer.from('x'), { public: 'x', private: 'y' }]) {
     const own = { secret } as unknown as Options
     t.equal(withSafeSecret(own), own)
@@ -106,7 +106,7 @@ function warnings (options: unknown): string[] {
   return lines
 }
 
-t.test('a secret that is shorter than the longest hash it is used with is told of, a key of another kind is not', async (t) => {
+t.test('the log warns of a secret that is shorter than its longest hash, and not of keys of another kind', async (t) => {
   const text = (bytes: number, needed: number): string[] => [`the secret of @fastify/jwt has ${bytes} bytes: less than the ${needed} of its hash, so it can be guessed from a token`]
   t.strictSame(warnings({ secret: 'x'.repeat(31) }), text(31, 32))
   t.strictSame(warnings({ secret: 'x'.repeat(32) }), [])
@@ -122,7 +122,7 @@ t.test('a secret that is shorter than the longest hash it is used with is told o
   for (const secret of ['-----BEGIN x', Buffer.from('-----BEGIN x'), () => 'x', { public: () => 'x', private: 'x' }]) t.strictSame(warnings({ secret }), [])
 })
 
-t.test('while a token is verified it is the only credential of the request, and all else is the request\'s own', async (t) => {
+t.test('the verifier sees the token as the only credential of the request, and all other properties unchanged', async (t) => {
   const own = { headers: { authorization: 'Bearer other', host: 'a' }, user: 'before', get me () { return this === own }, other: '' } as unknown as FastifyRequest & { me: boolean, other: string }
   const view = new TokenView(own, 'x.y.z', 'user')
   const seen = new Proxy(own, view) as typeof own

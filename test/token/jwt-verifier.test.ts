@@ -81,7 +81,7 @@ for (const isOwn of [true, false]) {
   const whose = isOwn ? 'the plugin\'s' : 'the app\'s'
   for (const [key, secretSetting] of Object.entries(FUNCTIONS)) {
     for (const [rest, more] of Object.entries(REST)) {
-      t.test(`the claims are those of the token that was asked about: ${whose} @fastify/jwt with ${key} and ${rest}`, async (t) => {
+      t.test(`the plugin reads the claims of the right token: ${whose} @fastify/jwt with ${key} and ${rest}`, async (t) => {
         const { outcomeOf, read, request } = await make(t, { ...secretSetting, ...more }, isOwn)
         request.user = 'before'
         for (const claims of [ANN, { sub: 'bob' }, ANN]) t.equal(await outcomeOf(mint(claims)), JSON.stringify(claims))
@@ -97,7 +97,7 @@ for (const isOwn of [true, false]) {
         t.equal(request.raw.headers.authorization, 'Bearer of.another.place')
       })
     }
-    t.test(`the user is what formatUser makes of the claims, and frozen: ${whose} @fastify/jwt with ${key}`, async (t) => {
+    t.test(`the user is the frozen result of formatUser: ${whose} @fastify/jwt with ${key}`, async (t) => {
       const formatted: unknown[] = []
       const formatUser = (payload: object): object => { const user = { is: payload, more: [1] }; formatted.push(user); return user }
       for (const verify of [{}, { cache: true }]) {
@@ -108,7 +108,7 @@ for (const isOwn of [true, false]) {
         t.ok(Object.isFrozen(user) && Object.isFrozen((user as { more: number[] }).more))
       }
     })
-    t.test(`who is not trusted is refused: ${whose} @fastify/jwt with ${key}`, async (t) => {
+    t.test(`a token that trusted rejects is refused: ${whose} @fastify/jwt with ${key}`, async (t) => {
       for (const trusted of [() => false, async () => false]) {
         const { outcomeOf } = await make(t, { ...secretSetting, trusted }, isOwn)
         t.match(await outcomeOf(mint(ANN)), /^WS_AUTH_TOKEN_INVALID/)
@@ -116,7 +116,7 @@ for (const isOwn of [true, false]) {
     })
   }
 
-  t.test(`a cache that takes one token for another lets nobody in: ${whose} @fastify/jwt`, async (t) => {
+  t.test(`a cache that confuses two tokens does not admit one by the claims of the other: ${whose} @fastify/jwt`, async (t) => {
     const verify = { cache: true, cacheKeyBuilder: () => 'one for all' }
     for (const more of [{ verify }, { verify, formatUser: (payload: object) => ({ ...payload, isFormatted: true }) }, { verify, secret: async () => secret }]) {
       const { outcomeOf } = await make(t, more, isOwn)
@@ -126,7 +126,7 @@ for (const isOwn of [true, false]) {
   })
 }
 
-t.test('a trusted of the app may change its own copy of the claims, which is the user then', async (t) => {
+t.test('a trusted function may change its own copy of the claims, which becomes the user', async (t) => {
   for (const secretSetting of [{}, { secret: async () => secret }]) {
     const trusted = (_request: unknown, payload: { roles: string[] }): boolean => { payload.roles.push('admin'); return true }
     const { read } = await make(t, { ...secretSetting, trusted }, true)
@@ -139,7 +139,7 @@ t.test('a trusted of the app may change its own copy of the claims, which is the
   t.equal(user, claims, 'the claims are the user if nothing was changed')
 })
 
-t.test('trusted is asked with the request and a copy, and refuses by whatever is not true of it', async (t) => {
+t.test('the trusted function gets the request and a copy of the claims, and refuses by any falsy answer', async (t) => {
   const asked: unknown[][] = []
   const { outcomeOf, request } = await make(t, { trusted: (...args: unknown[]) => { asked.push(args); return true } }, true)
   await outcomeOf(mint(ANN))
@@ -151,7 +151,7 @@ t.test('trusted is asked with the request and a copy, and refuses by whatever is
   }
 })
 
-t.test('the log warns of settings with which a verifier is built for every handshake, and of no other', async (t) => {
+t.test('the log warns of settings that build a verifier for every handshake, and of no others', async (t) => {
   const warned = async (settings: object, isOwn: boolean): Promise<boolean> => (await make(t, settings, isOwn)).log.join('').includes('extractToken, onlyCookie or cacheKeyBuilder: it will build a verifier for every handshake')
   const fetched = { secret: async () => secret }
   const cookie = { cookieName: 'token', signed: false }
@@ -170,7 +170,7 @@ t.test('the log warns of settings with which a verifier is built for every hands
   t.equal(await warned({ verify: { extractToken: () => 'x' } }, true), false, 'with a fixed key of the plugin\'s own it is not asked by request')
 })
 
-t.test('settings of the verifier that speak of a claim make it required, and others become rules', async (t) => {
+t.test('settings of the verifier about a claim make it required, and others become rules', async (t) => {
   const rules = async (verify: object): Promise<unknown> => (await make(t, { verify }, true)).verifier.rules
   const none = { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null }
   t.strictSame(await rules({}), none)
@@ -185,7 +185,7 @@ t.test('settings of the verifier that speak of a claim make it required, and oth
   t.strictSame(await rules({ maxAge: '2 minutes' }), { ...none, required: ['iat'], maxAge: 120_000 })
 })
 
-t.test('what was not verified is not believed, whatever the app\'s own request.jwtVerify() answers', async (t) => {
+t.test('a forged token is refused whatever request.jwtVerify() of the app answers', async (t) => {
   const forged = `${mint(ANN).slice(0, -3)}AAA`
   const answer = { name: 'Ann' }
   for (const complete of [false, true]) {
@@ -197,7 +197,7 @@ t.test('what was not verified is not believed, whatever the app\'s own request.j
   for (const token of [forged, mint(ANN)]) t.equal(await own.outcomeOf(token), 'WS_AUTH_TOKEN_INVALID: it was not verified')
 })
 
-t.test('what somebody has changed in the cache of the verifier is nobody\'s claims', async (t) => {
+t.test('a change of an object in the cache of the verifier does not change the claims', async (t) => {
   const { jwt, outcomeOf } = await make(t, { verify: { cache: true } }, true)
   const token = mint(ANN)
   for (let i = 0; i < 2; i++) {
@@ -207,7 +207,7 @@ t.test('what somebody has changed in the cache of the verifier is nobody\'s clai
   }
 })
 
-t.test('with complete the user is what formatUser makes, whatever it has for a payload', async (t) => {
+t.test('the user is the result of formatUser with complete, whatever its payload', async (t) => {
   for (const secretSetting of [{}, { secret: async () => secret }]) {
     const { read } = await make(t, { ...secretSetting, verify: { complete: true }, formatUser: () => ({ name: 'Ann' }) }, true)
     const { claims, user } = await read(mint(ANN))
@@ -215,7 +215,7 @@ t.test('with complete the user is what formatUser makes, whatever it has for a p
   }
 })
 
-t.test('a verification leaves the limit of stacks as it was', async (t) => {
+t.test('a verification does not change Error.stackTraceLimit', async (t) => {
   const { outcomeOf } = await make(t, {}, true)
   const { stackTraceLimit } = Error
   t.teardown(() => { Error.stackTraceLimit = stackTraceLimit })

@@ -63,7 +63,7 @@ const FORMS: Array<[maxAge: Verify['maxAge'], ms: number]> = [
 ]
 
 for (const [name, verifierOf] of Object.entries(VERIFIERS)) {
-  t.test(`with ${name} a connection expires at the earlier of exp and iat + maxAge, in each form of the option`, async (t) => {
+  t.test(`a connection expires with ${name} at the earlier of exp and iat + maxAge, in each form of the option`, async (t) => {
     for (const [maxAge, ms] of FORMS) {
       const verifier = verifierOf({ maxAge })
       const { app, log } = await prepare(t, { plugin: pluginOf(name, verifier), before: verifier.before, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
@@ -76,7 +76,7 @@ for (const [name, verifierOf] of Object.entries(VERIFIERS)) {
     }
   })
 
-  t.test(`with ${name} a token older than maxAge is expired, whatever its exp and the clockTolerance, and one without iat is invalid`, async (t) => {
+  t.test(`a token older than maxAge is expired with ${name}, whatever its exp and the clockTolerance, and one without iat is invalid`, async (t) => {
     const verifier = verifierOf({ maxAge: '3s', clockTolerance: 60_000 })
     const { app } = await prepare(t, { plugin: pluginOf(name, verifier), before: verifier.before, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
     t.strictSame(await ask(app, sign({ sub: 'ann', iat: secondsFromNow(-5) })), EXPIRED, 'without exp')
@@ -85,7 +85,7 @@ for (const [name, verifierOf] of Object.entries(VERIFIERS)) {
     t.strictSame(await ask(app, sign({ sub: 'ann' })), INVALID, 'without iat')
   })
 
-  t.test(`with ${name} and a tokenCache a token is refused once it is older than maxAge`, async (t) => {
+  t.test(`a token is refused with ${name} and a tokenCache once it is older than maxAge`, async (t) => {
     const verifier = verifierOf({ maxAge: '3s' })
     const { app } = await prepare(t, { plugin: pluginOf(name, verifier, { tokenCache: { max: 10, ttl: 60_000 } }), before: verifier.before, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
     const token = sign({ sub: 'ann', iat: secondsFromNow(AHEAD) })
@@ -94,7 +94,7 @@ for (const [name, verifierOf] of Object.entries(VERIFIERS)) {
     t.strictSame(await ask(app, token), EXPIRED, 'after')
   })
 
-  t.test(`with ${name} a ticket is refused once the token behind it is older than maxAge`, async (t) => {
+  t.test(`a ticket is refused with ${name} once the token behind it is older than maxAge`, async (t) => {
     const verifier = verifierOf({ maxAge: 3 })
     const { app } = await prepare(t, { plugin: pluginOf(name, verifier, { tickets: true }), before: verifier.before, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
     const buy = async (): Promise<string> => {
@@ -115,13 +115,13 @@ for (const [name, verifierOf] of Object.entries(VERIFIERS)) {
   })
 }
 
-t.test('with ignoreExpiration a connection still expires at iat + maxAge', async (t) => {
+t.test('a connection expires at iat + maxAge also with ignoreExpiration', async (t) => {
   const { app } = await prepare(t, { plugin: { jwt: { secret: SECRET, verify: { ignoreExpiration: true, maxAge: '90s' } } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
   const iat = secondsFromNow(0)
   t.equal(await expiryOf(app, sign({ sub: 'ann', iat, exp: iat - 5 })), iat * 1000 + 90_000, 'and exp is not asked')
 })
 
-t.test('without maxAge nothing but exp ends a connection', async (t) => {
+t.test('a connection ends by exp only without maxAge', async (t) => {
   for (const verify of [undefined, {}, { maxAge: undefined }]) {
     const { app } = await prepare(t, { plugin: { jwt: { secret: SECRET, verify } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
     const iat = secondsFromNow(-1000)
@@ -181,7 +181,7 @@ t.test('an open connection is closed within a second of iat + maxAge, and not be
   t.strictSame({ code: frame.payload.readUInt16BE(0), reason: frame.payload.subarray(2).toString() }, TOKEN_EXPIRED)
 })
 
-t.test('no message is delivered after iat + maxAge, also if no timer has been due since', async (t) => {
+t.test('a message after iat + maxAge is not delivered, also if no timer has fired since', async (t) => {
   const { port, clock, heard } = await startMoved(t, { maxAge: '30s' })
   const client = await connect(t, port, { iat: secondsFromNow(0) })
   client.send(clientFrame(TEXT, 'in time'))
@@ -192,7 +192,7 @@ t.test('no message is delivered after iat + maxAge, also if no timer has been du
   t.strictSame(heard, ['in time'])
 })
 
-t.test('expiryGrace lets a connection live on after iat + maxAge', async (t) => {
+t.test('a connection lives on after iat + maxAge for the expiryGrace', async (t) => {
   const open = await startMoved(t, { maxAge: '30s' }, { expiryGrace: 10_000 })
   await connect(t, open.port, { iat: secondsFromNow(0) })
   t.notOk(await isClosedAfter(open, 38_500), 'it is open within the grace')
@@ -205,7 +205,7 @@ t.test('a clockTolerance does not lengthen a connection that maxAge ends', async
   t.ok(await isClosedAfter(open, 31_500))
 })
 
-t.test('a renewal is good until maxAge after its own iat, and one that is older is refused', async (t) => {
+t.test('a renewal is valid until maxAge after its own iat, and an older one is refused', async (t) => {
   const open = await startMoved(t, { maxAge: '30s' }, { expiryGrace: 60_000 })
   const { port, clock } = open
   const begun = secondsFromNow(0)

@@ -61,7 +61,7 @@ async function build (t: Test): Promise<FastifyInstance> {
 }
 
 for (const claim of ['jti', 'sid'] as const) {
-  t.test(`a ${claim} is a string, a safe integer or null, or the token is refused`, async (t) => {
+  t.test(`a ${claim} must be a string, a safe integer or null, or else the token is refused`, async (t) => {
     const app = await build(t)
     for (const [json, digits] of VALUES) {
       const token = tokenOf(`{"sub":"ann","${claim}":${json}}`)
@@ -74,7 +74,7 @@ for (const claim of ['jti', 'sid'] as const) {
     t.equal(await codeOf(app, tokenOf('{"sub":"ann"}')), null, 'it may be left out')
   })
 
-  t.test(`two numbers as ${claim} that differ past 2^53 are not taken for one`, async (t) => {
+  t.test(`the plugin does not confuse two numbers as ${claim} that differ past 2^53`, async (t) => {
     const app = await build(t)
     const [a, b] = ['1234567890123456111', '1234567890123456112'].map((digits) => tokenOf(`{"sub":"ann","${claim}":${digits}}`))
     await app.wsAuth.revoke(claim === 'jti' ? { jti: String(Number('1234567890123456111')) } : { sid: String(Number('1234567890123456111')) })
@@ -82,7 +82,7 @@ for (const claim of ['jti', 'sid'] as const) {
   })
 }
 
-t.test('a safe integer that is written with a fraction of zeros is the same number', async (t) => {
+t.test('a safe integer with a fraction of zeros equals the same number without it', async (t) => {
   const app = await build(t)
   const token = tokenOf('{"sub":"ann","jti":7.0}')
   const code = await codeOf(app, token)
@@ -94,7 +94,7 @@ t.test('a safe integer that is written with a fraction of zeros is the same numb
   }
 })
 
-t.test('a number that is no safe integer is refused with every purpose', async (t) => {
+t.test('a number that is not a safe integer is refused with every purpose', async (t) => {
   const unsafe = tokenOf('{"sub":"ann","jti":1234567890123456789}')
   const { app, port } = await start(t, {
     server: { logger: false },
@@ -126,7 +126,7 @@ t.test('a number that is no safe integer is refused with every purpose', async (
   t.strictSame({ type, code }, { type: 'auth.error', code: 'WS_AUTH_TOKEN_INVALID' }, 'in a renewal')
 })
 
-t.test('a verify function that answers with such a jti or sid admits nobody', async (t) => {
+t.test('a verify function that returns such a jti or sid admits no client', async (t) => {
   for (const claims of [{ jti: 2 ** 53 }, { jti: -0 }, { jti: 1.5 }, { jti: NaN }, { jti: true }, { jti: 7n }, { jti: () => 'a' }, { sid: 2 ** 53 + 2 }, { sid: ['a'] }, { sid: new Date(0) }]) {
     const { app } = await prepare(t, { server: { logger: false }, plugin: { verify: () => ({ sub: 'ann', ...claims }) }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
     t.equal(await codeOf(app, 'opaque'), REFUSED, `${Object.keys(claims).join()}: ${String(Object.values(claims)[0])}`)

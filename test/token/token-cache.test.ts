@@ -30,7 +30,7 @@ async function build (t: Test, tokenCache: WsAuthOptions['tokenCache'], options:
   return { app, users, asked: () => asked, ask }
 }
 
-t.test('a token is verified once for its ttl', async (t) => {
+t.test('the verifier runs once for a token within the ttl', async (t) => {
   const { asked, ask } = await build(t, { max: 10, ttl: 60_000 })
   const token = mint({ sub: 'ann' })
   for (let i = 0; i < 5; i++) t.equal(await ask(token), 'accepted')
@@ -39,7 +39,7 @@ t.test('a token is verified once for its ttl', async (t) => {
   t.equal(asked(), 2, 'another token is another')
 })
 
-t.test('it is verified again after its ttl', async (t) => {
+t.test('the verifier runs again for a token after the ttl', async (t) => {
   const { asked, ask } = await build(t, { max: 10, ttl: 20 })
   const token = mint({ sub: 'ann' })
   t.equal(await ask(token), 'accepted')
@@ -48,7 +48,7 @@ t.test('it is verified again after its ttl', async (t) => {
   t.equal(asked(), 2)
 })
 
-t.test('it is off by default', async (t) => {
+t.test('the tokenCache is off by default', async (t) => {
   for (const tokenCache of [undefined, false] as const) {
     const { asked, ask } = await build(t, tokenCache)
     const token = mint({ sub: 'ann' })
@@ -57,7 +57,7 @@ t.test('it is off by default', async (t) => {
   }
 })
 
-t.test('it holds no more than max', async (t) => {
+t.test('the tokenCache holds no more than max tokens', async (t) => {
   const { asked, ask } = await build(t, { max: 2, ttl: 60_000 })
   const tokens = ['a', 'b', 'c'].map((sub) => mint({ sub }))
   for (const token of tokens) t.equal(await ask(token), 'accepted')
@@ -68,7 +68,7 @@ t.test('it holds no more than max', async (t) => {
   t.equal(asked(), 4, 'the first is not')
 })
 
-t.test('what differs by one character is verified for itself: a signature has twins', async (t) => {
+t.test('the verifier runs for each of two tokens that differ by one character', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   let asked = 0
@@ -83,7 +83,7 @@ t.test('what differs by one character is verified for itself: a signature has tw
   t.equal(await ask(token.slice(0, -8) + 'AAAAAAAA'), 401)
 })
 
-t.test('refusals are not kept', async (t) => {
+t.test('the tokenCache keeps no refusals', async (t) => {
   let valid = false
   const { ask } = await build(t, { max: 10, ttl: 60_000 }, { verify: async () => valid ? { sub: 'ann' } : null })
   t.equal(await ask('opaque'), 'WS_AUTH_TOKEN_INVALID')
@@ -93,7 +93,7 @@ t.test('refusals are not kept', async (t) => {
   t.equal(await ask('opaque'), 'accepted', 'but what was let through is, also of the app\'s own verifier')
 })
 
-t.test('exp and nbf are asked at every hit', async (t) => {
+t.test('the plugin checks exp and nbf at every hit of the tokenCache', async (t) => {
   const { ask, asked } = await build(t, { max: 10, ttl: 60_000 })
   const { now } = Date
   t.teardown(() => { Date.now = now })
@@ -112,7 +112,7 @@ t.test('exp and nbf are asked at every hit', async (t) => {
   t.equal(asked(), 1)
 })
 
-t.test('claims and users are never shared, and cannot be changed', async (t) => {
+t.test('two requests never share claims or users, and cannot change them', async (t) => {
   const shared = { name: 'shared', roles: ['member'] }
   const variants: Array<[string, WsAuthOptions]> = [
     ['no cache', {}],

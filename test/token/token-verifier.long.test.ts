@@ -63,7 +63,7 @@ function ways (algorithm: Algorithm, verify: FastifyJWTOptions['verify'] = {}): 
 }
 
 for (const algorithm of Object.keys(keys) as Algorithm[]) {
-  t.test(`${algorithm}: a good token is accepted and others are not, however the verifier was registered`, async (t) => {
+  t.test(`${algorithm}: a good token is accepted and others are refused, however the verifier is registered`, async (t) => {
     const good = mint({ sub: 'ann', exp: seconds(60) }, {}, algorithm)
     const [head, body, signature = ''] = good.split('.')
     const expected: Array<[what: string, token: string, answer: string]> = [
@@ -91,7 +91,7 @@ function hmacWithPublicKey (algorithm: Algorithm): string {
   return token
 }
 
-t.test('what the verifier answers 500 to is 401, and what it lets through against the RFCs is too', async (t) => {
+t.test('a token that @fastify/jwt answers with 500, or accepts against the RFCs, is 401', async (t) => {
   const now = seconds()
   const [head, body, signature = ''] = mint({ sub: 'ann' }).split('.')
   const deep = '['.repeat(2500) + ']'.repeat(2500)
@@ -165,7 +165,7 @@ t.test('a short or DER signature of ES256 is 401', async (t) => {
   }
 })
 
-t.test('a setting that speaks of a claim makes it required', async (t) => {
+t.test('a setting about a claim makes the claim required', async (t) => {
   const settings: Array<[FastifyJWTOptions['verify'], good: object, missing: object, wrong: object]> = [
     [{ allowedIss: 'us' }, { iss: 'us' }, {}, { iss: 'them' }],
     [{ allowedAud: ['chat'] }, { aud: ['chat', 'mail'] }, {}, { aud: [] }],
@@ -184,14 +184,14 @@ t.test('a setting that speaks of a claim makes it required', async (t) => {
   }
 })
 
-t.test('maxAge needs an iat', async (t) => {
+t.test('a token needs an iat if maxAge is set', async (t) => {
   const app = await build(t, { jwt: { secret, verify: { maxAge: '10s' } } })
   t.equal(await ask(app, mint({ iat: seconds() })), ACCEPTED)
   t.equal(await ask(app, mint({ iat: seconds(-11) })), EXPIRED)
   t.equal(await ask(app, mint({})), INVALID)
 })
 
-t.test('tolerances and ignored times are those of @fastify/jwt', async (t) => {
+t.test('the plugin takes tolerances and ignored times from @fastify/jwt', async (t) => {
   const tolerant = await build(t, { jwt: { secret, verify: { clockTolerance: 120_000 } } })
   t.equal(await ask(tolerant, mint({ exp: seconds(-60) })), ACCEPTED)
   t.equal(await ask(tolerant, mint({ nbf: seconds(60) })), ACCEPTED)
@@ -202,14 +202,14 @@ t.test('tolerances and ignored times are those of @fastify/jwt', async (t) => {
   t.equal(await ask(careless, mint({ exp: seconds(-60), nbf: seconds(60) })), ACCEPTED)
 })
 
-t.test('a wrong typ is 401 where the verifier asks for one', async (t) => {
+t.test('a wrong typ is 401 if the verifier sets checkTyp', async (t) => {
   const app = await build(t, { jwt: { secret, verify: { checkTyp: 'at+jwt' } } })
   t.equal(await ask(app, mint({}, { typ: 'at+jwt' })), ACCEPTED)
   t.equal(await ask(app, mint({}, { typ: 'JWT' })), INVALID)
   t.equal(await ask(app, mint({}, { typ: undefined })), INVALID)
 })
 
-t.test('trusted has the last word, at once or later', async (t) => {
+t.test('the trusted function decides last, at once or later', async (t) => {
   const trusts: Array<[what: string, trusted: FastifyJWTOptions['trusted'], answer: string]> = [
     ['true', () => true, ACCEPTED],
     ['false', () => false, INVALID],
@@ -229,7 +229,7 @@ t.test('trusted has the last word, at once or later', async (t) => {
   }
 })
 
-t.test('a key that does not exist is 401, keys that cannot be had are 503 and the reason is in the log alone', async (t) => {
+t.test('a missing key is 401, an unavailable key is 503, and only the log has the reason', async (t) => {
   const answers: Array<[what: string, secret: () => unknown, answer: string]> = [
     ['undefined', async () => undefined, INVALID],
     ['null', async () => null, INVALID],
@@ -252,7 +252,7 @@ t.test('a key that does not exist is 401, keys that cannot be had are 503 and th
   }
 })
 
-t.test('a secret function that calls back', async (t) => {
+t.test('a secret function may answer by a callback', async (t) => {
   type Done = (error: Error | null, key?: unknown) => void
   const answers: Array<[(done: Done) => void, string]> = [
     [(done) => done(null, secret), ACCEPTED],
@@ -266,14 +266,14 @@ t.test('a secret function that calls back', async (t) => {
   }
 })
 
-t.test('keys in PEM as a Buffer, and in an object of two', async (t) => {
+t.test('the verifier takes PEM keys as a Buffer or as the public key of an object', async (t) => {
   const { public: key } = keys.RS256
   const app = await build(t, { jwt: { secret: { public: (async () => Buffer.from(key)) as never } } })
   t.equal(await ask(app, mint({ sub: 'ann' }, {}, 'RS256')), ACCEPTED)
   t.equal(await ask(app, mint({ sub: 'ann' }, {}, 'ES256')), INVALID)
 })
 
-t.test('a JWKS by jose: known keys, an unknown kid, and an endpoint that is down', async (t) => {
+t.test('a JWKS by jose verifies tokens of known keys, refuses an unknown kid, and is 503 if its endpoint is down', async (t) => {
   const jwk = { ...createPublicKey(keys.ES256.public).export({ format: 'jwk' }), kid: 'one', alg: 'ES256', use: 'sig' }
   const server = createServer((_request, response) => response.setHeader('content-type', 'application/json').end(JSON.stringify({ keys: [jwk] })))
   t.teardown(() => server.close())
@@ -301,7 +301,7 @@ t.test('a JWKS by jose: known keys, an unknown kid, and an endpoint that is down
   }
 })
 
-t.test('a verifier of the app\'s own', async (t) => {
+t.test('each answer of a verify function leads to exactly the expected answer', async (t) => {
   const answers: Array<[what: string, verify: WsAuthOptions['verify'], answer: string]> = [
     ['claims', () => ({ sub: 'ann' }), ACCEPTED],
     ['claims, later', async () => ({ sub: 'ann' }), ACCEPTED],
@@ -334,7 +334,7 @@ t.test('a verifier of the app\'s own', async (t) => {
   t.equal(await ask(jose, 'opaque'), INVALID)
 })
 
-t.test('the user is the claims, what formatUser makes of them, or what the user option does', async (t) => {
+t.test('the user is the claims, or the result of formatUser or of the user option', async (t) => {
   const seen: unknown[] = []
   const handle = async (options: WsAuthOptions, prepare?: Prepare): Promise<unknown> => {
     const app = await build(t, options, prepare)
@@ -353,7 +353,7 @@ t.test('the user is the claims, what formatUser makes of them, or what the user 
   t.strictSame(await handle({ jwt: { secret }, user: async ({ sub }) => ({ id: sub }) }), { id: 'ann' })
 })
 
-t.test('the user is under the name that the app gave it too', async (t) => {
+t.test('a decorator that the app names for @fastify/jwt has the user too', async (t) => {
   const app = await build(t, {}, (app) => app.register(fastifyJwt, { secret, decoratorName: 'principal' } as FastifyJWTOptions))
   const seen: unknown[] = []
   app.addHook('preHandler', async (request) => { seen.push(request.user, (request as unknown as { principal: unknown }).principal) })
@@ -362,7 +362,7 @@ t.test('the user is under the name that the app gave it too', async (t) => {
   t.ok(Object.isFrozen(seen[1]), 'it is not the object that the verifier shares')
 })
 
-t.test('onlyCookie that is truthy is answered as onlyCookie that is true, and admits no anonymous client', async (t) => {
+t.test('a truthy onlyCookie works as onlyCookie: true, and admits no anonymous client', async (t) => {
   const [good, bad] = [mint({ sub: 'ann' }), `${mint({ sub: 'ann' }).slice(0, -4)}AAAA`]
   const cookie = { cookieName: 'session', signed: false }
   const REQUESTS: Array<[headers: Record<string, string>, answer: string]> = [

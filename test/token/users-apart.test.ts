@@ -84,6 +84,6 @@ for (const [key, secret] of Object.entries(KEYS)) {
   }
 }
 
-t.test('no error was left uncaught', async (t) => {
+t.test('a formatUser that throws causes no uncaught error', async (t) => {
   t.strictSame(uncaughtErrors(), [])
 })

@@ -35,13 +35,13 @@ function errorOf (properties: object, message = 'what'): Error {
   return Object.assign(new Error(message), properties)
 }
 
-t.test('verify is asked with the token, the request and the signal', async (t) => {
+t.test('verify gets the token, the request and the signal', async (t) => {
   const asked: unknown[][] = []
   await createCustomVerifier((...args) => { asked.push(args); return {} }).verify(TOKEN, REQUEST, { signal, more: 'not this' } as never)
   t.strictSame(asked, [[TOKEN, REQUEST, { signal }]])
 })
 
-t.test('claims are data: what verify answers is copied and frozen, and is an object', async (t) => {
+t.test('the plugin copies and freezes the claims that verify returns, and they must be an object', async (t) => {
   class Answer { sub = 'ann'; roles = ['a'] }
   const answer = new Answer()
   const { claims, user } = await createCustomVerifier(() => answer as never).verify(TOKEN, REQUEST, { signal })
@@ -59,7 +59,7 @@ t.test('claims are data: what verify answers is copied and frozen, and is an obj
   }
 })
 
-t.test('the times and names in the claims of verify are asked, and no claim is required', async (t) => {
+t.test('the plugin checks the times and names in the claims of verify, and requires no claim', async (t) => {
   const { rules } = createCustomVerifier(() => ({}))
   t.strictSame(rules, { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null })
   t.equal(await outcomeOf(() => ({})), '{}')
@@ -67,7 +67,7 @@ t.test('the times and names in the claims of verify are asked, and no claim is r
   t.equal(await outcomeOf(() => ({ nbf: 1e11 })), 'WS_AUTH_TOKEN_INVALID: it is not valid yet: its time is in milliseconds, and must be in seconds')
 })
 
-t.test('what answers at once is read at once', async (t) => {
+t.test('the result of a synchronous verify is read synchronously', async (t) => {
   t.notOk(createCustomVerifier(() => ({})).verify(TOKEN, REQUEST, { signal }) instanceof Promise)
   t.ok(createCustomVerifier(async () => ({})).verify(TOKEN, REQUEST, { signal }) instanceof Promise)
   const read = (): Verified => ({ claims: {}, user: 'read' })
@@ -75,7 +75,7 @@ t.test('what answers at once is read at once', async (t) => {
   t.throws(() => settle(TOKEN, () => { throw errorOf({ statusCode: 403 }) }, read), { code: 'WS_AUTH_UNAVAILABLE' }, 'only verify speaks in the words of HTTP of users')
 })
 
-t.test('verify is not asked about a token with a character that is not visible ASCII', async (t) => {
+t.test('the plugin does not call verify for a token with a character that is not visible ASCII', async (t) => {
   const never = (): never => { throw new Error('must not be asked') }
   for (const token of ['', ' ', 'a b', 'a\n', '\na', 'a\tb', 'a\0', 'a\u007f', 'é', '\u2028', 'a\r\nb']) {
     t.equal(await outcomeOf(never, token), 'WS_AUTH_TOKEN_INVALID: it has a character that is not visible ASCII', encodeURIComponent(token))
@@ -83,21 +83,21 @@ t.test('verify is not asked about a token with a character that is not visible A
   for (const token of ['!', '~', '!"#$%&\'()*+,-./0123456789:;<=>?@AZ[\\]^_`az{|}~']) t.equal(await outcomeOf(() => ({}), token), '{}', 'all that are')
 })
 
-t.test('a WsAuthError is used as it is', async (t) => {
+t.test('a WsAuthError of verify becomes the refusal', async (t) => {
   for (const code of ['WS_AUTH_FORBIDDEN', 'WS_AUTH_TOKEN_REVOKED', 'WS_AUTH_UNAVAILABLE'] as const) {
     t.equal(await thrown(new WsAuthError(code, { cause: 'mine' })), `${code}: mine`)
     t.equal(await thrown(Object.assign(new WsAuthError(code), { statusCode: 403 })), code)
   }
 })
 
-t.test('the three commonest errors of fast-jwt say what has to be compared', async (t) => {
+t.test('the reasons for the three most common errors of fast-jwt name the setting to compare', async (t) => {
   const hints: Array<[string, RegExp]> = [
     ['FAST_JWT_INVALID_SIGNATURE', /another secret or key has signed it/], ['FAST_JWT_INVALID_ALGORITHM', /"algorithms"/], ['FAST_JWT_INVALID_CLAIM_VALUE', /"allowedIss", "allowedAud"/]
   ]
   for (const [code, hint] of hints) t.match(await thrown(errorOf({ code }, `no ${TOKEN}`)), new RegExp(`^WS_AUTH_TOKEN_INVALID: Error ${code}: no \\[token\\] \\(.*${hint.source}`))
 })
 
-t.test('a token that has expired is told from one that is wrong', async (t) => {
+t.test('the plugin tells an expired token from a wrong one', async (t) => {
   for (const code of ['FAST_JWT_EXPIRED', 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED', 'ERR_JWT_EXPIRED']) {
     t.match(await thrown(errorOf({ code })), /^WS_AUTH_TOKEN_EXPIRED/)
     t.match(await thrown(errorOf({ code, statusCode: 401 })), /^WS_AUTH_TOKEN_EXPIRED/)
@@ -105,7 +105,7 @@ t.test('a token that has expired is told from one that is wrong', async (t) => {
   t.match(await thrown(errorOf({ name: 'TokenExpiredError' })), /^WS_AUTH_TOKEN_EXPIRED/)
 })
 
-t.test('an error about the token is 401, whichever library made it, and the log has its words without the token', async (t) => {
+t.test('an error about the token is 401 for each library, and the log has its message without the token', async (t) => {
   const codes = ['FAST_JWT_MISSING_SIGNATURE', 'FAST_JWT_', 'FST_JWT_BAD_REQUEST', 'ERR_JWT_CLAIM_VALIDATION_FAILED', 'ERR_JWS_INVALID', 'ERR_JWE_INVALID', 'ERR_JWE_DECRYPTION_FAILED', 'ERR_JOSE_ALG_NOT_ALLOWED', 'ERR_JOSE_NOT_SUPPORTED', 'ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS']
   for (const code of codes) t.equal(await thrown(errorOf({ code }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: Error ${code}: no [token]`)
   for (const name of ['JsonWebTokenError', 'NotBeforeError']) t.equal(await thrown(errorOf({ name }, `no ${TOKEN}`)), `WS_AUTH_TOKEN_INVALID: ${name} undefined: no [token]`)
@@ -113,7 +113,7 @@ t.test('an error about the token is 401, whichever library made it, and the log 
   t.equal(await thrown(new URIError(`no ${TOKEN}`)), 'WS_AUTH_TOKEN_INVALID: URIError')
 })
 
-t.test('an error with the status 401 is about the token, with 403 about its user, and the log has its words without the token', async (t) => {
+t.test('an error with the status 401 refuses the token, one with 403 its user, and the log has its message without the token', async (t) => {
   t.equal(await thrown(errorOf({ statusCode: 401 }, `no ${TOKEN}`)), 'WS_AUTH_TOKEN_INVALID: Error: no [token]')
   t.equal(await thrown(errorOf({ statusCode: 403, name: 'Blocked' }, `no ${TOKEN}`)), 'WS_AUTH_FORBIDDEN: Blocked: no [token]')
   t.equal(await thrown(errorOf({ statusCode: 403, code: 'FAST_JWT_EXPIRED' })), 'WS_AUTH_FORBIDDEN: Error: what')
@@ -121,19 +121,19 @@ t.test('an error with the status 401 is about the token, with 403 about its user
   for (const statusCode of [400, 402, 404, 500, '401', '403', undefined]) t.match(await thrown(errorOf({ statusCode })), /^WS_AUTH_UNAVAILABLE/, String(statusCode))
 })
 
-t.test('any other error is not the token\'s fault, and the log has it without the token', async (t) => {
+t.test('any other error is 503, and the log has it without the token', async (t) => {
   const codes = ['ECONNREFUSED', 'FAST_JW', 'XFAST_JWT_X', 'ERR_JWX_Y', 'ERR_JOSE_GENERIC', 'ERR_JOSE_ALG_NOT_ALLOWED_X', 'ERR_JOSE_NOT_SUPPORTED_X', 'ERR_JWKS_TIMEOUT', 'ERR_JWK_INVALID', 'ERR_JWKS_INVALID', 'JWKS_REQUEST_FAILED', 'NO_JWKS', 'ERR_JWKS_NO_MATCHING_KEY_X', 'XERR_JWT_EXPIRED']
   for (const code of codes) t.equal(await thrown(errorOf({ code }, `no ${TOKEN}`)), 'WS_AUTH_UNAVAILABLE: Error no [token]', code)
   for (const name of ['TypeError', 'JsonWebTokenErrors']) t.equal(await thrown(errorOf({ name })), `WS_AUTH_UNAVAILABLE: ${name} what`)
 })
 
-t.test('what is thrown may be anything', async (t) => {
+t.test('verify may throw any value', async (t) => {
   const hostile = Object.defineProperty({}, 'code', { get () { throw new Error('do not look') } })
   for (const error of [null, undefined, 'x', 7, Symbol('x'), {}, [], hostile]) t.match(await thrown(error), /^WS_AUTH_UNAVAILABLE/)
   t.match(await thrown({ code: Symbol('x'), message: Symbol('y') }), /^WS_AUTH_UNAVAILABLE/)
 })
 
-t.test('fast-jwt wraps the error of a function for keys, and what it wraps says whose fault it is', async (t) => {
+t.test('the plugin decides by the error of a key function that fast-jwt wraps', async (t) => {
   const wrapped = (originalError: unknown): Error => errorOf({ code: 'FAST_JWT_KEY_FETCHING_ERROR', originalError }, 'Cannot fetch key.')
   t.equal(await thrown(wrapped(errorOf({ statusCode: 401 }))), 'WS_AUTH_TOKEN_INVALID: Error: what')
   t.equal(await thrown(wrapped(errorOf({ code: 'JWK_NOT_FOUND' }))), 'WS_AUTH_TOKEN_INVALID: Error JWK_NOT_FOUND: what')
