@@ -3,7 +3,7 @@ import { didYouMean } from '../../lib/base/near-names'
 
 const KNOWN = ['token', 'tickets', 'rejectWith', 'closeCodes', 'maxLifetime', 'origin', 'jwt']
 
-t.test('the nearest name is proposed, whatever its case and its separators', async (t) => {
+t.test('an error proposes the nearest name, whatever its case and its separators', async (t) => {
   const near: Array<[name: string, meant: string]> = [
     ['tokens', 'token'], ['tokne', 'token'], ['Token', 'token'], ['ticket', 'tickets'], ['reject_with', 'rejectWith'], ['rejectwiht', 'rejectWith'],
     ['closeCode', 'closeCodes'], ['max-lifetime', 'maxLifetime'], ['orgin', 'origin'], ['jwts', 'jwt'], ['wjt', 'jwt']
@@ -11,7 +11,7 @@ t.test('the nearest name is proposed, whatever its case and its separators', asy
   for (const [name, meant] of near) t.equal(didYouMean(name, KNOWN), `; did you mean "${meant}"?`, name)
 })
 
-t.test('a name that is another word is not proposed', async (t) => {
+t.test('an error does not propose a name that is another word', async (t) => {
   for (const name of ['server', 'x', '', 'originator', 'closed']) t.equal(didYouMean(name, KNOWN), '', name)
   t.equal(didYouMean('token', []), '')
 })

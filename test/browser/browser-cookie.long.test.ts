@@ -117,7 +117,7 @@ async function openFrame (page: Page, source: { src: string } | { srcdoc: string
   return await element.asElement()?.contentFrame() as Frame
 }
 
-t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
+t.test('the Origin decides whether a cookie in a browser opens a connection', { skip: reasonToSkip() }, async (t) => {
   const browser = await startBrowser(t)
   t.jobs = 3
 
@@ -130,7 +130,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     return { context, page }
   }
 
-  t.test('its own page gets in, whatever the cookie, and cannot read it', { buffered: true }, async (t) => {
+  t.test('the page of the app connects with each cookie, and cannot read it', { buffered: true }, async (t) => {
     const { host, handshakes } = await startChat(t)
     const { page } = await logIn(t, host)
     t.same(await handshakesOf(page, `ws://${host}`), answers(OPEN, OPEN, OPEN, OPEN))
@@ -138,7 +138,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(handshakes, COOKIES.map(() => ({ origin: `http://${host}`, cookies: 'lax,none,strict,unset' })))
   })
 
-  t.test('a page of the same site is sent each cookie, and refused', { buffered: true }, async (t) => {
+  t.test('a page of the same site sends each cookie, and is refused', { buffered: true }, async (t) => {
     const { host, handshakes } = await startChat(t)
     const { page } = await logIn(t, host)
     const port = await startOther(t)
@@ -153,7 +153,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     }
   })
 
-  t.test('a page of another site is sent those of SameSite=None, and refused', { buffered: true }, async (t) => {
+  t.test('a page of another site sends only cookies with SameSite=None, and is refused', { buffered: true }, async (t) => {
     const { host, handshakes } = await startChat(t)
     const { page } = await logIn(t, host)
     const port = await startOther(t)
@@ -169,7 +169,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     }
   })
 
-  t.test('a page that has no origin is refused', { buffered: true }, async (t) => {
+  t.test('a page without an origin is refused', { buffered: true }, async (t) => {
     const { host, handshakes } = await startChat(t)
     const { page } = await logIn(t, host)
     const folder = await mkdtemp(join(tmpdir(), 'page-'))
@@ -194,7 +194,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     }
   })
 
-  t.test('its own page in a frame of another site gets in by SameSite=None: who may frame it is for the app to say', { buffered: true }, async (t) => {
+  t.test('the page of the app in a frame of another site connects by SameSite=None: the app decides which sites may frame it', { buffered: true }, async (t) => {
     const { host } = await startChat(t)
     const { page } = await logIn(t, host)
     await page.goto(`http://evil.localhost:${await startOther(t)}`)
@@ -202,7 +202,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await handshakesOf(frame, `ws://${host}`), answers(MISSING, MISSING, OPEN, MISSING))
   })
 
-  t.test('a page of another site gets in with a token of its own, as its own user', { buffered: true }, async (t) => {
+  t.test('a page of another site connects with its own token as its own user', { buffered: true }, async (t) => {
     const { host } = await startChat(t)
     const { page } = await logIn(t, host)
     await page.goto(`http://evil.localhost:${await startOther(t)}`)
@@ -210,7 +210,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await handshakeOf(page, `ws://${host}/none`, ['bearer', 'bad']), 'open close 3000 token_invalid clean', 'and not by the cookie beside a bad one')
   })
 
-  t.test('a cookie that a neighbour has put beside the good one makes neither count', { buffered: true }, async (t) => {
+  t.test('a cookie that a sibling host adds under the same name makes the token ambiguous', { buffered: true }, async (t) => {
     const { host } = await startChat(t)
     const { page } = await logIn(t, host)
     await page.goto(`http://blog.chat.localhost:${await startOther(t)}`)
@@ -220,7 +220,7 @@ t.test('a cookie in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await handshakeOf(page, `ws://${host}/strict`), OPEN, 'the others stay good')
   })
 
-  t.test('a page of another origin learns nothing by a dry run, and gets no ticket', { buffered: true }, async (t) => {
+  t.test('a page of another origin cannot read a dry run, and gets no ticket', { buffered: true }, async (t) => {
     const { app, host, responses } = await startChat(t)
     const { page } = await logIn(t, host)
     const port = await startOther(t)

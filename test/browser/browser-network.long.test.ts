@@ -130,14 +130,14 @@ function isEmpty ({ wsAuth }: FastifyInstance): Promise<void> {
   return eventually(() => wsAuth.connections.size === 0, 'the slot is free')
 }
 
-t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
+t.test('connections of a browser survive or end correctly as its network changes', { skip: reasonToSkip() }, async (t) => {
   await buildExample()
   const browser = await startBrowser(t)
   t.jobs = 3
 
   // The tabs of one window: one test after the other.
-  t.test('in the background', { buffered: true }, async (t) => {
-    t.test('a connection is told to renew, is renewed, and ends when it is not', async (t) => {
+  t.test('connections of a page in the background behave as those of a visible page', { buffered: true }, async (t) => {
+    t.test('a connection in the background gets the hint to renew, is renewed, and ends if it is not', async (t) => {
       const { port } = await startChat(t, { renewal: true })
       const { page, visibility } = await openHidden(browser, `http://127.0.0.1:${port}/`)
       const connect = (sub: string, life: number): Promise<PageSocket> =>
@@ -151,7 +151,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
       t.equal(await visibility(), 'hidden')
     })
 
-    t.test('a page that is frozen keeps its connection, as the browser answers its pings, and has one when it is thawed', async (t) => {
+    t.test('a frozen page keeps its connection, because the browser answers pings, and reconnects when it is thawed', async (t) => {
       const { app, port } = await startChat(t, { heartbeat: { interval: 1000 }, limits: { perUser: 1 } })
       const { page, freeze, thaw } = await openHidden(browser, `http://127.0.0.1:${port}/`)
       const events = await openReturning(page)
@@ -168,7 +168,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
       t.same(statsOf(app).closed, { client: 1 })
     })
 
-    t.test('a page that is frozen is closed when its token ends, and is back when it is thawed', async (t) => {
+    t.test('a frozen page loses its connection when its token expires, and reconnects when it is thawed', async (t) => {
       const { app, port } = await startChat(t, { limits: { perUser: 1 } }, 8)
       const { page, freeze, thaw } = await openHidden(browser, `http://127.0.0.1:${port}/`)
       const events = await openReturning(page)
@@ -185,7 +185,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     })
   })
 
-  t.test('offline as DevTools do it, what is open stays, and is late', { buffered: true }, async (t) => {
+  t.test('an open connection survives the offline mode of DevTools, and gets its messages late', { buffered: true }, async (t) => {
     const { app, port, tell } = await startChat(t)
     const page = await openPage(t, browser, `http://127.0.0.1:${port}/`)
     const connect = (claims: Record<string, unknown> = {}): Promise<PageSocket> => openSocket(page, `ws://127.0.0.1:${port}/chat`, ['bearer', sign({ sub: 'ann', ...claims })])
@@ -204,7 +204,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(app.wsAuth.connections.size, 1)
   })
 
-  t.test('a network that is lost without a word frees the slot, and the page is back with it', { buffered: true }, async (t) => {
+  t.test('a network that is lost silently frees the slot, and the page reconnects when it returns', { buffered: true }, async (t) => {
     const { app, port, proxy, page } = await openThrough(t, browser, { limits: { perUser: 1 }, heartbeat: { interval: 1000 } })
     const events = await openReturning(page)
     await eventually(() => app.wsAuth.connections.size === 1, 'it is open')
@@ -224,7 +224,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await events(), ['open', 'close 1006', 'open'])
   })
 
-  t.test('whoever comes back before the server has noticed takes the place of what they had', { buffered: true }, async (t) => {
+  t.test('a client that reconnects before the server notices the loss replaces its lost connection', { buffered: true }, async (t) => {
     const { app, port, proxy, page, host } = await openThrough(t, browser, { limits: { perUser: 1, onLimit: 'close-oldest' } })
     const lost = await openSocket(page, `ws://${host}/chat`)
     await lost.told('open')
@@ -240,7 +240,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await socket.events(), ['open'])
   })
 
-  t.test('with \'reject\' they wait until it has', { buffered: true }, async (t) => {
+  t.test('a client that reconnects with onLimit \'reject\' waits until the server notices the loss', { buffered: true }, async (t) => {
     const { app, port, proxy, page, host } = await openThrough(t, browser, { limits: { perUser: 1 }, heartbeat: { interval: 1000 } })
     const lost = await openSocket(page, `ws://${host}/chat`)
     await lost.told('open')
@@ -253,7 +253,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(new Set(await events()), new Set(['open', 'close 4429 connection_limit']))
   })
 
-  t.test('a connection that is cut is 1006, and opened again with a new ticket: the old one is spent', { buffered: true }, async (t) => {
+  t.test('a connection that is cut closes with 1006, and the page opens another with a new ticket, because the old one is spent', { buffered: true }, async (t) => {
     const { app, proxy, page, host } = await openThrough(t, browser, { limits: { perUser: 2 } })
     const events = await openReturning(page)
     const ticket = await page.evaluate(async () => (await (await fetch('/ws-ticket', { method: 'POST' })).json() as { ticket: string }).ticket)
@@ -275,7 +275,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(statsOf(app).closed, { lost: 2 })
   })
 
-  t.test('a page that goes frees its slot, however it goes', { buffered: true }, async (t) => {
+  t.test('a page that goes away frees its slot, however it goes', { buffered: true }, async (t) => {
     const { app, port } = await startChat(t, { limits: { perUser: 1 } })
     const page = await openPage(t, browser, `http://127.0.0.1:${port}/`)
     const connect = async (page: Page): Promise<() => Promise<string[]>> => {
@@ -307,7 +307,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await isEmpty(app)
   })
 
-  t.test('two tabs of one user are closed at once, and neither comes back', { buffered: true }, async (t) => {
+  t.test('a revocation closes two tabs of one user at once, and neither can reconnect', { buffered: true }, async (t) => {
     const { app, port } = await startChat(t)
     const page = await openPage(t, browser, `http://127.0.0.1:${port}/`)
     const second = await page.context().newPage()
@@ -321,7 +321,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     for (const tab of [page, second]) t.same(await (await connect(tab)).closed(), ['open', 'close 3000 token_revoked clean'])
   })
 
-  t.test('the page of the example says that it is offline, and has its connections anew when it is not', { buffered: true }, async (t) => {
+  t.test('the page of the example says that it is offline, and opens its connections again when it is online', { buffered: true }, async (t) => {
     const example = await startExample(t)
     const proxy = await startProxy(t, { host: '127.0.0.1', port: example.port })
     const page = await openPage(t, browser, `http://127.0.0.1:${proxy.port}/`)

@@ -84,11 +84,11 @@ async function attemptAll (attempt: (attempt: Attempt) => Promise<PageSocket>): 
   return Object.fromEntries(await Promise.all(CODES.map(async (code) => [code, await (await attempt(ATTEMPTS[code])).closed()] as const)))
 }
 
-t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
+t.test('a browser gets each refusal, close code and subprotocol as documented', { skip: reasonToSkip() }, async (t) => {
   const browser = await startBrowser(t)
   t.jobs = 3
 
-  t.test('a refusal with a status is 1006 without a reason, whatever it is, and the dry run tells', { buffered: true }, async (t) => {
+  t.test('a browser sees a refusal with a status as 1006 without a reason, and a dry run gives its code', { buffered: true }, async (t) => {
     const { app, attempt, dryRun } = await startRefusing(t, browser, { rejectWith: 'http' })
     const told = await attemptAll(attempt)
     t.same(told, Object.fromEntries(CODES.map((code) =>
@@ -107,7 +107,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
   })
 
   for (const rejectWith of ['close', 'auto'] as const) {
-    t.test(`a refusal has its code and reason with rejectWith '${rejectWith}', where there is one`, { buffered: true }, async (t) => {
+    t.test(`a browser sees the code and the reason of each refusal that has a close code, with rejectWith '${rejectWith}'`, { buffered: true }, async (t) => {
       const { app, attempt } = await startRefusing(t, browser, { rejectWith })
       const told = await attemptAll(attempt)
       t.same(told, Object.fromEntries(CODES.map((code) => {
@@ -119,7 +119,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     })
   }
 
-  t.test('a page sees the close codes that the app has chosen', { buffered: true }, async (t) => {
+  t.test('a browser sees the close codes that the app has chosen', { buffered: true }, async (t) => {
     const closeCodes = { unauthorized: 4401, forbidden: 4403, timeout: 4408, limit: 4999, unavailable: 1008 }
     const { app, attempt } = await startRefusing(t, browser, { rejectWith: 'close', closeCodes })
     const own: Record<string, string> = { 3000: '4401', 3003: '4403', 3008: '4408', 4429: '4999', 4503: '1008' }
@@ -136,7 +136,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await disconnected.closed(), ['open', 'close 4403 disconnected clean'])
   })
 
-  t.test('each end of a connection has its code and reason', { buffered: true }, async (t) => {
+  t.test('a browser sees the code and the reason of each end of a connection', { buffered: true }, async (t) => {
     const { app, port } = await start(t, {
       server: { forceCloseConnections: true },
       plugin: { limits: { perUser: 1, onLimit: 'close-oldest' }, websocket: { options: { maxPayload: 1024 } } },
@@ -201,7 +201,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.same(await last.closed(), ['open', 'message \uFFFD', 'close 1001 shutdown clean'])
   })
 
-  t.test('nobody can vouch for a connection any more: 4503, and the same to whoever comes back', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
+  t.test('an outage of the backplane closes a connection with 4503, and refuses a client that reconnects with the same', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
     const redis = await startRedis(t)
     const { app, port } = await start(t, {
       server: { forceCloseConnections: true },
@@ -225,7 +225,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     }, 'it is let in again')
   })
 
-  t.test('the subprotocol', { buffered: true }, async (t) => {
+  t.test('a browser sends a token in the subprotocol, and gets back a subprotocol that is not the token', { buffered: true }, async (t) => {
     // As opaque as a token can be (visible ASCII): it may not stand in a list of protocols as it is.
     const OPAQUE = 'a/token;with"all=kinds",of@characters'
     const { app, port } = await start(t, {
@@ -282,7 +282,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(requests.length, accepted.length + 2)
   })
 
-  t.test('a page cannot set the header, and no password is asked for in its place', { buffered: true }, async (t) => {
+  t.test('a page cannot set the Authorization header, and a user or password in the URL does not replace it', { buffered: true }, async (t) => {
     const { app, port } = await start(t, {
       server: { forceCloseConnections: true },
       plugin: { rejectWith: 'auto' },
@@ -307,7 +307,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(statsOf(app).accepted, 0)
   })
 
-  t.test('the first message', { buffered: true }, async (t) => {
+  t.test('a browser authenticates by a first message', { buffered: true }, async (t) => {
     const { app, port } = await start(t, {
       server: { forceCloseConnections: true },
       plugin: { renewal: true, token: { message: true } },
@@ -332,7 +332,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(app.wsAuth.connections.size, 1)
   })
 
-  t.test('with compression the frames are what they were, and a small one that is large is refused', { buffered: true }, async (t) => {
+  t.test('a browser with compression sends and gets the same frames, and a small frame that inflates too far closes with 1009', { buffered: true }, async (t) => {
     const { app, port } = await start(t, {
       server: { forceCloseConnections: true },
       plugin: { renewal: true, token: { message: true }, websocket: { options: { perMessageDeflate: { threshold: 0 }, maxPayload: 4 * 1024 * 1024 } } },

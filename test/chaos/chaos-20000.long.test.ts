@@ -32,7 +32,7 @@ const MOST_KEPT = 150
 const GROWTH = 2 ** 21
 const GROWTH_PER_CONNECTION = 100
 
-t.test(`nothing is left of ${CONNECTIONS} connections while Redis comes and goes, with CHAOS_SEED=${SEED}`, { skip }, async (t) => {
+t.test(`${CONNECTIONS} connections leave nothing behind while Redis comes and goes, with CHAOS_SEED=${SEED}`, { skip }, async (t) => {
   const redis = await startRedis(t, { isPersistent: true })
   const run = await ChaosRun.start(t, SEED, redis)
   await survive(t, run, CONNECTIONS, [['short'], ['short', 'restart in a fault', 'short', 'long', 'short'], ['short', 'short', 'long', 'short', 'restart', 'short']])
@@ -40,7 +40,7 @@ t.test(`nothing is left of ${CONNECTIONS} connections while Redis comes and goes
   await end(t, run)
 })
 
-t.test(`nor within one process, with CHAOS_SEED=${SEED}`, async (t) => {
+t.test(`the connections of one process without Redis leave nothing behind, with CHAOS_SEED=${SEED}`, async (t) => {
   const run = await ChaosRun.start(t, SEED, null)
   await survive(t, run, skip === false ? CONNECTIONS / 5 : CONNECTIONS, [[], ['restart'], []])
   await end(t, run)

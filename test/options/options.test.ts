@@ -116,7 +116,7 @@ const wrongOnRoute: Array<[options: unknown, message: string]> = [
   [{ tickets: { ttl: 1 } }, '"wsAuth.tickets.ttl" option must be left out: there is no such option']
 ]
 
-t.test('a wrong option is a TypeError at registration that names it', async (t) => {
+t.test('a wrong option throws a TypeError at registration that names it', async (t) => {
   for (const [options, message] of wrong) {
     const app = Fastify()
     t.teardown(() => app.close())
@@ -124,12 +124,12 @@ t.test('a wrong option is a TypeError at registration that names it', async (t) 
   }
 })
 
-t.test('options that are no object are refused', async (t) => {
+t.test('options that are not an object throw a TypeError', async (t) => {
   t.throws(() => readPluginOptions('secret'), { name: 'TypeError', message: '"options" option must be an object' })
   t.equal(readPluginOptions(undefined).handshakeTimeout, 10_000)
 })
 
-t.test('a wrong option of a route is a TypeError when the route is declared', async (t) => {
+t.test('a wrong option of a route throws a TypeError when the route is declared', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -138,7 +138,7 @@ t.test('a wrong option of a route is a TypeError when the route is declared', as
   }
 })
 
-t.test('wsAuth on a route without a websocket is a TypeError', async (t) => {
+t.test('wsAuth on a route without a websocket throws a TypeError', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret } })
@@ -156,7 +156,7 @@ t.test('token.param of a route must be a whole segment of its path', async (t) =
   }
 })
 
-t.test('defaults are those of the README', async (t) => {
+t.test('the defaults are those of the README', async (t) => {
   const { roles, scopes, backplane, ...rest } = readPluginOptions({})
   t.equal(backplane.constructor.name, 'MemoryBackplane')
   t.strictSame(rest, {
@@ -200,7 +200,7 @@ t.test('defaults are those of the README', async (t) => {
   t.strictSame(scopes({ permissions: { d: true } }), [])
 })
 
-t.test('true is the default name, false is off, a name is a name', async (t) => {
+t.test('the value true sets the default name of a token place, false turns it off, and a string sets another name', async (t) => {
   t.strictSame(readPluginOptions({ token: { header: true, subprotocol: true, query: true, cookie: true, param: true, message: true } }).token,
     { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: { name: 'token', signed: false }, param: 'token', message: { timeout: 10_000, maxBytes: 8192, read: null, deliver: false } })
   t.strictSame(readPluginOptions({ token: { header: false, subprotocol: false, query: false, cookie: false, param: false, message: false } }).token,
@@ -209,7 +209,7 @@ t.test('true is the default name, false is off, a name is a name', async (t) => 
     { header: { name: 'x-token', bearer: false }, subprotocol: 'jwt', query: 'access_token', cookie: { name: 'sid', signed: true }, param: 'key', message: { timeout: 5, maxBytes: 8192, read: null, deliver: false } })
 })
 
-t.test('what a route gives is merged over what the plugin was given', async (t) => {
+t.test('the options of a route are merged over those of the plugin', async (t) => {
   const plugin = readPluginOptions({ token: { query: 'key', cookie: false, message: { timeout: 7 } }, maxLifetime: 1000, closeCodes: { forbidden: 4403 }, origin: 'any', rejectWith: 'auto' })
   const route = readRouteOptions({ token: { header: false }, closeCodes: { unauthorized: 1008 }, origin: ['capacitor://localhost'] }, plugin)
   t.strictSame(route.token, { header: null, subprotocol: 'bearer', query: 'key', cookie: null, param: null, message: { timeout: 7, maxBytes: 8192, read: null, deliver: false } })
@@ -224,14 +224,14 @@ t.test('what a route gives is merged over what the plugin was given', async (t) 
   t.equal(readRouteOptions('optional', plugin).access, 'optional')
 })
 
-t.test('there must be something that verifies', async (t) => {
+t.test('the app must configure a verifier: jwt, @fastify/jwt or verify', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await t.rejects(async () => { await app.register(fastifyWsAuth, {}) },
     { name: 'TypeError', message: '"jwt" option must be given, unless the app registers @fastify/jwt before or "verify" is given' })
 })
 
-t.test('@fastify/jwt is registered once', async (t) => {
+t.test('the jwt option is an error if @fastify/jwt is registered already', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyJwt, { secret })
@@ -239,7 +239,7 @@ t.test('@fastify/jwt is registered once', async (t) => {
     { name: 'TypeError', message: '"jwt" option must be left out: @fastify/jwt is registered already' })
 })
 
-t.test('a namespace must be one', async (t) => {
+t.test('the namespace option must name a namespace of @fastify/jwt', async (t) => {
   const register = async (options: object): Promise<unknown> => {
     const app = Fastify()
     t.teardown(() => app.close())
@@ -255,7 +255,7 @@ t.test('a namespace must be one', async (t) => {
   await t.resolves(register({ jwtNamespace: 'member' }))
 })
 
-t.test('@fastify/websocket is registered here and nowhere else', async (t) => {
+t.test('the plugin registers @fastify/websocket, and an earlier registration is an error', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWebsocket)
@@ -269,7 +269,7 @@ t.test('an app whose registration failed can be closed', async (t) => {
   await t.resolves(app.close())
 })
 
-t.test('it is registered once, also where the first was in another scope', async (t) => {
+t.test('the plugin can be registered once only, also if the first registration is in another scope', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(async (scope) => { await scope.register(fastifyWsAuth, { jwt: { secret } }) })
@@ -277,7 +277,7 @@ t.test('it is registered once, also where the first was in another scope', async
     { message: 'fastify-ws-auth is registered already on this server: register it once, for all routes that are declared after it' })
 })
 
-t.test('a signed cookie needs a secret, a cookie needs @fastify/cookie', async (t) => {
+t.test('a signed cookie requires a secret, and a cookie requires @fastify/cookie', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await t.rejects(async () => { await app.register(fastifyWsAuth, { jwt: { secret }, token: { cookie: { name: 'token', signed: true } } }) },
@@ -291,7 +291,7 @@ t.test('a signed cookie needs a secret, a cookie needs @fastify/cookie', async (
     { name: 'TypeError', message: '"cookie" option must be given where a route asks for a cookie and the plugin does not' })
 })
 
-t.test('a claims schema that cannot be compiled fails at start-up where the app has a validator', async (t) => {
+t.test('a claims schema that cannot be compiled fails the start if the app has a validator', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret }, claims: { type: 'nonsense' } })

@@ -7,7 +7,7 @@ import { closeOf, openSocket } from '../helpers/sockets'
 
 const websocket = { websocket: true } as const
 
-t.test('the decorator that @fastify/jwt sets has the user too', async (t) => {
+t.test('a decorator that @fastify/jwt sets has the user too', async (t) => {
   const seen: unknown[] = []
   const { app } = await prepare(t, {
     plugin: { jwt: { secret: SECRET, decoratorName: 'account' } as never },
@@ -17,11 +17,11 @@ t.test('the decorator that @fastify/jwt sets has the user too', async (t) => {
   t.same(seen, [{ sub: 'ann' }, { sub: 'ann' }])
 })
 
-t.test('a decorator that the app has already is left to @fastify/jwt', async (t) => {
+t.test('a request decorator that the app has already declared fails the registration', async (t) => {
   await t.rejects(prepare(t, { before: (app) => app.decorateRequest('user', null as never) }), { message: /the request decorator "user" must be left to @fastify\/jwt/ })
 })
 
-t.test('formatUser serves the plain routes of the app too, if a secret function gives the key', async (t) => {
+t.test('formatUser also formats the user of plain routes if a secret function gives the key', async (t) => {
   const seen: unknown[] = []
   const { app } = await prepare(t, {
     plugin: { jwt: { secret: async () => SECRET, formatUser: ({ sub }: { sub: string }) => ({ name: sub }) } as never },

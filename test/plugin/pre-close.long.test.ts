@@ -51,7 +51,7 @@ async function openTwo (t: Test, { app, port }: StartedApp): Promise<Array<{ mes
   return clients
 }
 
-t.test('preClose of the app says goodbye before anybody is closed', async (t) => {
+t.test('preClose of the app runs before the plugin closes a client', async (t) => {
   let called = 0
   const started = await startWith(t, function (done) {
     called++
@@ -75,7 +75,7 @@ t.test('preClose of the app says goodbye before anybody is closed', async (t) =>
   t.equal(started.app.wsAuth.connections.size, 0)
 })
 
-t.test('an asynchronous preClose is waited for before anybody is closed', async (t) => {
+t.test('the plugin waits for an asynchronous preClose before it closes a client', async (t) => {
   const steps: string[] = []
   const started = await startWith(t, async function (this: FastifyInstance) {
     const { clients } = this.websocketServer
@@ -93,7 +93,7 @@ t.test('an asynchronous preClose is waited for before anybody is closed', async 
   t.same(steps, ['still open: 2', 'closed', 'closed'])
 })
 
-t.test('the clients that preClose leaves are closed with 1001, the others as it said', async (t) => {
+t.test('the plugin closes the clients that preClose leaves open with 1001, and the others keep the code of preClose', async (t) => {
   const started = await startWith(t, function (done) {
     for (const connection of this.wsAuth.connections) connection.close(4000, 'moved')
     done()
@@ -104,7 +104,7 @@ t.test('the clients that preClose leaves are closed with 1001, the others as it 
   t.same(await open?.closed, SHUTDOWN)
 })
 
-t.test('a preClose that disconnects ends with its code', async (t) => {
+t.test('a preClose that disconnects clients closes them with its own code', async (t) => {
   const started = await startWith(t, async function () {
     await this.wsAuth.disconnect({ sub: 'somebody' }, { code: 4001, reason: 'deploy' })
   })
@@ -128,11 +128,11 @@ const WRONG: Record<string, { preClose: PreClose, isLogged?: boolean, isWaitedFo
   rejects: { preClose: async () => { throw new Error('of preClose') }, isLogged: true },
   'rejects later': { preClose: (async () => { await new Promise((resolve) => setTimeout(resolve, 50)); throw new Error('of preClose') }) as PreClose, isLogged: true },
   'never resolves': { preClose: (async () => await never) as PreClose, isWaitedFor: true },
-  'rejects when nobody waits any more': {
+  'rejects after app.close() has stopped waiting': {
     preClose: (async () => { await new Promise((resolve) => setTimeout(resolve, 2500)); throw new Error('of preClose') }) as PreClose,
     isWaitedFor: true
   },
-  'closes the server of the sockets twice': {
+  'closes the WebSocket server twice': {
     preClose: function (done) { this.websocketServer.close(); this.websocketServer.close(() => done()) },
     isWaitedFor: true
   },
@@ -143,7 +143,7 @@ const WRONG: Record<string, { preClose: PreClose, isLogged?: boolean, isWaitedFo
 t.jobs = 8
 
 for (const [what, { preClose, isLogged = false, isWaitedFor = false }] of Object.entries(WRONG)) {
-  t.test(`app.close() resolves and everybody is told 1001 where preClose ${what}`, { buffered: isWaitedFor }, async (t) => {
+  t.test(`app.close() resolves and each client is closed with 1001 if preClose ${what}`, { buffered: isWaitedFor }, async (t) => {
     const started = await startWith(t, preClose)
     const clients = await openTwo(t, started)
     const closing = started.app.close()
@@ -158,7 +158,7 @@ for (const [what, { preClose, isLogged = false, isWaitedFor = false }] of Object
   })
 }
 
-t.test('app.close() is done within its time where preClose hangs and no client answers', { buffered: true }, async (t) => {
+t.test('app.close() resolves in time if preClose hangs and no client answers', { buffered: true }, async (t) => {
   const { app, port } = await startWith(t, (_done) => {})
   const clients = await Promise.all(['/chat', '/public'].map(async (path) => await upgrade(t, port, { path, headers: AUTHORIZED })))
   const timer = setInterval(() => { for (const client of clients) if (!client.socket.destroyed) client.send(clientFrame(9, 'alive')) }, 100)
@@ -167,7 +167,7 @@ t.test('app.close() is done within its time where preClose hangs and no client a
   for (const client of clients) await within(1000, 'the socket is gone', client.ended)
 })
 
-t.test('handshakes while preClose is waited for are refused with 503', async (t) => {
+t.test('a handshake during preClose is refused with 503', async (t) => {
   const entered: string[] = []
   let release = (): void => {}
   let isCalled = false
@@ -193,7 +193,7 @@ t.test('handshakes while preClose is waited for are refused with 503', async (t)
   t.equal(statsOf(app).pending, 0)
 })
 
-t.test('a handshake that was pending when preClose began does not get in', async (t) => {
+t.test('a handshake that is pending when preClose begins is not accepted', async (t) => {
   let answer = (): void => {}
   let isCalled = false
   const { app, port } = await start(t, {
@@ -212,12 +212,12 @@ t.test('a handshake that was pending when preClose began does not get in', async
   t.equal(statsOf(app).accepted, 0)
 })
 
-t.test('without clients a preClose that hangs holds up app.close() for 2 s at most', { buffered: true }, async (t) => {
+t.test('a preClose that hangs without clients delays app.close() by 2 s at most', { buffered: true }, async (t) => {
   const { app } = await startWith(t, (_done) => {})
   await within(PRE_CLOSE_TIMEOUT, 'app.close()', app.close())
 })
 
-t.test('preClose is called once, also where app.close() is called twice', async (t) => {
+t.test('preClose runs once, also if app.close() is called twice', async (t) => {
   let called = 0
   const { app } = await startWith(t, (done) => { called++; done() })
   await Promise.all([app.close(), app.close()])
@@ -242,7 +242,7 @@ t.test('a preClose leaves nothing on a borrowed server', async (t) => {
   }
 })
 
-t.test('a preClose that is no function fails the registration', async (t) => {
+t.test('a preClose that is not a function fails the registration', async (t) => {
   for (const preClose of ['close', 1, true, {}, []]) {
     const app = Fastify()
     t.teardown(() => app.close())

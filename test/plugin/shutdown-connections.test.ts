@@ -16,7 +16,7 @@ import { statsOf } from '../helpers/stats'
 const CLOSING = 5500
 const never = async (): Promise<never> => await new Promise(() => {})
 
-t.test('app.close() tells each client that reads, which may leave at once', async (t) => {
+t.test('app.close() sends a close frame to each client that reads, and the client may leave at once', async (t) => {
   const chat = await startChat(t)
   const clients = await openAll(t, chat.port)
   const told = Object.entries(clients).map(async ([who, client]) => {
@@ -30,7 +30,7 @@ t.test('app.close() tells each client that reads, which may leave at once', asyn
   t.match(statsOf(chat.app), { connections: 0, pending: 0, accepted: 3, closed: { shutdown: 3 } })
 })
 
-t.test('app.close() tells clients of ws', async (t) => {
+t.test('app.close() closes clients of ws with 1001', async (t) => {
   const chat = await startChat(t)
   const client = new WebSocket(`ws://127.0.0.1:${chat.port}/chat`, { headers: AUTHORIZED })
   await once(client, 'open')
@@ -94,7 +94,7 @@ t.test('app.close() waits 5 s at most for clients that ignore the close frame', 
   })
 })
 
-t.test('a client that is verified while the app closes is told, and does not get in', async (t) => {
+t.test('a client that is verified while the app closes gets a close frame, and is not accepted', async (t) => {
   const signals: AbortSignal[] = []
   const settle: Array<(claims: object) => void> = []
   /** Answers at once to the first of a connection, and then not until the test says so. */
@@ -133,7 +133,7 @@ t.test('a client that is verified while the app closes is told, and does not get
   t.match(statsOf(chat.app), { connections: 0, pending: 0, accepted: 1, renewed: 0, closed: { shutdown: 1 } })
 })
 
-t.test('app.close() waits 5 s at most for a client that is verified and ignores everything', async (t) => {
+t.test('app.close() waits 5 s at most for a client that is verified and ignores the close frame', async (t) => {
   const chat = await startChat(t, { verify: async (token) => token === 'at-once' ? { sub: 'x' } : await never() })
   const renewing = await upgrade(t, chat.port, { path: '/chat', headers: { authorization: 'Bearer at-once' } })
   renewing.send(authFrame('held'))
@@ -145,7 +145,7 @@ t.test('app.close() waits 5 s at most for a client that is verified and ignores 
   t.match(statsOf(chat.app), { connections: 0, pending: 0, closed: { shutdown: 1 } })
 })
 
-t.test('a handshake that comes while the app closes gets 503, or nothing', async (t) => {
+t.test('a handshake that comes while the app closes gets 503, or no answer', async (t) => {
   const chat = await startChat(t)
   const clients = await openAll(t, chat.port)
   const late = await Promise.all(Array.from({ length: 10 }, async () => await RawClient.open(t, chat.port)))
@@ -164,7 +164,7 @@ t.test('a handshake that comes while the app closes gets 503, or nothing', async
   t.equal(statsOf(chat.app).accepted, 3)
 })
 
-t.test('a first message that comes while the app closes does not get in', async (t) => {
+t.test('a first message that comes while the app closes is not accepted', async (t) => {
   const chat = await startChat(t)
   const client = await upgrade(t, chat.port, { path: '/chat' })
   const clock = moveClock(t)
@@ -176,7 +176,7 @@ t.test('a first message that comes while the app closes does not get in', async 
   t.equal(statsOf(chat.app).accepted, 0)
 })
 
-t.test('app.close() frees the places of users', async (t) => {
+t.test('app.close() frees the slots of users', async (t) => {
   const chat = await startChat(t, { limits: { perUser: 2 } })
   for (let i = 0; i < 2; i++) await upgrade(t, chat.port, { path: '/chat', headers: AUTHORIZED })
   const clock = moveClock(t)
@@ -185,7 +185,7 @@ t.test('app.close() frees the places of users', async (t) => {
   t.same([...chat.app.wsAuth.connections], [])
 })
 
-t.test('app.close() tells connections over injectWS', async (t) => {
+t.test('app.close() closes connections over injectWS with 1001', async (t) => {
   const { app } = await prepare(t, {
     plugin: { renewal: true, token: { message: true } },
     routes: (app) => app.get('/chat', { websocket: true }, () => {})

@@ -42,11 +42,11 @@ const PLACES: Record<string, AppSettings> = {
   'a hook that sends': { plugin: { verify: () => null }, before: (app) => app.addHook('onSend', never) }
 }
 
-t.test('handshakes that hang do not hold up app.close()', async (t) => {
+t.test('handshakes that hang do not delay app.close()', async (t) => {
   for (const [place, { plugin, ...settings }] of Object.entries(PLACES)) {
     for (const rejectWith of ['http', 'close'] as const) {
       if (rejectWith === 'close' && plugin?.verify !== undefined && plugin.verify !== never) continue
-      t.test(`handshakes that hang in ${place} do not hold up app.close(), with rejectWith '${rejectWith}'`, async (t) => {
+      t.test(`handshakes that hang in ${place} do not delay app.close(), with rejectWith '${rejectWith}'`, async (t) => {
         const { app, port } = await start(t, { ...settings, plugin: { ...plugin, rejectWith }, routes: addChat })
         const clients = await openAll(t, port)
         for (const client of clients) client.upgrade({ path: '/chat', headers: AUTHORIZED })
@@ -68,7 +68,7 @@ t.test('handshakes that hang do not hold up app.close()', async (t) => {
   }
 })
 
-t.test('a verifier learns of app.close(), and its late answer lets nobody in', async (t) => {
+t.test('the signal of a verifier is aborted by app.close(), and its late answer admits no client', async (t) => {
   const signals: AbortSignal[] = []
   const { wait, release } = gate()
   const ran: string[] = []
@@ -91,7 +91,7 @@ t.test('a verifier learns of app.close(), and its late answer lets nobody in', a
   t.equal(statsOf(app).accepted, 0)
 })
 
-t.test('the log says that a handshake was refused because the server closes', async (t) => {
+t.test('the log says that a handshake is refused because the server closes', async (t) => {
   const { app, port, log } = await start(t, { plugin: { verify: never }, routes: addChat })
   const client = await RawClient.open(t, port)
   client.upgrade({ path: '/chat', headers: AUTHORIZED })
@@ -100,7 +100,7 @@ t.test('the log says that a handshake was refused because the server closes', as
   t.ok(log.some((line) => line.includes('the server is closing')))
 })
 
-t.test('a client that neither reads nor leaves does not hold up app.close()', async (t) => {
+t.test('a client that neither reads nor leaves does not delay app.close()', async (t) => {
   const { app, port } = await start(t, {
     plugin: { verify: never },
     before: (app) => app.setErrorHandler((_error, _request, reply) => reply.code(503).send('x'.repeat(2 ** 23))),
@@ -113,7 +113,7 @@ t.test('a client that neither reads nor leaves does not hold up app.close()', as
   await within(2500, 'app.close()', app.close())
 })
 
-t.test('a refused client that never answers the close frame holds up app.close() for 5 s at most', async (t) => {
+t.test('a refused client that never answers the close frame delays app.close() by 5 s at most', async (t) => {
   const { app, port } = await start(t, { plugin: { rejectWith: 'close' }, routes: addChat })
   const client = await upgrade(t, port, { path: '/chat' })
   t.same(await client.close(), { code: 3000, reason: 'token_missing' })
@@ -123,7 +123,7 @@ t.test('a refused client that never answers the close frame holds up app.close()
 })
 
 // It has no upgrade, and would hold app.close() up until its own deadline, 10 s by default.
-t.test('a dry run that hangs does not hold up app.close()', async (t) => {
+t.test('a dry run that hangs does not delay app.close()', async (t) => {
   const { wait, reached } = gate()
   const { app, port } = await start(t, { plugin: { verify: wait, handshakeTimeout: 5000 }, routes: addChat })
   const client = await RawClient.open(t, port)
@@ -180,7 +180,7 @@ t.test('handshakes that arrive while the app closes are refused', async (t) => {
     })
   }
 
-  t.test('no handshake is accepted after app.close(), whenever it comes', async (t) => {
+  t.test('no handshake is accepted after app.close() is called, whenever it comes', async (t) => {
     const { app, port } = await start(t, { plugin: { verify: async () => ({ sub: 'x' }) }, routes: addChat })
     const clients = await openAll(t, port, 200)
     let closed: Promise<undefined> | undefined
@@ -200,7 +200,7 @@ t.test('handshakes that arrive while the app closes are refused', async (t) => {
 
   // @fastify/websocket has taken its listeners away, and Node its own: a socket that breaks while the 503 is written
   // would emit an 'error' that nobody listens to, and the process would die.
-  t.test('errors of sockets that arrive while the app closes are listened to', async (t) => {
+  t.test('the plugin listens to errors of sockets that arrive while the app closes', async (t) => {
     const { wait, reached, release } = gate()
     const { app, port } = await start(t, { routes: (app) => { addChat(app); app.addHook('preClose', wait) } })
     const listeners: number[] = []
@@ -220,7 +220,7 @@ t.test('handshakes that arrive while the app closes are refused', async (t) => {
     t.ok((listeners[0] ?? 0) > 0)
   })
 
-  t.test('handshakes that are reset while the app closes do no harm', async (t) => {
+  t.test('handshakes that are reset while the app closes leave app.close() to succeed', async (t) => {
     const { wait, reached, release } = gate()
     const { app, port } = await start(t, { routes: (app) => { addChat(app); app.addHook('preClose', wait) } })
     const clients = await openAll(t, port, 100)
@@ -234,7 +234,7 @@ t.test('handshakes that arrive while the app closes are refused', async (t) => {
   })
 })
 
-t.test('injectWS after app.close() does not get in', async (t) => {
+t.test('a connection by injectWS after app.close() is refused', async (t) => {
   const { app } = await prepare(t, { routes: addChat })
   await app.close()
   await t.rejects(within(1000, 'an answer', app.injectWS('/chat', { headers: AUTHORIZED })), { message: 'Unexpected server response: 503' })
@@ -245,7 +245,7 @@ for (const [what, before] of [
   ['with an async onSend hook that takes 20 ms', (app: FastifyInstance) => app.addHook('onSend', async () => { await new Promise((resolve) => setTimeout(resolve, 20)) })]
 ] as const) {
   for (const rejectWith of ['http', 'close'] as const) {
-    t.test(`app.close() answers 503 to all that wait for a verifier that never settles, ${what} and with rejectWith '${rejectWith}'`, async (t) => {
+    t.test(`app.close() answers 503 to each client whose verifier never settles, ${what} and with rejectWith '${rejectWith}'`, async (t) => {
       const signals: AbortSignal[] = []
       const verify = async (_token: string, _request: unknown, { signal }: { signal: AbortSignal }): Promise<never> => { signals.push(signal); return await never() }
       const { app, port } = await start(t, { before, plugin: { verify, rejectWith, tickets: true }, routes: addChat })

@@ -6,6 +6,6 @@ import t from 'tap'
 import { POINTS } from '../helpers/throwing-app'
 import { throwAt } from '../helpers/throwing-run'
 
-t.test('no function of the app that throws ends the process or holds anything', async (t) => {
+t.test('a function of the app that throws does not end the process or hold a place, whichever it is', async (t) => {
   await throwAt(t, POINTS)
 })

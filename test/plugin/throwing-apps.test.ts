@@ -4,6 +4,6 @@
 import t from 'tap'
 import { throwAt } from '../helpers/throwing-run'
 
-t.test('a function of the app that decides, that is told, or that only takes part ends no process and holds nothing if it throws', async (t) => {
+t.test('a throwing authorize, logger or onSend hook does not end the process or hold a place', async (t) => {
   await throwAt(t, ['authorize', 'logger.info', 'onSend after'])
 })
