@@ -30,7 +30,7 @@ async function startSeeing (t: Test): Promise<{ port: number, seen: Seen[] }> {
   return { port, seen }
 }
 
-t.test('finds the connection by its socket, by its request and by the raw request', async (t) => {
+t.test('connectionOf finds the connection by its socket, by its request and by the raw request', async (t) => {
   const { port, seen } = await startSeeing(t)
   await (await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })).frame()
   await (await upgrade(t, port, { path: '/first' })).send(clientFrame(1, JSON.stringify({ type: 'auth', token: sign({ sub: 'bob' }) }))).frame()
@@ -43,7 +43,7 @@ t.test('finds the connection by its socket, by its request and by the raw reques
   }
 })
 
-t.test('finds it after its end', async (t) => {
+t.test('connectionOf finds the connection after its end', async (t) => {
   const { port, seen } = await startSeeing(t)
   const client = await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })
   await client.frame()
@@ -53,7 +53,7 @@ t.test('finds it after its end', async (t) => {
   t.equal(connectionOf(socket), request.wsAuth)
 })
 
-t.test('throws a TypeError if there is none', async (t) => {
+t.test('connectionOf throws a TypeError if there is no connection', async (t) => {
   const { port, seen } = await startSeeing(t)
   await (await upgrade(t, port, { path: '/public' })).frame()
   const [{ socket, request }] = seen as [Seen]
@@ -61,7 +61,7 @@ t.test('throws a TypeError if there is none', async (t) => {
   for (const source of [null, undefined, 'id', 7, {}, { raw: null }, { raw: {} }, []]) t.throws(() => connectionOf(source as never), NONE)
 })
 
-t.test('is exported by each name of the package', async (t) => {
+t.test('the default export of the package has connectionOf and WebSocket', async (t) => {
   t.equal(fastifyWsAuth.connectionOf, connectionOf)
   t.equal(fastifyWsAuth.WebSocket, WebSocket)
 })

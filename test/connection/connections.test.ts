@@ -62,7 +62,7 @@ t.test('connections are found by id and by sub, and forgotten when they are remo
   t.strictSame(connections.bySub('ann'), [one])
 })
 
-t.test('the handler has the connection, the registry has it as long as it is open', async (t) => {
+t.test('the handler gets the connection, and the registry has it while it is open', async (t) => {
   const app = await build(t)
   let seen: FastifyInstance['wsAuth']['connections'] extends Iterable<infer C> ? C | null : never = null
   let before: unknown = 'not called'
@@ -92,7 +92,7 @@ t.test('the handler has the connection, the registry has it as long as it is ope
   t.match(statsOf(app), { connections: 0, accepted: 1, closed: { app: 1 } })
 })
 
-t.test('a connection is closed with 1000 unless it is said otherwise, and with nothing that may not be sent', async (t) => {
+t.test('a connection is closed with 1000 by default, and with no code or reason that may not be sent', async (t) => {
   const app = await build(t)
   let open: Connection | null = null
   app.get('/chat', { websocket: true }, (_socket, request) => { open = request.wsAuth })
@@ -106,7 +106,7 @@ t.test('a connection is closed with 1000 unless it is said otherwise, and with n
   t.equal((await closed)[0], 1000)
 })
 
-t.test('an anonymous connection is registered too, a public one is not', async (t) => {
+t.test('an anonymous connection is registered, and a public one is not', async (t) => {
   const app = await build(t)
   const seen: Array<Connection | null> = []
   app.get('/optional', { websocket: true, wsAuth: 'optional' }, (_socket, request) => { seen.push(request.wsAuth) })
@@ -117,7 +117,7 @@ t.test('an anonymous connection is registered too, a public one is not', async (
   t.equal(app.wsAuth.connections.size, 1)
 })
 
-t.test('a token that never expires has no expiresAt', async (t) => {
+t.test('the expiresAt of a token that never expires is null', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyWsAuth, { jwt: { secret, verify: { ignoreExpiration: true } } })

@@ -10,7 +10,7 @@ const SECOND = 1000
 const MOST_SECONDS = 180
 
 // Here the clock is real: what is measured is the time that the work takes.
-t.test('10,000 at once are closed with 3000 token_expired: none early, each once, all within a second, or the time that opening took', async (t) => {
+t.test('10,000 connections that expire at once are closed with 3000 token_expired, none early, each once, within a second or the time of their opening', async (t) => {
   const COUNT = 10_000
   const crowd = await gather(t)
   // Code runs slowly until it has run for a while.

@@ -138,7 +138,7 @@ t.test('a connection is closed at its time, within a second and never early', as
     t.equal(clock.timers.filter(({ reffed }) => reffed).length, 0)
   })
 
-  t.test('each of many connections with different times is closed at its own', async (t) => {
+  t.test('each of many connections with different times is closed at its own time', async (t) => {
     const { clock, ends, connect, app } = await startTimed(t)
     const dues = new Map<string, number>()
     for (let i = 0; i < 60; i++) {
@@ -157,12 +157,12 @@ t.test('a connection is closed at its time, within a second and never early', as
   })
 })
 
-t.test('a token that expires between its verification and the open socket is closed before the handler', async (t) => {
+t.test('a connection whose token expires before the socket is open is closed before the handler runs', async (t) => {
   for (const [what, { plugin, as }] of Object.entries({
-    expires: { plugin: {}, as: EXPIRED },
-    'expires, with frames': { plugin: { renewal: true }, as: EXPIRED }
+    'expires before the socket is open': { plugin: {}, as: EXPIRED },
+    'expires before the socket is open, with renewal': { plugin: { renewal: true }, as: EXPIRED }
   })) {
-    t.test(`a token that ${what} between its verification and the open socket: the handler never runs`, async (t) => {
+    t.test(`the handler does not run if the token ${what}`, async (t) => {
       const ran: string[] = []
       const { app, port } = await start(t, {
         plugin,
@@ -196,7 +196,7 @@ t.test('a token that expires between its verification and the open socket is clo
   })
 })
 
-t.test('connections expire by a clock that is set', async (t) => {
+t.test('a connection expires by the clock after the clock is set', async (t) => {
   t.test('a connection that has expired by a clock that is set an hour forwards is closed within a second', async (t) => {
     const { clock, ends, connect, app } = await startTimed(t)
     const clients = [await connect(living(30 * 60 * SECOND)), await connect(living(2 * HOUR))]

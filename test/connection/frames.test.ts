@@ -13,7 +13,7 @@ function tokenOf (text: Buffer): string | null {
   return readAuthFrame(text, NO_LIMIT)?.token ?? null
 }
 
-t.test('an auth frame is what JSON reads as an object of type auth, however it is written', async (t) => {
+t.test('a text is an auth frame if JSON reads an object of type auth, or if it begins like one', async (t) => {
   const cases: Record<string, [string, boolean]> = {
     whole: ['{"type":"auth","token":"x"}', true],
     'without a token': ['{"type":"auth"}', true],
@@ -57,7 +57,7 @@ t.test('an auth frame is what JSON reads as an object of type auth, however it i
   for (const [what, [text, isOurs]] of Object.entries(cases)) t.equal(isAuthFrame(Buffer.from(text)), isOurs, what)
 })
 
-t.test('bytes beyond a view are not looked at', async (t) => {
+t.test('bytes beyond a view are not read', async (t) => {
   const all = Buffer.from('xx{"type":"auth","token":"y"}')
   t.equal(isAuthFrame(all.subarray(2, 2 + '{"type":"auth"'.length)), false)
   t.equal(isAuthFrame(all.subarray(2)), true)
@@ -65,20 +65,20 @@ t.test('bytes beyond a view are not looked at', async (t) => {
   t.equal(isAuthFrame(all.subarray(1)), false)
 })
 
-t.test('what is cut off at any place is not read, and throws nothing', async (t) => {
+t.test('a frame that is cut off at any place has no token, and throws nothing', async (t) => {
   const whole = Buffer.from('{"type":"auth","token":"x"}')
   for (let length = 0; length < whole.length; length++) t.equal(tokenOf(whole.subarray(0, length)), null)
   t.equal(tokenOf(whole), 'x')
 })
 
-t.test('what is longer than an auth frame may be is not read, and is the app\'s unless it begins like one', async (t) => {
+t.test('a text that is too long for an auth frame is not read, and belongs to the app unless it begins like one', async (t) => {
   const whole = Buffer.from('{"type":"auth","token":"x"}')
   t.strictSame(readAuthFrame(whole, whole.length), { token: 'x' })
   t.strictSame(readAuthFrame(whole, whole.length - 1), { token: null })
   t.equal(readAuthFrame(Buffer.from('{"token":"x","type":"auth"}'), 10), null)
 })
 
-t.test('the token of an auth frame', async (t) => {
+t.test('the token of an auth frame is read as JSON reads it, and only if it is a string', async (t) => {
   const cases: Record<string, [string, string | null]> = {
     whole: ['{"type":"auth","token":"a.b.c"}', 'a.b.c'],
     'with other properties': ['{"type":"auth","id":1,"token":"x","more":{"type":"chat"}}', 'x'],
@@ -110,7 +110,7 @@ t.test('the token of an auth frame', async (t) => {
   for (const [what, [text, token]] of Object.entries(cases)) t.equal(tokenOf(Buffer.from(text)), token, what)
 })
 
-t.test('what the client is told', async (t) => {
+t.test('a message to the client has its documented JSON, and is no auth frame', async (t) => {
   t.equal(AUTH_RENEW, '{"type":"auth.renew"}')
   t.equal(authOk(1_700_000_000_000), '{"type":"auth.ok","expiresAt":1700000000000}')
   t.equal(authOk(null), '{"type":"auth.ok","expiresAt":null}')

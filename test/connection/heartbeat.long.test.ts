@@ -90,7 +90,7 @@ t.test('a client that answers nothing is gone within two intervals', async (t) =
   t.same(statsOf(app).closed, { heartbeat: 1 })
 })
 
-t.test('so is a client of ws that is told not to answer, and one that does not read', async (t) => {
+t.test('a ws client without autoPong and a client that does not read are gone within two intervals', async (t) => {
   const { app, clock, port, connect, beat, sockets } = await startBeating(t)
   const silent = new WebSocket(`ws://127.0.0.1:${port}/chat`, { headers: AUTHORIZED, autoPong: false })
   t.teardown(() => silent.terminate())
@@ -132,7 +132,7 @@ t.test('a client that answers stays', async (t) => {
   t.equal(app.wsAuth.connections.size, 1)
 })
 
-t.test('a client that sends anything at all stays: the pong may be behind a slow upload', async (t) => {
+t.test('a client that sends any bytes stays, because its pong may be behind a slow upload', async (t) => {
   const { app, clock, connect, beat, sockets, reasons } = await startBeating(t)
   const client = await connect()
   const raw = rawOf(sockets[0])
@@ -194,7 +194,7 @@ t.test('a client that the app reads from again just before the beat stays', asyn
 })
 
 // The interval is due again before what came meanwhile is read.
-t.test('a loop that is blocked for longer than the interval takes nobody for gone', async (t) => {
+t.test('a loop that is blocked for longer than the interval ends no connection of a client that answers', async (t) => {
   const COUNT = 20
   const interval = 200
   const { app, port } = await start(t, { plugin: { heartbeat: { interval } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
@@ -225,8 +225,8 @@ t.test('a loop that is blocked for longer than the interval takes nobody for gon
   t.same(statsOf(app).closed, { heartbeat: COUNT })
 })
 
-t.test('nobody else is pinged', async (t) => {
-  t.test('on a public route', async (t) => {
+t.test('a client without a heartbeat is not pinged', async (t) => {
+  t.test('a client of a public route is not pinged', async (t) => {
     const { clock, connect, beat, app } = await startBeating(t)
     const client = await connect('/public')
     const guarded = await connect()
@@ -237,7 +237,7 @@ t.test('nobody else is pinged', async (t) => {
     t.same(statsOf(app).closed, { heartbeat: 1 })
   })
 
-  t.test('by default', async (t) => {
+  t.test('no client is pinged by default', async (t) => {
     const { connect, clock, beat, app } = await startBeating(t, false)
     const client = await connect()
     for (let i = 0; i < 100; i++) await clock.pass(INTERVAL, INTERVAL)
@@ -246,7 +246,7 @@ t.test('nobody else is pinged', async (t) => {
     t.equal(app.wsAuth.connections.size, 1)
   })
 
-  t.test('after app.close()', async (t) => {
+  t.test('no client is pinged after app.close()', async (t) => {
     const { connect, clock, app, reasons } = await startBeating(t)
     const clients = [await connect(), await connect()]
     const closed = app.close()
@@ -264,7 +264,7 @@ t.test('nobody else is pinged', async (t) => {
   })
 })
 
-t.test('a socket of injectWS, of which nobody knows what was read, stays', async (t) => {
+t.test('a socket of injectWS stays, although its reads cannot be counted', async (t) => {
   const { app, beat, reasons } = await startBeating(t)
   const client = await app.injectWS('/chat', { headers: AUTHORIZED })
   let count = 0
@@ -275,7 +275,7 @@ t.test('a socket of injectWS, of which nobody knows what was read, stays', async
   client.terminate()
 })
 
-t.test('more than a slice of connections are all pinged, and only the silent ones end', async (t) => {
+t.test('more connections than one slice are all pinged, and only the silent ones end', async (t) => {
   const { app, clock, connect, beat, reasons } = await startBeating(t)
   const clients: RawClient[] = []
   for (let i = 0; i < 1100; i++) clients.push(await connect())

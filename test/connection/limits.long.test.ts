@@ -68,9 +68,9 @@ const MIXES: Record<string, (i: number) => boolean> = {
 }
 
 t.test('a user has no more than limits.perUser connections, however many come at once', async (t) => {
-  for (const [speed, verify] of Object.entries({ slow, 'at once': atOnce })) {
+  for (const [speed, verify] of Object.entries({ slowly: slow, 'at once': atOnce })) {
     for (const [mix, byMessage] of Object.entries(MIXES)) {
-      t.test(`with a verifier that answers ${speed}, ${mix}`, async (t) => {
+      t.test(`limits.perUser holds for tokens ${mix} with a verifier that answers ${speed}`, async (t) => {
         const { app, port } = await startChat(t, { verify, renewal: true, token: { message: true }, limits: { perUser: 3 } })
         const all = await attemptMany(t, port, 100, byMessage)
         const outcomes = all.map(({ outcome }) => outcome)
@@ -88,7 +88,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
     }
   }
 
-  t.test('which is told as a refusal: with a status, a close code, or the code of the route', async (t) => {
+  t.test('limits.perUser refuses with the status 429 or the close code of the options', async (t) => {
     const { port } = await startChat(t, { limits: { perUser: 1 }, renewal: true, token: { message: true }, rejectWith: 'auto', origin: 'any', closeCodes: { limit: 4029 } })
     await upgrade(t, port, { path: '/chat', headers: ANN })
     const { answer } = await upgrade(t, port, { path: '/chat', headers: ANN })
@@ -100,7 +100,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
     t.same(await late.send(authFrame()).close(), { code: 4029, reason: 'connection_limit' })
   })
 
-  t.test('which a dry run asks about, and does not take a place for', async (t) => {
+  t.test('a dry run checks limits.perUser, and takes no place', async (t) => {
     const { app, port } = await startChat(t, { limits: { perUser: 1 } })
     for (let i = 0; i < 5; i++) t.equal((await app.inject({ url: '/chat', headers: ANN })).statusCode, 426)
     const client = await upgrade(t, port, { path: '/chat', headers: ANN })
@@ -114,7 +114,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
     t.equal((await app.inject({ url: '/chat', headers: ANN })).statusCode, 426)
   })
 
-  t.test('which is none for others, for who has no sub, and for who is anonymous', async (t) => {
+  t.test('limits.perUser does not count other users, users without a sub, or anonymous clients', async (t) => {
     const { app, port } = await startChat(t, { limits: { perUser: 1 } })
     const nobody = { authorization: `Bearer ${sign({ name: 'x' })}` }
     t.equal((await upgrade(t, port, { path: '/chat', headers: ANN })).answer.status, 101)
@@ -126,7 +126,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
     t.equal(app.wsAuth.connections.size, 12)
   })
 
-  t.test('which is none by default', async (t) => {
+  t.test('limits.perUser is off by default', async (t) => {
     for (const limits of [undefined, { perUser: Infinity }, { perUser: Infinity, onLimit: 'close-oldest' as const }]) {
       const { app, port } = await startChat(t, { verify: slow, ...(limits && { limits }) })
       const all = await attemptMany(t, port, 50, () => false)
@@ -135,7 +135,7 @@ t.test('a user has no more than limits.perUser connections, however many come at
     }
   })
 
-  t.test('also over injectWS', async (t) => {
+  t.test('limits.perUser holds over injectWS', async (t) => {
     const { app } = await prepare(t, { plugin: { limits: { perUser: 2 } }, routes: addChat })
     const clients = [await app.injectWS('/chat', { headers: ANN }), await app.injectWS('/chat', { headers: ANN })]
     await t.rejects(app.injectWS('/chat', { headers: ANN }), { message: 'Unexpected server response: 429' })
@@ -147,8 +147,8 @@ t.test('a user has no more than limits.perUser connections, however many come at
   })
 })
 
-t.test('with \'close-oldest\' the newest stay', async (t) => {
-  t.test('and the oldest is told', async (t) => {
+t.test('onLimit \'close-oldest\' keeps the newest connections', async (t) => {
+  t.test('onLimit \'close-oldest\' closes the oldest connection with connection_replaced', async (t) => {
     const { app, port } = await startChat(t, { limits: { perUser: 2, onLimit: 'close-oldest' }, renewal: true, token: { message: true } })
     const clients: RawClient[] = []
     for (let i = 0; i < 6; i++) {
@@ -163,7 +163,7 @@ t.test('with \'close-oldest\' the newest stay', async (t) => {
   })
 
   for (const [mix, byMessage] of Object.entries(MIXES)) {
-    t.test(`when a hundred come at once, ${mix}`, async (t) => {
+    t.test(`onLimit 'close-oldest' keeps limits.perUser if a hundred clients come at once, ${mix}`, async (t) => {
       const { app, port } = await startChat(t, { verify: slow, limits: { perUser: 3, onLimit: 'close-oldest' }, renewal: true, token: { message: true } })
       let most = 0
       app.websocketServer.on('connection', () => { most = Math.max(most, app.wsAuth.connections.size) })
@@ -175,7 +175,7 @@ t.test('with \'close-oldest\' the newest stay', async (t) => {
     })
   }
 
-  t.test('and one that ignores its close frame holds no place and hears nothing', async (t) => {
+  t.test('a replaced client that ignores its close frame takes no place, and its messages do not reach the app', async (t) => {
     const heard: string[] = []
     const { app, port } = await start(t, {
       plugin: { limits: { perUser: 1, onLimit: 'close-oldest' } },
@@ -192,7 +192,7 @@ t.test('with \'close-oldest\' the newest stay', async (t) => {
     t.equal(app.wsAuth.connections.size, 1)
   })
 
-  t.test('a dry run closes nothing, and there is always a place', async (t) => {
+  t.test('a dry run with onLimit \'close-oldest\' closes no connection, and always finds a place', async (t) => {
     const { app, port } = await startChat(t, { limits: { perUser: 1, onLimit: 'close-oldest' } })
     const client = await upgrade(t, port, { path: '/chat', headers: ANN })
     t.equal((await app.inject({ url: '/chat', headers: ANN })).statusCode, 426)
@@ -201,7 +201,7 @@ t.test('with \'close-oldest\' the newest stay', async (t) => {
   })
 })
 
-t.test('a place comes back from who took it and has not become a connection', async (t) => {
+t.test('a place is free again if its handshake does not become a connection', async (t) => {
   const PER_USER = 2
 
   interface Place {
@@ -230,7 +230,7 @@ t.test('a place comes back from who took it and has not become a connection', as
 
   for (const [where, { settings, plugin }] of Object.entries(places)) {
     for (const [way, leave] of Object.entries(ways)) {
-      t.test(`and left ${way}, ${where}`, async (t) => {
+      t.test(`a place is free again if the client leaves ${way} ${where}`, async (t) => {
         const started = await startChat(t, { ...plugin, limits: { perUser: PER_USER } }, settings)
         for (let round = 0; round < 3; round++) {
           const clients = await Promise.all(Array.from({ length: PER_USER }, async () => await RawClient.open(t, started.port)))
@@ -243,7 +243,7 @@ t.test('a place comes back from who took it and has not become a connection', as
       })
     }
 
-    t.test(`and came to its deadline ${where}`, async (t) => {
+    t.test(`a place is free again after the deadline ${where}`, async (t) => {
       const started = await startChat(t, { ...plugin, limits: { perUser: PER_USER }, handshakeTimeout: 300 }, settings)
       const clients = await Promise.all(Array.from({ length: PER_USER }, async () => await RawClient.open(t, started.port)))
       for (const client of clients) client.upgrade({ path: '/chat', headers: { ...ANN, 'x-hold': '1' } })
@@ -252,7 +252,7 @@ t.test('a place comes back from who took it and has not become a connection', as
     })
   }
 
-  t.test('in authorize', async (t) => {
+  t.test('a place is free again if the client leaves in authorize', async (t) => {
     const started = await start(t, {
       plugin: { limits: { perUser: PER_USER } },
       routes: (app) => app.get('/chat', { websocket: true, wsAuth: { authorize: async (_user, request) => request.headers['x-hold'] ? await never() : true } }, () => {})
@@ -267,7 +267,7 @@ t.test('a place comes back from who took it and has not become a connection', as
     await assertFree(t, started)
   })
 
-  t.test('a place is held meanwhile: it is counted from the verification on', async (t) => {
+  t.test('a place is taken from the verification on', async (t) => {
     const { app, port } = await startChat(t, { limits: { perUser: 1 } }, places['in a hook after']?.settings)
     const client = await RawClient.open(t, port)
     client.upgrade({ path: '/chat', headers: { ...ANN, 'x-hold': '1' } })
@@ -283,7 +283,7 @@ t.test('a place comes back from who took it and has not become a connection', as
     'that answers': (app) => app.addHook('preHandler', async (request, reply) => { if (request.headers['x-refuse']) return await reply.code(418).send('no') })
   }
   for (const [which, refuse] of Object.entries(refusers)) {
-    t.test(`and was refused by a later hook ${which}`, async (t) => {
+    t.test(`a place is free again if a later hook ${which} refuses the handshake`, async (t) => {
       const started = await startChat(t, { limits: { perUser: PER_USER } }, { before: refuse })
       for (let i = 0; i < 5; i++) {
         const { answer } = await upgrade(t, started.port, { path: '/chat', headers: { ...ANN, 'x-refuse': '1' } })
@@ -298,7 +298,7 @@ t.test('a place comes back from who took it and has not become a connection', as
     })
   }
 
-  t.test('and was refused by ws', async (t) => {
+  t.test('a place is free again if ws refuses the handshake', async (t) => {
     const started = await startChat(t, {
       limits: { perUser: PER_USER },
       websocket: { options: { verifyClient: ({ req }: { req: { headers: Record<string, unknown> } }) => req.headers['x-refuse'] === undefined } }
@@ -309,7 +309,7 @@ t.test('a place comes back from who took it and has not become a connection', as
     await assertFree(t, started)
   })
 
-  t.test('and ended before its handler could run, or in it', async (t) => {
+  t.test('a place is free again if the connection ends before its handler runs, or in it', async (t) => {
     const started = await start(t, {
       plugin: { limits: { perUser: PER_USER } },
       routes: (app) => app.get('/chat', { websocket: true }, (socket, request) => {
@@ -327,10 +327,10 @@ t.test('a place comes back from who took it and has not become a connection', as
   })
 })
 
-t.test('no more than limits.pending are waited for', async (t) => {
+t.test('no more than limits.pending handshakes and first messages are pending', async (t) => {
   const refused: Partial<Record<WsAuthErrorCode, number>> = { WS_AUTH_LIMIT: 1 }
 
-  t.test('handshakes and first messages together, also on public routes', async (t) => {
+  t.test('limits.pending counts handshakes and first messages together, also on public routes', async (t) => {
     const { app, port } = await startChat(t, {
       limits: { pending: 4 },
       renewal: true,
@@ -368,14 +368,14 @@ t.test('no more than limits.pending are waited for', async (t) => {
     await until(() => statsOf(app).pending === 2, 'one was refused, and is not counted though it has not left')
   })
 
-  t.test('who was refused with a close code is not waited for', async (t) => {
+  t.test('a client that was refused with a close code is not pending', async (t) => {
     const { app, port } = await startChat(t, { limits: { pending: 2 }, rejectWith: 'close' })
     for (let i = 0; i < 2; i++) t.same(await (await upgrade(t, port, { path: '/chat' })).close(), { code: 3000, reason: 'token_missing' })
     t.equal(statsOf(app).pending, 0)
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 401, 'as long as so many have not gone, a status has to do')
   })
 
-  t.test('over injectWS, and who is refused there', async (t) => {
+  t.test('limits.pending holds over injectWS', async (t) => {
     const { app } = await prepare(t, { plugin: { limits: { pending: 2 }, renewal: true, token: { message: true } }, routes: addChat })
     const clients = [await app.injectWS('/chat'), await app.injectWS('/chat')]
     for (let i = 0; i < 3; i++) await t.rejects(app.injectWS('/chat'), { message: 'Unexpected server response: 429' })
@@ -386,7 +386,7 @@ t.test('no more than limits.pending are waited for', async (t) => {
     for (const client of clients) client.terminate()
   })
 
-  t.test('however many come at once', async (t) => {
+  t.test('limits.pending holds if many clients come at once', async (t) => {
     const { app, port } = await startChat(t, { limits: { pending: 10 }, renewal: true, token: { message: true } })
     const clients = await Promise.all(Array.from({ length: 60 }, async () => await upgrade(t, port, { path: '/chat' })))
     t.equal(count(clients.map(({ answer }) => answer.status), 101), 10)
@@ -398,7 +398,7 @@ t.test('no more than limits.pending are waited for', async (t) => {
   })
 })
 
-t.test('5,000 that wait for a first message cost little, and one more is refused', async (t) => {
+t.test('5,000 clients that wait for a first message cost little memory, and one more is refused', async (t) => {
   const COUNT = 5000
   const MAX_HEAP = 16 * 1024
   const server = require.resolve('../helpers/waiting-server')

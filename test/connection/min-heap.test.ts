@@ -23,7 +23,7 @@ function numbers (count: number, below: number): number[] {
   })
 }
 
-t.test('a heap gives the least first', async (t) => {
+t.test('a heap gives the least number first', async (t) => {
   const cases: Record<string, number[]> = {
     nothing: [],
     one: [7],
@@ -45,7 +45,7 @@ t.test('a heap gives the least first', async (t) => {
   }
 })
 
-t.test('every order of seven is put in order', async (t) => {
+t.test('a heap sorts every order of seven numbers', async (t) => {
   const orders = (rest: number[]): number[][] => rest.length < 2
     ? [rest]
     : rest.flatMap((key, i) => orders(rest.toSpliced(i, 1)).map((others) => [key, ...others]))
@@ -58,7 +58,7 @@ t.test('every order of seven is put in order', async (t) => {
   t.equal(wrong, 0)
 })
 
-t.test('numbers come and go in between', async (t) => {
+t.test('a heap gives the least number also if numbers come and go in between', async (t) => {
   const heap: number[] = []
   const model: number[] = []
   let wrong = 0
@@ -84,7 +84,7 @@ t.test('an array in ascending order is a heap', async (t) => {
   t.strictSame(drain(heap), [-1, ...all])
 })
 
-t.test('slices', async (t) => {
+t.test('inSlices calls a function for each item', async (t) => {
   const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
   /** Does all, and counts the turns of the event loop that went by until the last. */
@@ -102,7 +102,7 @@ t.test('slices', async (t) => {
     return { seen, turns, done }
   }
 
-  t.test('do all, in order, and say once that it is done', async (t) => {
+  t.test('inSlices handles all items in order, and reports the end once', async (t) => {
     for (const count of [0, 1, 1023, 1024, 1025, 2048, 3000]) {
       const { seen, done } = await slices(range(count))
       t.strictSame(seen, range(count))
@@ -110,13 +110,13 @@ t.test('slices', async (t) => {
     }
   })
 
-  t.test('let others have their turn, from the first slice on', async (t) => {
+  t.test('inSlices gives way to the event loop after each slice', async (t) => {
     t.equal((await slices(range(1023))).turns, 0, 'what fits into one is done at once')
     t.equal((await slices(range(10_239))).turns, 9)
   })
 
   // One connection that cannot be closed must not keep all others open.
-  t.test('go on where one of them throws', async (t) => {
+  t.test('inSlices continues after an item that throws', async (t) => {
     const { seen, done } = await new Promise<{ seen: number[], done: number }>((resolve) => {
       const seen: number[] = []
       const each = (item: number): void => {
@@ -134,7 +134,7 @@ t.test('slices', async (t) => {
     t.equal(done, 1)
   })
 
-  t.test('see what is added and removed meanwhile', async (t) => {
+  t.test('inSlices sees items that are added and removed meanwhile', async (t) => {
     const items = new Set(range(600))
     const { seen } = await slices(items, (item) => {
       if (item === 10) { items.add(1000); items.delete(20) }

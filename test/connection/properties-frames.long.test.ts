@@ -68,7 +68,7 @@ function expectedToken ({ members }: Written): string | null {
   return members.get('type') === 'auth' && typeof token === 'string' ? token : null
 }
 
-t.test('of any object the token is read exactly where it is an auth frame', async (t) => {
+t.test('the token of any object is read exactly if the object is an auth frame', async (t) => {
   let count = 0
   holds(fc.property(object, (written) => {
     const expected = expectedToken(written)
@@ -79,14 +79,14 @@ t.test('of any object the token is read exactly where it is an auth frame', asyn
   t.ok(count > 500, `${count} were auth frames`)
 })
 
-t.test('a token that is put into a frame comes out of it', async (t) => {
+t.test('a token that is written into a frame is read from it', async (t) => {
   holds(fc.property(anyText, (token) => {
     assert.equal(readToken(Buffer.from(JSON.stringify({ type: 'auth', token }))), token)
   }), 3000)
   t.pass()
 })
 
-t.test('whatever comes before, behind or in place of an auth frame, nothing is thrown, and nothing else is taken for one', async (t) => {
+t.test('any bytes around or in place of an auth frame throw nothing, and are read as JSON reads them', async (t) => {
   const frame = Buffer.from(JSON.stringify({ type: 'auth', token: GOOD }))
   const change = fc.tuple(fc.nat(frame.length), fc.nat(3), bytes(3))
   const changed = change.map(([at, removed, added]) => Buffer.concat([frame.subarray(0, at), added, frame.subarray(at + removed)]))
@@ -195,7 +195,7 @@ function answerTo ({ payload }: ClientMessage): string {
   return readToken(payload) === GOOD ? AUTH_OK : AUTH_ERROR
 }
 
-t.test('however messages travel, the app gets its own, byte for byte and in order, and this package the others', async (t) => {
+t.test('the app gets its own messages unchanged and in order, however they are split, and the package reads the auth frames', async (t) => {
   const chat = await startChat(t)
   const script = fc.tuple(fc.constantFrom('/first', '/never'), fc.array(anyMessage, { maxLength: 8 }))
     .map(([path, messages]) => ({ path, messages: path === '/first' ? [textMessage(JSON.stringify({ type: 'auth', token: GOOD })), ...messages] : messages }))
@@ -215,7 +215,7 @@ t.test('however messages travel, the app gets its own, byte for byte and in orde
   t.ok(count > 50, `${count} were read`)
 })
 
-t.test('whatever the first message is, it opens the connection where it is an auth frame with a good token, and closes it otherwise', async (t) => {
+t.test('a first message opens the connection exactly if it is an auth frame with a good token', async (t) => {
   const chat = await startChat(t)
   const outcomes: Record<string, number> = {}
   const first: Arbitrary<ClientMessage> = fc.oneof(
@@ -243,7 +243,7 @@ t.test('whatever the first message is, it opens the connection where it is an au
 /** RFC 6455, 7.4.1 and 7.4.2, and what IANA has added: those that an endpoint may send. */
 const SENDABLE = new Set([1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, ...Array.from({ length: 2000 }, (_, i) => 3000 + i)])
 
-t.test('a connection is closed with any code and reason that may be sent, exactly, and with no other', async (t) => {
+t.test('a connection is closed with exactly the codes and reasons that may be sent', async (t) => {
   const chat = await startChat(t)
   const code = fc.oneof(fc.integer({ min: 995, max: 1020 }), fc.integer({ min: 2990, max: 5010 }), fc.integer(), fc.double())
   const reason = fc.oneof(unicode, fc.tuple(fc.constantFrom('x', 'é', '€', '😀'), fc.integer({ min: 28, max: 130 })).map(([unit, count]) => unit.repeat(count)))

@@ -31,7 +31,7 @@ t.test('a socket that cannot be closed is terminated, and nothing is thrown', as
   t.equal(terminated, 2)
 })
 
-t.test('a text that cannot be sent is done with, and a ping that cannot be sent is told', async (t) => {
+t.test('a text that cannot be sent still calls back, and a ping that cannot be sent returns false', async (t) => {
   let isDone = false
   sendSafely(failing(), 'x', () => { isDone = true })
   t.ok(isDone)

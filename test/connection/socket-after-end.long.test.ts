@@ -88,7 +88,7 @@ class OwnWebSocket extends WebSocket {
   }
 }
 
-t.test('after the decision nothing gets through, and the socket is gone within 6 s', async (t) => {
+t.test('no message reaches the app after the end of a connection, and the socket is gone within 6 s', async (t) => {
   const ENDS: Record<string, { claims?: () => Record<string, unknown>, end: (chat: Chat, t: Test) => void, code: number, reason: string, counted: string }> = {
     'the token expires': {
       claims: () => ({ exp: (Date.now() + 1000) / 1000 }), end: () => {}, code: 3000, reason: 'token_expired', counted: 'token_expired'
@@ -142,7 +142,7 @@ t.test('after the decision nothing gets through, and the socket is gone within 6
 })
 
 // ws has no deadline for what is left to be sent to a client that has said that it will send nothing more.
-t.test('a client that has closed its half and does not read is gone within 6 s as well', async (t) => {
+t.test('a client that has closed its half and does not read is gone within 6 s', async (t) => {
   const ENDS: Record<string, { claims: () => Record<string, unknown>, end: (chat: Chat) => void, counted: string }> = {
     'the token expires': { claims: () => ({ exp: (Date.now() + 2000) / 1000 }), end: () => {}, counted: 'token_expired' },
     'the app closes the socket': { claims: () => ({}), end: ({ sockets }) => { sockets[0]?.close(4000) }, counted: 'lost' },

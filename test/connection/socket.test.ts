@@ -20,7 +20,7 @@ const CLOSE = 8
 const PING = 9
 const PONG = 10
 
-t.test('messages reach the app in each way that ws has, until the token expires', async (t) => {
+t.test('messages reach the app in each way of ws until the token expires', async (t) => {
   const { clients, heardBy, app } = await startWays(t, () => ({ exp: (Date.now() + HOUR) / 1000 }))
   for (const client of clients.values()) client.send(clientFrame(TEXT, 'before'))
   await until(() => heardBy.length === clients.size, 'all are heard')
@@ -169,7 +169,7 @@ t.test('each connection ends for exactly one reason', async (t) => {
     t.same(ends, ['app'])
   })
 
-  t.test('a connection that the app closes is at once out of the registry', async (t) => {
+  t.test('a connection that the app closes leaves the registry at once', async (t) => {
     const { app, sockets, connections, connect } = await startChat(t)
     await connect()
     const [{ id } = { id: '' }] = connections
@@ -182,7 +182,7 @@ t.test('each connection ends for exactly one reason', async (t) => {
   })
 })
 
-t.test('the socket of a handler is one of ws in all else', async (t) => {
+t.test('the socket of a handler is a socket of ws in all other respects', async (t) => {
   t.test('a socket of a class of the app may emit while it is made', async (t) => {
     class Eager extends WebSocket {
       constructor (address: null, protocols?: undefined, options?: object) {
@@ -229,7 +229,7 @@ t.test('the socket of a handler is one of ws in all else', async (t) => {
     t.equal((await client.frame()).opcode, PONG, 'and a ping is answered')
   })
 
-  t.test('it is not compressed unless the app says so, whatever the client offers: that costs 200 KB each', async (t) => {
+  t.test('a connection is not compressed unless the app turns compression on, even if the client offers it', async (t) => {
     const { port, sockets } = await startChat(t)
     const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign()}`, 'sec-websocket-extensions': 'permessage-deflate' } })
     t.notMatch(client.text, /extensions/i)
@@ -252,7 +252,7 @@ t.test('the socket of a handler is one of ws in all else', async (t) => {
     t.ok(sockets[1] instanceof WebSocket)
   })
 
-  t.test('the socket of a public route is left alone', async (t) => {
+  t.test('the socket of a public route never expires, and its messages reach the app after a close', async (t) => {
     const { app, sockets, heard, connect, ends } = await startChat(t)
     const client = await connect({}, '/public')
     setClock(t, 100 * 365 * 24 * HOUR)
@@ -267,7 +267,7 @@ t.test('the socket of a handler is one of ws in all else', async (t) => {
   })
 })
 
-t.test('the socket of a client that goes on after the app has closed it is gone within 6 s, and no message reaches the app', async (t) => {
+t.test('the socket of a client that sends after the close is gone within 6 s, and no message reaches the app', async (t) => {
   const { app, sockets, heard, connect } = await startChat(t)
   const client = await connect()
   const clock = moveClock(t)

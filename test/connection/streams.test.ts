@@ -50,23 +50,23 @@ const WAYS: Record<string, Way> = {
     act: async (client) => { client.send(clientFrame(CLOSE, NORMAL)); await client.close() }
   },
   'the client sends no close frame': { act: async (client) => client.socket.end() },
-  'what the client sends is no frame': { act: async (client) => { client.send(clientFrame(3, '')); await client.close() } },
+  'the client sends bytes that are no frame': { act: async (client) => { client.send(clientFrame(3, '')); await client.close() } },
   'the client closes, on a public route': {
     path: '/public', act: async (client) => { client.send(clientFrame(CLOSE, NORMAL)); await client.close() }
   },
-  'it is refused with a close frame': {
+  'the handshake is refused with a close frame': {
     plugin: { rejectWith: 'close' },
     token: 'no.to.ken',
     act: async (client) => { await client.close(); client.send(clientFrame(CLOSE, NORMAL)) }
   },
-  'it is refused with a close frame, and the client leaves': {
+  'the handshake is refused with a close frame, and the client leaves': {
     plugin: { rejectWith: 'close' }, token: 'no.to.ken', act: async (client) => client.socket.end()
   }
 }
 
 t.test('no stream is ended twice', async (t) => {
   for (const [what, { plugin = {}, token = sign(), path = '/', serve = () => {}, act }] of Object.entries(WAYS)) {
-    t.test(what, async (t) => {
+    t.test(`no stream is ended twice if ${what}`, async (t) => {
       const { app, port } = await start(t, {
         plugin,
         routes: (app) => {
@@ -89,7 +89,7 @@ t.test('no stream is ended twice', async (t) => {
   }
 })
 
-t.test('the socket of a refusal is destroyed when all was written, and not while that is told', async (t) => {
+t.test('the socket of a refusal is not destroyed before the finish event of its answer', async (t) => {
   const seen: boolean[] = []
   const { port } = await start(t, {
     routes: (app) => {

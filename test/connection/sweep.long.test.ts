@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { assertForgets } from '../helpers/test-sweep'
 
-t.test('the sweep keeps no more than twice those that sleep, after a million have come and gone', async (t) => {
+t.test('the sweep keeps at most twice as many entries as sleepers, after a million have come and gone', async (t) => {
   assertForgets(t, 1_000_000)
 })
 

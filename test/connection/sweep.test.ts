@@ -162,7 +162,7 @@ t.test('the sweep wakes each sleeper in time', async (t) => {
     t.equal(sweep.size, 0)
   })
 
-  t.test('the sweep keeps no more than twice those that sleep, after 20,000 have come and gone', async (t) => {
+  t.test('the sweep keeps at most twice as many entries as sleepers, after 20,000 have come and gone', async (t) => {
     assertForgets(t, 20_000)
   })
 
