@@ -34,7 +34,7 @@ t.test('a request without a URL has no token in it', async (t) => {
   t.match(takeCredentials({ headers: {} } as never, names), { query: [], param: null, subprotocol: [] })
 })
 
-t.test('something is chosen where something is offered, nothing where nothing is', async (t) => {
+t.test('chooseProtocol chooses an offered subprotocol, and none if none is offered', async (t) => {
   const markers = new Set(['bearer', 'jwt'])
   t.equal(chooseProtocol(new Set(['bearer', 'a', 'b']), markers, undefined), 'a')
   t.equal(chooseProtocol(new Set(['bearer', 'a', 'b']), markers, 'b'), 'b')
@@ -42,7 +42,7 @@ t.test('something is chosen where something is offered, nothing where nothing is
   t.equal(chooseProtocol(new Set(), markers, undefined), false)
 })
 
-t.test('a socket that no hook has admitted is ended, and no handler is run for it', async (t) => {
+t.test('a socket that no hook has admitted is ended, and its handler does not run', async (t) => {
   const lines: string[] = []
   const request = { raw: {}, wsAuth: null, log: { error: (line: string) => lines.push(line) } }
   const done: string[] = []
@@ -52,7 +52,7 @@ t.test('a socket that no hook has admitted is ended, and no handler is run for i
   t.equal(request.wsAuth, null)
 })
 
-t.test('Connection must say upgrade, whoever made the request', async (t) => {
+t.test('a handshake is refused if its Connection header does not have upgrade', async (t) => {
   const headers = { upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' }
   const open = (connection: string | undefined): void => assertOpening({ method: 'GET', httpVersion: '1.1', headers: { ...headers, connection } } as never, true, false)
   for (const connection of ['upgrade', 'Upgrade', 'keep-alive, Upgrade', 'upgrade,keep-alive', 'a, \tUPGRADE ,b']) t.doesNotThrow(() => open(connection), connection)
@@ -84,7 +84,7 @@ t.test('a route\'s path is read as the router reads it', async (t) => {
   t.equal(find('/-x/secret', ['/:a-:b/:token', 'token']), 'secret', 'of several parameters in a segment one may be empty')
 })
 
-t.test('no path is too long to be looked for a token in', async (t) => {
+t.test('the search for a token in a path with costly patterns takes little time', async (t) => {
   // As many steps as its length cubed, were these patterns asked without end: the runner would give up.
   const rooms = parseRoutePath('/rooms/:token', 'token')
   const hostile: Array<[route: string, path: string]> = [
@@ -93,7 +93,7 @@ t.test('no path is too long to be looked for a token in', async (t) => {
   for (const [route, path] of hostile) t.equal(findParam(`/${path}`, [rooms, parseRoutePath(route, null)], /[?#]/), null, route)
 })
 
-t.test('a path of slashes alone is looked for a token in time that grows with its length', async (t) => {
+t.test('the search for a token in a path of slashes takes time that grows with its length', async (t) => {
   const ROUTES: Array<[string, string | null]> = [['/rooms/:token', 'token'], ['/:a/:b/:token', 'token'], ['/*', null], ['/:a-:b/:c', null]]
   const paths = ROUTES.map(([url, name]) => parseRoutePath(url, name))
   const rooms = paths.slice(0, 1)
@@ -114,7 +114,7 @@ t.test('a path of slashes alone is looked for a token in time that grows with it
   }
 })
 
-t.test('a token in a path is taken out also where the router ignores slashes, or the rest of the app has a route for everything', async (t) => {
+t.test('a token in a path is removed also if the router ignores slashes or a wildcard route exists', async (t) => {
   const cases: Array<[server: FastifyServerOptions, declare: (app: FastifyInstance) => void, path: (token: string) => string]> = [
     [{ routerOptions: { ignoreTrailingSlash: true } }, (app) => { app.get('/rooms/:token', { websocket: true }, () => {}) }, (token) => `/rooms/${token}/`],
     [{}, (app) => { void app.register(async (scope) => { scope.get('/', { websocket: true }, () => {}) }, { prefix: '/rooms/:token' }) }, (token) => `/rooms/${token}/`],
@@ -139,7 +139,7 @@ t.test('a token in a path is taken out also where the router ignores slashes, or
   }
 })
 
-t.test('where paths end with a semicolon, a query begins with one', async (t) => {
+t.test('a query begins with a semicolon if useSemicolonDelimiter is set', async (t) => {
   for (const server of [{ routerOptions: { useSemicolonDelimiter: true } } as FastifyServerOptions, {}]) {
     const app = await build(t, server, { jwt: { secret } })
     const isDelimiter = 'routerOptions' in server
@@ -148,7 +148,7 @@ t.test('where paths end with a semicolon, a query begins with one', async (t) =>
   }
 })
 
-t.test('cookies are read where nobody has parsed them, and where somebody has taken one out', async (t) => {
+t.test('a cookie is read if the app has not parsed it, and is not read if the app has removed it', async (t) => {
   const cookie = { headers: { cookie: `a=b; token=${ann}` }, url: '/chat' }
   const unparsed = await build(t, {}, { jwt: { secret }, cookie: { hook: false } })
   t.equal((await unparsed.inject(cookie)).statusCode, 426)
@@ -170,13 +170,13 @@ t.test('the cookie of the app\'s own @fastify/jwt is the default', async (t) => 
   t.equal((await app.inject({ url: '/chat', headers: { cookie: `token=${ann}` } })).json().code, 'WS_AUTH_TOKEN_MISSING')
 })
 
-t.test('an option that is not used is told of', async (t) => {
+t.test('the log reports an option that is not used', async (t) => {
   const lines: string[] = []
   await build(t, { logger: { stream: { write: (line: string) => lines.push(line) } } }, { jwt: { secret }, cookie: { secret: 'a' } }, (app) => app.register(fastifyCookie))
   t.match(lines.join(''), 'the \\"cookie\\" option of fastify-ws-auth is not used: @fastify/cookie is registered already')
 })
 
-t.test('a short HMAC secret is told of', async (t) => {
+t.test('the log reports a short HMAC secret', async (t) => {
   const cases: Array<[jwt: object, expected: RegExp | null]> = [
     [{ secret: 'short' }, /has 5 bytes: less than the 32 of its hash/],
     [{ secret: Buffer.alloc(31) }, /has 31 bytes: less than the 32/],
@@ -195,7 +195,7 @@ t.test('a short HMAC secret is told of', async (t) => {
   }
 })
 
-t.test('another Authorization beside a token stays what it was', async (t) => {
+t.test('an Authorization header of another scheme beside a token stays unchanged', async (t) => {
   const seen: unknown[] = []
   const app = await build(t, {}, {}, (app) => app.register(fastifyJwt, { secret }))
   app.addHook('preHandler', async ({ headers }) => { seen.push(headers.authorization) })

@@ -7,7 +7,7 @@ import { readPluginOptions } from '../../lib/options/read-plugin-options'
 
 const PLUGIN = readPluginOptions({ jwt: { secret: 'thirty-two bytes of test secret!' } })
 
-t.test('the names of the plugin and of all routes are known, and a place that is off has none', async (t) => {
+t.test('KnownNames has the names of the plugin and of all routes, and no name for a place that is off', async (t) => {
   const names = new KnownNames()
   names.addSources(PLUGIN)
   t.strictSame([[...names.query], [...names.subprotocol], [...names.sources]], [['token'], ['bearer'], [PLUGIN.token]])
@@ -18,7 +18,7 @@ t.test('the names of the plugin and of all routes are known, and a place that is
   t.strictSame([[...off.query], [...off.subprotocol], off.sources.size], [[], [], 1])
 })
 
-t.test('the token in a path is found if a GET route has it there and no other route is the better match', async (t) => {
+t.test('the token in a path is found if a GET route has it there and no other route matches better', async (t) => {
   const names = new KnownNames()
   names.addRoute({ method: 'POST', url: '/rooms/:token' }, 'token')
   t.equal(names.findParam('/rooms/x'), null, 'a handshake is a GET')

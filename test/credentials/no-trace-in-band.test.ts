@@ -62,7 +62,7 @@ t.test('a token of a renewal or of a first message leaves no trace', async (t) =
     ['accepted by a verifier', /auth\.ok/, opaque, verifyBy(() => ({ sub: 'canary' })), true],
     ['of another signature', /TOKEN_INVALID|token_invalid/, sign({ sub: 'canary' }, 'x'.repeat(32)), {}, true],
     ['that expired', /TOKEN_EXPIRED|token_expired/, sign({ sub: 'canary', exp: 1 }), {}, true],
-    ['that is none', /TOKEN_INVALID|token_invalid/, 'canary-5f3a9c71d2b84e06', {}, true],
+    ['that is no JWT', /TOKEN_INVALID|token_invalid/, 'canary-5f3a9c71d2b84e06', {}, true],
     ['that is too long', /TOKEN_INVALID|token_invalid/, 'canary-5f3a9c71d2b84e06'.repeat(4), { maxTokenBytes: 64, ...verifyBy(() => ({ sub: 'canary' })), token: { header: 'x-token', message: true } }, 'optional'],
     ['that authorize refuses', /FORBIDDEN|forbidden/, good, {}, { authorize: (user) => (user as { more?: string }).more === undefined }],
     ['at which verify throws', /UNAVAILABLE|auth_unavailable/, opaque, verifyBy(failing), true],
@@ -74,7 +74,7 @@ t.test('a token of a renewal or of a first message leaves no trace', async (t) =
     for (const way of ['first message', 'frame', 'API'] as const) {
       // Nobody is to be known of those whose token is too long, and an optional route does not wait for a message.
       if (wsAuth === 'optional' && way === 'first message') continue
-      await t.test(`${name}, by ${way}`, async (t) => {
+      await t.test(`a token ${name} leaves no trace if it comes by ${way}`, async (t) => {
         const { text, answer } = await sayAll(t, token, way, plugin, wsAuth)
         t.match(answer, expected)
         t.strictSame(traces(text, token), [])
@@ -82,7 +82,7 @@ t.test('a token of a renewal or of a first message leaves no trace', async (t) =
     }
   }
 
-  await t.test('in a frame that is malformed', async (t) => {
+  await t.test('a token in a malformed frame leaves no trace', async (t) => {
     for (const frame of [`{"type":"auth","token":"${good}"`, `{"type":"auth","token":["${good}"]}`, `{"type":"auth","jwt":"${good}"}`, `{"type":"auth","${good}":1}`]) {
       for (const isFirst of [true, false]) {
         const { app, log, port } = await start(t, { plugin: { renewal: true, token: { message: true } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })

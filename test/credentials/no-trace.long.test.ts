@@ -73,7 +73,7 @@ t.test('a handshake that is invalid leaves no trace', async (t) => {
   }
 })
 
-t.test('what is beside the token stays', async (t) => {
+t.test('the URL and the query keep all other parts if the token is removed', async (t) => {
   const token = sign({ sub: 'canary' })
   /** The path that is sent, and the URL and query that the handler sees. */
   const cases: Array<[string, string, object]> = [
@@ -100,7 +100,7 @@ t.test('what is beside the token stays', async (t) => {
     t.same(traces([...app.log, ...app.seen, answer.text].join('\n'), token), [])
   }
 
-  t.test('in the headers', async (t) => {
+  t.test('the headers keep all other parts if the token is removed', async (t) => {
     const seen: unknown[] = []
     const app = await spy(t, {
       plugin: { handshakeTimeout: 1000 },
@@ -141,7 +141,7 @@ t.test('a token under the name of another route leaves no trace', async (t) => {
   }
 })
 
-t.test('an upgrade of no websocket route leaves no trace of a token in a header or cookie, under the name of whichever route', async (t) => {
+t.test('an upgrade of no websocket route leaves no trace of a token in a header or cookie of any route', async (t) => {
   const token = sign({ sub: 'canary' })
   for (const isCustom of [false, true]) {
     const app = await spy(t, {
@@ -201,12 +201,12 @@ t.test('injectWS leaves no trace', async (t) => {
   t.same(traces(log.join(''), token), [])
 })
 
-t.test('the headers of Node that are made of what was sent', async (t) => {
+t.test('the headers of Node have no trace of a token', async (t) => {
   const token = sign({ sub: 'canary' })
   const cookie = `a=1; token=${token}`
   for (const [source, headers] of Object.entries({ header: { authorization: `Bearer ${token}` }, cookie: { cookie }, subprotocol: { 'sec-websocket-protocol': `bearer, ${token}, chat` } })) {
     for (const isEarly of [false, true]) {
-      t.test(`have no trace of a token in ${source}, ${isEarly ? 'looked at before' : 'not looked at before'}`, async (t) => {
+      t.test(`the headers of Node have no trace of a token in ${source}, ${isEarly ? 'if a hook has read them' : 'if no hook has read them'}`, async (t) => {
         const seen: string[] = []
         const { port } = await start(t, {
           before: (app) => app.addHook('onRequest', async ({ raw }) => { if (isEarly) Object.keys(raw.headersDistinct) }),

@@ -76,7 +76,7 @@ const queryValue = fc.oneof(unicode.chain(percentEncodings), jwtLike, urlText, f
 const queryPiece = fc.tuple(queryName, fc.constantFrom('=', '=', '=', '', '=='), queryValue, fc.constantFrom('&', '&', '&', '#', '&&')).map((parts) => parts.join(''))
 const path = fc.constantFrom('/', '/chat', '/chat/', '//', '/a%20b', '*', 'http://host/chat')
 
-t.test('of a query exactly the tokens are found, and everything else is left in its place', async (t) => {
+t.test('exactly the tokens of a query are found, and all other parts keep their place', async (t) => {
   holds(fc.property(path, fc.constantFrom('?', '#'), fc.array(queryPiece, { maxLength: 6 }), (path, start, pieces) => {
     const query = pieces.join('')
     const request = requestOf(`${path}${start}${query}`)
@@ -91,7 +91,7 @@ t.test('of a query exactly the tokens are found, and everything else is left in 
   t.pass()
 })
 
-t.test('of a well-formed query the tokens are those that URLSearchParams finds', async (t) => {
+t.test('the tokens of a well-formed query are those that URLSearchParams finds', async (t) => {
   const pair = fc.tuple(fc.oneof(fc.constantFrom(...QUERY_NAMES), unicode), unicode)
   const encoded = pair.chain(([name, value]) => fc.tuple(percentEncodings(name), percentEncodings(value)).map((parts) => parts.join('=')))
   holds(fc.property(fc.array(encoded, { maxLength: 5 }), (pieces) => {
@@ -104,7 +104,7 @@ t.test('of a well-formed query the tokens are those that URLSearchParams finds',
   t.pass()
 })
 
-t.test('what a URL is read once is read: a second reading finds nothing and changes nothing', async (t) => {
+t.test('a second reading of a URL finds nothing and changes nothing', async (t) => {
   holds(fc.property(path, fc.array(fc.oneof(queryPiece, urlText), { maxLength: 6 }), (path, pieces) => {
     const request = requestOf(`${path}?${pieces.join('')}`)
     takeCredentials(request, namesOf())
@@ -115,7 +115,7 @@ t.test('what a URL is read once is read: a second reading finds nothing and chan
   t.pass()
 })
 
-t.test('no token of a query is left in the URL, however it is written', async (t) => {
+t.test('no token of a query stays in the URL, in any spelling', async (t) => {
   // A token that nothing else looks like: what is found of it is a trace.
   const canary = fc.stringMatching(/^<canary [a-z]{8} é😀>$/)
   holds(fc.property(canary.chain((token) => fc.tuple(fc.constant(token), fc.array(fc.tuple(fc.constantFrom(...QUERY_NAMES).chain(percentEncodings), percentEncodings(token)), { minLength: 1, maxLength: 3 }), fc.array(queryPiece, { maxLength: 3 }))), ([token, tokens, others]) => {
@@ -143,7 +143,7 @@ const protocolEntry = fc.oneof(
 )
 const protocolList = fc.array(fc.tuple(optionalWhitespace, protocolEntry, optionalWhitespace).map((parts) => parts.join('')), { minLength: 1, maxLength: 5 }).map((entries) => entries.join(','))
 
-t.test('of subprotocols exactly the tokens are found, and the others are left in their order', async (t) => {
+t.test('exactly the tokens of the subprotocols are found, and the other entries keep their order', async (t) => {
   holds(fc.property(protocolList, (header) => {
     const request = requestOf('/', header)
     const { subprotocol, hasValidProtocols } = takeCredentials(request, namesOf())
@@ -341,7 +341,7 @@ function pathOf ({ route, param, query }: Sent): string {
   return `${route}${route === '/room' ? `/${param}` : ''}${search === '' ? '' : `?${search}`}`
 }
 
-t.test('wherever tokens are in a request, the one that counts is verified, two are ambiguous, and none is seen behind', async (t) => {
+t.test('the token that counts is verified, two tokens are ambiguous, and later hooks see no token, in any place of a request', async (t) => {
   let verified: string[] = []
   let seen: object[] = []
   const { port, log } = await start(t, {

@@ -92,7 +92,7 @@ async function startSeeing (t: Test, server: FastifyServerOptions = {}): Promise
 }
 
 for (const path of ['/chat', '/public', '/optional', '/close', '/page', '/nowhere'] as const) {
-  void t.test(`what looks like a JWT in the query of an upgrade of ${path} is redacted before anything sees it`, { buffered: true }, async (t) => {
+  void t.test(`a JWT in the query of an upgrade of ${path} is redacted before the first hook`, { buffered: true }, async (t) => {
     const { port, log, seen } = await startSeeing(t)
     for (const [sent, left] of REDACTED) {
       log.length = 0
@@ -106,7 +106,7 @@ for (const path of ['/chat', '/public', '/optional', '/close', '/page', '/nowher
   })
 }
 
-void t.test('nor is it in the log if the upgrade is none or its path leads nowhere', { buffered: true }, async (t) => {
+void t.test('a JWT in the query is not in the log if the upgrade is refused or its path leads nowhere', { buffered: true }, async (t) => {
   const { port, log } = await startSeeing(t)
   for (const [what, settings, status] of [
     ['a malformed path', { path: `/%zz?access_token=${JWT}` }, 400],
@@ -127,7 +127,7 @@ void t.test('nor is it in the log if the upgrade is none or its path leads nowhe
   }
 })
 
-void t.test('a refusal of a client whose parameter has another name is 401', { buffered: true }, async (t) => {
+void t.test('a client whose token is in a parameter of another name is refused with 401', { buffered: true }, async (t) => {
   const { port } = await startSeeing(t)
   for (const name of ['access_token', 'jwt', 'Token']) {
     const { answer } = await upgrade(t, port, { path: `/chat?${name}=${JWT}` })
@@ -135,7 +135,7 @@ void t.test('a refusal of a client whose parameter has another name is 401', { b
   }
 })
 
-void t.test('handlers see the name and `redacted`', { buffered: true }, async (t) => {
+void t.test('a handler sees the name of the parameter and `redacted`', { buffered: true }, async (t) => {
   const seen: unknown[] = []
   const { app } = await prepare(t, { routes: (app) => { app.get('/public', { websocket: true, wsAuth: false }, (_socket, { url, query, raw }) => { seen.push({ url, query: { ...query as object }, raw: raw.url }) }) } })
   const socket = await app.injectWS(`/public?access_token=${JWT}&room=1`)
@@ -143,7 +143,7 @@ void t.test('handlers see the name and `redacted`', { buffered: true }, async (t
   t.strictSame(seen, [{ url: '/public?access_token=redacted&room=1', query: { access_token: 'redacted', room: '1' }, raw: '/public?access_token=redacted&room=1' }])
 })
 
-void t.test('what looks a little like a token is left as it is', { buffered: true }, async (t) => {
+void t.test('a parameter that only resembles a JWT is left unchanged', { buffered: true }, async (t) => {
   const { port, seen } = await startSeeing(t)
   for (const sent of LEFT) {
     const { socket } = await upgrade(t, port, { path: `/public${sent}` })
@@ -153,7 +153,7 @@ void t.test('what looks a little like a token is left as it is', { buffered: tru
   t.equal(seen.length, LEFT.length)
 })
 
-void t.test('a query that begins with a semicolon is one where the router was told so', { buffered: true }, async (t) => {
+void t.test('a JWT is redacted in a query that begins with a semicolon if useSemicolonDelimiter is set', { buffered: true }, async (t) => {
   const { port, log, seen } = await startSeeing(t, { routerOptions: { useSemicolonDelimiter: true } } as FastifyServerOptions)
   for (const [sent, left] of REDACTED) {
     log.length = 0
@@ -165,7 +165,7 @@ void t.test('a query that begins with a semicolon is one where the router was to
   }
 })
 
-void t.test('of a dry run it is redacted from our first hook on', { buffered: true }, async (t) => {
+void t.test('a JWT in the query of a dry run is redacted from the first hook of the plugin on', { buffered: true }, async (t) => {
   const parsing: string[] = []
   const after: Seen[] = []
   const { app, log } = await prepare(t, {
@@ -189,7 +189,7 @@ void t.test('of a dry run it is redacted from our first hook on', { buffered: tr
   }
 })
 
-void t.test('a handshake that has lost its Upgrade on the way leaves no token in any line of the log', { buffered: true }, async (t) => {
+void t.test('a handshake that has lost its Upgrade header leaves no token in any line of the log', { buffered: true }, async (t) => {
   const { port, log } = await startSeeing(t)
   const ask = async (path: string, headers: Record<string, string> = {}): Promise<number> => {
     log.length = 0
@@ -207,7 +207,7 @@ void t.test('a handshake that has lost its Upgrade on the way leaves no token in
   t.equal(await ask('/chat', { 'sec-websocket-protocol': `bearer, ${JWT}` }), 426)
 })
 
-void t.test('plain requests that are no dry run keep their query', { buffered: true }, async (t) => {
+void t.test('a plain request that is no dry run keeps its query', { buffered: true }, async (t) => {
   const { port } = await startSeeing(t)
   for (const [what, headers] of [
     ['a page', {}], ['a page that asks for an upgrade to h2c', { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQCAAAAAAIAAAAA' }]
@@ -219,7 +219,7 @@ void t.test('plain requests that are no dry run keep their query', { buffered: t
   }
 })
 
-void t.test('a token is found among thousands of parameters, which are left as they are', { buffered: true }, async (t) => {
+void t.test('a token is found among thousands of parameters, and the others are left unchanged', { buffered: true }, async (t) => {
   const { port, log, seen } = await startSeeing(t)
   for (const separator of ['&', '#', '/', '?', '%', '&a=', '&%61']) {
     const many = separator.repeat(Math.floor(7000 / separator.length))
@@ -248,7 +248,7 @@ const harmlessPair = fc.tuple(separator, harmless.map((text) => text.replaceAll(
 const tokenPair = fc.tuple(separator, harmless.map((text) => text.replaceAll('=', '')), tokenText)
   .map(([separator, name, token]) => ({ sent: `${separator}${name}=${token}`, left: `${separator}${name}=redacted` }))
 
-void t.test('of any query, what looks like a JWT is redacted and nothing else is changed', { buffered: true }, async (t) => {
+void t.test('a JWT in any query is redacted, and nothing else is changed', { buffered: true }, async (t) => {
   const seen: string[] = []
   const { app, log } = await prepare(t, {
     routes: (app) => {

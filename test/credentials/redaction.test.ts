@@ -3,7 +3,7 @@ import { errorWithoutToken, textWithoutToken } from '../../lib/base/redaction'
 
 const token = 'canary-canary'
 
-t.test('a token is taken out of all that an error says', async (t) => {
+t.test('errorWithoutToken removes the token from all texts of an error', async (t) => {
   const error = Object.assign(new TypeError(`failed for ${token}`), { code: `E_${token}`, config: { headers: { authorization: token } } })
   error.cause = Object.assign(new Error(`inner ${token}`), { cause: token })
   const safe = errorWithoutToken(error, token)
@@ -15,7 +15,7 @@ t.test('a token is taken out of all that an error says', async (t) => {
   t.notOk('config' in safe, 'what else it carries does not')
 })
 
-t.test('causes that never end do', async (t) => {
+t.test('errorWithoutToken ends a cycle of causes', async (t) => {
   const error = new Error('a')
   error.cause = error
   let depth = 0
@@ -23,14 +23,14 @@ t.test('causes that never end do', async (t) => {
   t.equal(depth, 6)
 })
 
-t.test('what is no error has no words of its own', async (t) => {
+t.test('errorWithoutToken makes an error without the thrown text if no readable error was thrown', async (t) => {
   t.equal(errorWithoutToken(token, token).message, 'a value of type string was thrown')
   t.equal(errorWithoutToken(undefined, token).message, 'a value of type undefined was thrown')
   t.equal(errorWithoutToken(Object.defineProperty(new Error('a'), 'message', { get () { throw new Error(token) } }), token).message, 'an unreadable error was thrown')
   t.equal(errorWithoutToken(Object.assign(new Error('a'), { code: 7 }), token).message, 'a')
 })
 
-t.test('a text of some letters is no secret', async (t) => {
+t.test('a very short text is not removed as a token', async (t) => {
   t.equal(textWithoutToken('an error about a', 'a'), 'an error about a')
   t.equal(textWithoutToken(`${token} and ${token}`, token), '[token] and [token]')
 })

@@ -42,7 +42,7 @@ function encoded (token: string): string {
   return Buffer.from(token).toString('base64url')
 }
 
-t.test('of a query the pairs with a known name are taken, whatever they are written like, and the rest keeps its place', async (t) => {
+t.test('the pairs with a known name are taken from a query in any spelling, and the rest keeps its place', async (t) => {
   const cases: Array<[url: string, left: string, found: Array<[string, string]>]> = [
     ['/chat', '/chat', []],
     ['/chat?', '/chat?', []],
@@ -83,7 +83,7 @@ t.test('of a query the pairs with a known name are taken, whatever they are writ
   }
 })
 
-t.test('a query begins where the router says', async (t) => {
+t.test('a query begins at the delimiter of the router', async (t) => {
   const request = requestOf({ url: '/chat;token=x&a=1' })
   t.strictSame(takeCredentials(request, names()).query, [])
   t.strictSame(takeCredentials(request, names({ useSemicolonDelimiter: true })).query, [{ name: 'token', token: 'x' }])
@@ -111,7 +111,7 @@ t.test('the value of another parameter that looks like a JWT is replaced, and th
   t.match(takeCredentials(offering, names()), { query: [], lookalikes: ['jwt'], subprotocol: [], hasValidProtocols: true })
 })
 
-t.test('of a path the token is taken where a route has it, and a plus sign in it is one', async (t) => {
+t.test('the token is taken from a path if a route has it there, and a plus sign stays a plus sign', async (t) => {
   const withParam = names()
   withParam.addRoute({ method: 'GET', url: '/rooms/:token' }, 'token')
   for (const [path, token] of [['x', 'x'], ['a%2Fb', 'a/b'], ['a+b', 'a+b'], ['a%2Bb', 'a+b'], ['%zz', '%zz']] as const) {
@@ -127,7 +127,7 @@ t.test('of a path the token is taken where a route has it, and a plus sign in it
   t.equal(off.url, '/rooms/x')
 })
 
-t.test('of the subprotocols the entry after the marker and the encoded one are taken, and the list is said to be valid or not', async (t) => {
+t.test('the entry after the marker and the encoded entry are taken from the subprotocols, and the list is reported as valid or not', async (t) => {
   const cases: Array<[header: string, left: string, tokens: string[], isValid: boolean]> = [
     ['chat', 'chat', [], true],
     ['bearer, x', 'bearer', ['x'], true],
@@ -163,7 +163,7 @@ t.test('of the subprotocols the entry after the marker and the encoded one are t
   }
 })
 
-t.test('over HTTP/2 the URL is a header too, and has the token no more either', async (t) => {
+t.test('the token is also taken from the :path header over HTTP/2', async (t) => {
   for (const version of [1, 2]) {
     const request = requestOf({ url: '/chat?token=x', headers: { ':path': '/chat?token=x' }, version })
     takeCredentials(request, names())
@@ -171,7 +171,7 @@ t.test('over HTTP/2 the URL is a header too, and has the token no more either', 
   }
 })
 
-t.test('of the subprotocols the first of the app is chosen, a marker or ws-auth only where nothing else is offered', async (t) => {
+t.test('the first subprotocol of the app is chosen, and a marker or ws-auth only if nothing else is offered', async (t) => {
   const choose = (...offered: string[]): string | false => chooseProtocol(new Set(offered), new Set(['bearer']), undefined)
   t.equal(choose('ws-auth', 'bearer', 'chat', 'other'), 'chat')
   t.equal(choose('bearer', 'ws-auth'), 'bearer')
@@ -181,7 +181,7 @@ t.test('of the subprotocols the first of the app is chosen, a marker or ws-auth 
   t.equal(chooseProtocol(new Set(['chat']), new Set(), 'the app\'s'), 'the app\'s')
 })
 
-t.test('a header that was sent twice is left once, and of another nothing is changed', async (t) => {
+t.test('a header that was sent twice is left once, and other headers stay unchanged', async (t) => {
   const request = requestOf({ headers: { 'sec-websocket-protocol': 'bearer, x, chat' } })
   request.rawHeaders.push('SEC-WEBSOCKET-PROTOCOL', 'y', 'sec-websocket-protocoL2', 'z', 'X-Websocket-Protocol22', 'z')
   takeCredentials(request, names())
@@ -203,7 +203,7 @@ t.test('a token of the Authorization header is taken if its scheme is Bearer, in
   }
 })
 
-t.test('whoever has the object of the headers has the token no more, over HTTP/2 neither', async (t) => {
+t.test('the object of the headers has no token after the reading, also over HTTP/2', async (t) => {
   for (const version of [1, 2]) {
     const raw = requestOf({ headers: { authorization: 'Bearer x', host: 'a' }, version })
     const { headers } = raw
@@ -216,7 +216,7 @@ t.test('whoever has the object of the headers has the token no more, over HTTP/2
   }
 })
 
-t.test('a header of the app\'s own name is a token as a whole, and one that there is not, or is off, is none', async (t) => {
+t.test('a header of another name is a token as a whole, and a header that is missing or off is none', async (t) => {
   const own = { ...SOURCES, header: { name: 'x-token', bearer: false } }
   const raw = requestOf({ headers: { 'x-token': ' Bearer x ' } })
   t.strictSame(takeHeaders(fastifyRequest(raw), own).header, [{ name: '', token: 'Bearer x' }])
@@ -228,7 +228,7 @@ t.test('a header of the app\'s own name is a token as a whole, and one that ther
   t.equal(rest.headers.authorization, 'Bearer x')
 })
 
-t.test('two Authorization headers are two tokens, whatever is in them', async (t) => {
+t.test('two Authorization headers are two tokens, with any scheme', async (t) => {
   for (const value of ['Bearer x', 'Basic x']) {
     const raw = requestOf({ headers: { authorization: value } })
     raw.rawHeaders.push('AUTHORIZATION', 'Bearer y')
@@ -241,7 +241,7 @@ t.test('two Authorization headers are two tokens, whatever is in them', async (t
   t.equal(takeHeaders(fastifyRequest(none), SOURCES).header.length, 1, 'injectWS has no list of what was sent')
 })
 
-t.test('of the cookies those of the name are taken, and the others are left as they were sent', async (t) => {
+t.test('the cookies of the name are taken, and the others are left as they were sent', async (t) => {
   const cases: Array<[header: string, left: string, count: number]> = [
     ['token=x', '', 1], ['a=1; token=x', 'a=1', 1], ['token=x; a=1', 'a=1', 1], ['a=1; token=x; b=2', 'a=1; b=2', 1], [' token =x;a=1', 'a=1', 1],
     ['token=x; token=y', '', 2], ['tokens=x; xtoken=y; Token=z', 'tokens=x; xtoken=y; Token=z', 0], ['token', 'token', 0], ['tokenx', 'tokenx', 0], ['a=token', 'a=token', 0], ['a=1', 'a=1', 0]
@@ -257,7 +257,7 @@ t.test('of the cookies those of the name are taken, and the others are left as t
   t.strictSame(takeHeaders(fastifyRequest(requestOf({})), SOURCES).cookie, [])
 })
 
-t.test('the parsed cookies are those that count, and lose the token', async (t) => {
+t.test('the parsed cookies count, and lose the token', async (t) => {
   const request = fastifyRequest(requestOf({ headers: { cookie: 'token=x; a=1' } }), { cookies: { token: 'parsed', a: '1' } })
   t.strictSame(takeHeaders(request, SOURCES).cookie, [{ name: '', token: 'parsed' }])
   t.strictSame(request.cookies, { a: '1' })
@@ -273,7 +273,7 @@ t.test('the parsed cookies are those that count, and lose the token', async (t) 
   t.equal(unparsed.cookies, null, 'nobody has parsed them, and nobody will believe that somebody had')
 })
 
-t.test('in a dry run the Authorization header counts beside that of the app, and once', async (t) => {
+t.test('the Authorization header counts once in a dry run, beside the header of the app', async (t) => {
   const own = { ...SOURCES, header: { name: 'x-token', bearer: false } }
   const headers = { authorization: 'Bearer x', 'x-token': 'y', cookie: 'token=z' }
   t.strictSame(takePlainHeaders(fastifyRequest(requestOf({ headers })), own), { header: [{ name: '', token: 'y' }, { name: '', token: 'x' }], cookie: [{ name: '', token: 'z' }] })
@@ -281,7 +281,7 @@ t.test('in a dry run the Authorization header counts beside that of the app, and
   t.strictSame(takePlainHeaders(fastifyRequest(requestOf({ headers })), SOURCES).header, [{ name: '', token: 'x' }])
 })
 
-t.test('headers that the app has assigned have the tokens no more, and what is no token stays', async (t) => {
+t.test('headers that the app has assigned lose the tokens, and other headers stay', async (t) => {
   const assigned = { authorization: 'Bearer x', cookie: 'a=1; token=y; b=2', 'x-other': 'z' }
   const hide = (headers: object, sources: TokenSources): unknown => {
     const request = { raw: { headers: {} }, headers } as unknown as FastifyRequest
@@ -318,7 +318,7 @@ function read (taken: Partial<TakenCredentials>, headers: { header?: string[], c
   }
 }
 
-t.test('exactly one place may carry a token on purpose, and a cookie counts beside none', async (t) => {
+t.test('only one place may carry a token on purpose, and a cookie counts if none does', async (t) => {
   const query = [{ name: 'token', token: 'q' }]
   const subprotocol = [{ name: 'bearer', token: 's' }]
   const param = { name: 'token', token: 'p' }
@@ -343,7 +343,7 @@ t.test('exactly one place may carry a token on purpose, and a cookie counts besi
   t.equal(read({}, { cookie: [''] }), 'none')
 })
 
-t.test('what a route does not ask for is no token of it, by whatever name it was taken', async (t) => {
+t.test('a token in a place that the route does not use is ignored', async (t) => {
   const taken: Partial<TakenCredentials> = { query: [{ name: 'token', token: 'q' }], subprotocol: [{ name: 'bearer', token: 's' }], param: { name: 'token', token: 'p' } }
   const off: TokenSources = { ...SOURCES, query: null, subprotocol: null, param: null }
   t.equal(read(taken, {}, off), 'none')
@@ -351,7 +351,7 @@ t.test('what a route does not ask for is no token of it, by whatever name it was
   t.equal(read(taken, {}, { ...off, query: 'token' }), 'query q')
 })
 
-t.test('a cookie that is to be signed is read if its signature is right, and is refused if not', async (t) => {
+t.test('a signed cookie is read if its signature is right, and is refused if not', async (t) => {
   const signed: TokenSources = { ...SOURCES, cookie: { name: 'token', signed: true } }
   const request = { unsignCookie: (value: string) => value.endsWith('.good') ? { valid: true, value: value.slice(0, -5) } : { valid: false, value: null } }
   t.equal(read({}, { cookie: ['x.good'] }, signed, null, request), 'cookie x')
@@ -360,7 +360,7 @@ t.test('a cookie that is to be signed is read if its signature is right, and is 
   t.equal(read({}, {}, signed, null, request), 'none')
 })
 
-t.test('a ticket is that of its parameter, one, and none where there are no tickets', async (t) => {
+t.test('a ticket is read from its parameter, once, and not if tickets are off', async (t) => {
   const taken: TakenCredentials = { ...NOTHING, query: [{ name: 'token', token: 'x' }, { name: 'ticket', token: 'y' }] }
   t.strictSame(readTicket(taken, 'ticket'), { token: 'y', source: 'ticket' })
   t.equal(readTicket(taken, null), null)
@@ -368,7 +368,7 @@ t.test('a ticket is that of its parameter, one, and none where there are no tick
   t.throws(() => readTicket({ ...NOTHING, query: [...taken.query, ...taken.query] }, 'ticket'), { code: 'WS_AUTH_TOKEN_AMBIGUOUS' })
 })
 
-t.test('what Fastify has parsed of a dry run has the tokens no more', async (t) => {
+t.test('the parsed query and parameters of a dry run lose the tokens', async (t) => {
   const request = { query: { token: 'x', jwt: LOOKALIKE, a: '1' }, params: { token: 'p', room: '7' } } as unknown as FastifyRequest
   hideParsed(request, { ...NOTHING, query: [{ name: 'token', token: 'x' }], lookalikes: ['jwt'], param: { name: 'token', token: 'p' } })
   t.strictSame([request.query, request.params], [{ jwt: 'redacted', a: '1' }, { token: PARAM_PLACEHOLDER, room: '7' }])
