@@ -10,8 +10,8 @@ import { clientFrame, upgrade } from '../helpers/raw-client'
 import type { RawClient } from '../helpers/raw-client'
 import { AUTHORIZED, present, serve, shake, TOKEN } from '../helpers/standards'
 
-t.test('OWASP: what an application has to do has its place', async (t) => {
-  t.test('all connections of one user are ended by a call, and those of everybody by a walk over them', async (t) => {
+t.test('OWASP: the package gives an application what it needs for its own duties', async (t) => {
+  t.test('revoke() ends all connections of one user, and a loop over the connections ends those of every user', async (t) => {
     const { app, port } = await serve(t)
     const open = async (sub: string): Promise<RawClient> => {
       const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign({ sub })}` } })
@@ -27,7 +27,7 @@ t.test('OWASP: what an application has to do has its place', async (t) => {
     t.equal(app.wsAuth.connections.size, 0)
   })
 
-  t.test('who says nothing stays, also with a heartbeat, until an application ends it', async (t) => {
+  t.test('a silent client stays connected, also with a heartbeat, until the application ends it', async (t) => {
     const { app, port } = await serve(t, { heartbeat: { interval: 500 } })
     const client = new WebSocket(`ws://127.0.0.1:${port}/chat`, { headers: AUTHORIZED })
     t.teardown(() => client.terminate())
@@ -39,7 +39,7 @@ t.test('OWASP: what an application has to do has its place', async (t) => {
     t.strictSame([code, String(reason)], [3003, 'idle'])
   })
 
-  t.test('what the log has of a handshake: who, from where and why, and the Origin where that was it', async (t) => {
+  t.test('the log has the user, the address and the reason of a handshake, and the Origin if it is the reason', async (t) => {
     const { log, port } = await serve(t, { origin: ['https://chat.example'] })
     const line = (msg: string): Record<string, unknown> | undefined => log.map((text) => JSON.parse(text)).findLast((line) => line.msg === msg)
     t.equal(await shake(t, port, { headers: { origin: 'https://evil.example' } }), '403 WS_AUTH_ORIGIN_FORBIDDEN')
@@ -59,7 +59,7 @@ t.test('OWASP: what an application has to do has its place', async (t) => {
     t.notMatch(log.join(''), TOKEN)
   })
 
-  t.test('a renewal does not end the old token, a revocation by jti does', async (t) => {
+  t.test('a renewal does not end the old token, and a revocation by jti does', async (t) => {
     const { app, port } = await serve(t)
     const [old, next] = ['old', 'next'].map((jti) => sign({ sub: 'ann', jti })) as [string, string]
     t.equal(await present(t, port, old), '101')
@@ -72,7 +72,7 @@ t.test('OWASP: what an application has to do has its place', async (t) => {
     t.equal(await present(t, port, next), '101')
   })
 
-  t.test('a restart forgets what was revoked, where it was kept in memory', async (t) => {
+  t.test('a restart forgets revocations that are kept in memory', async (t) => {
     const before = await serve(t)
     await before.app.wsAuth.revoke({ sub: 'ann' })
     t.equal(await shake(t, before.port), '401 WS_AUTH_TOKEN_REVOKED')
@@ -81,7 +81,7 @@ t.test('OWASP: what an application has to do has its place', async (t) => {
     t.equal(await shake(t, after.port), '101')
   })
 
-  t.test('a message is the application\'s to check: what is injected reaches the handler as it was sent', async (t) => {
+  t.test('the handler gets an injected message as it was sent, because the application checks messages', async (t) => {
     const { port } = await serve(t)
     const client = await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })
     await client.frame()
@@ -91,7 +91,7 @@ t.test('OWASP: what an application has to do has its place', async (t) => {
     }
   })
 
-  t.test('a token in the URL is taken where the app lets it be, and is in no log and no request; it can be turned off', async (t) => {
+  t.test('the app decides whether a token in the URL is accepted, and no log and no request has it', async (t) => {
     const urls: string[] = []
     const { port, log } = await serve(t, {}, true, { before: (app: FastifyInstance) => { app.addHook('onRequest', async ({ url, raw, query }) => { urls.push(url, String(raw.url), JSON.stringify(query)) }) } })
     t.equal(await shake(t, port, { path: `/chat?token=${TOKEN}`, headers: { authorization: undefined } }), '101')

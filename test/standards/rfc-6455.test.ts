@@ -25,7 +25,7 @@ async function serveTls (t: Test, plugin: fastifyWsAuth.WsAuthOptions = {}): Pro
   return await serve(t, plugin, true, { server: { https: { ...PSK, pskCallback: () => SHARED_KEY } } as never })
 }
 
-t.test('RFC 6455, 4.2.1: what the client sends', async (t) => {
+t.test('RFC 6455, 4.2.1: the server checks the handshake of a client', async (t) => {
   const { port } = await serve(t)
   const { port: open } = await serve(t, { origin: ['https://chat.example'] })
 
@@ -35,18 +35,18 @@ t.test('RFC 6455, 4.2.1: what the client sends', async (t) => {
     t.equal(await shake(t, port, { path: `http://localhost:${port}/chat` }), '101', 'an absolute URI')
   })
 
-  t.test('2: no Host, or two, is 400', async (t) => {
+  t.test('2: a handshake with no Host, or with two, is 400', async (t) => {
     t.equal(await shake(t, port, { headers: { host: undefined } }), NO_HANDSHAKE)
     t.equal(await shake(t, port, { headers: { host: ['localhost', 'localhost'] } }), NO_HANDSHAKE)
   })
 
-  t.test('3: Upgrade is websocket in any case, and nothing else', async (t) => {
+  t.test('3: Upgrade must be websocket, in any case, and nothing else', async (t) => {
     t.equal(await shake(t, port, { headers: { upgrade: 'WebSocket' } }), '101')
     t.equal(await shake(t, port, { headers: { upgrade: 'websocket, h2c' } }), NO_HANDSHAKE)
     for (const other of ['h2c', 'websocket2']) t.match(await shake(t, port, { headers: { upgrade: other } }), /^426/, `${other} is ignored, and the request is a plain one`)
   })
 
-  t.test('4: Connection has the option Upgrade, in any case and among others; without it the request is a plain one', async (t) => {
+  t.test('4: Connection must have the option Upgrade, in any case and among others, or else the request is a plain one', async (t) => {
     for (const connection of ['upgrade', 'keep-alive, UPGRADE', ['keep-alive', 'Upgrade']]) {
       t.equal(await shake(t, port, { headers: { connection } }), '101', String(connection))
     }
@@ -67,20 +67,20 @@ t.test('RFC 6455, 4.2.1: what the client sends', async (t) => {
     }
   })
 
-  t.test('7: no Origin is no browser, and no reason to refuse', async (t) => {
+  t.test('7: a handshake without an Origin is not from a browser, and is not refused for that', async (t) => {
     t.equal(await shake(t, open), '101')
     t.equal(await shake(t, open, { headers: { origin: 'https://chat.example' } }), '101')
     t.equal(await shake(t, open, { headers: { origin: 'https://evil.example' } }), '403 WS_AUTH_ORIGIN_FORBIDDEN')
     t.equal(await shake(t, open, { headers: { origin: '' } }), '403 WS_AUTH_ORIGIN_FORBIDDEN', 'an empty one is one')
   })
 
-  t.test('8: a list of subprotocols that is none, or has one twice, is 400', async (t) => {
+  t.test('8: an invalid list of subprotocols, or one with a duplicate, is 400', async (t) => {
     for (const list of ['', 'chat, chat', 'chat,', 'chat room', 'chat/1', '"chat"']) {
       t.equal(await shake(t, port, { headers: { 'sec-websocket-protocol': list } }), NO_HANDSHAKE, list)
     }
   })
 
-  t.test('9: a list of extensions that is none is 400 where they are read, and spends no ticket', async (t) => {
+  t.test('9: an invalid list of extensions is 400 if compression is on, and spends no ticket', async (t) => {
     const good = ['permessage-deflate; client_max_window_bits="1\\0"', 'x-unknown', 'x-unknown; a=1;b="2" ; c', 'permessage-deflate; client_max_window_bits, x-unknown', ' permessage-deflate\t;server_max_window_bits=10']
     const bad = ['', ';;;', 'permessage-deflate; client_max_window_bits =10', 'permessage-deflate; client_max_window_bits= 10', ',', 'a,', 'a;', 'a;=1', 'a;b=', 'a b', 'permessage-deflate; client_max_window_bits="', 'a; b="c d"', 'a;b=\u00e9', ', '.repeat(7000), `${'a; '.repeat(4000)}"`, 'a' + ' '.repeat(14_000) + '"']
     for (const perMessageDeflate of [undefined, null as never, false, true, {}]) {
@@ -97,12 +97,12 @@ t.test('RFC 6455, 4.2.1: what the client sends', async (t) => {
     }
   })
 
-  t.test('10: unknown header fields are ignored', async (t) => {
+  t.test('10: the server ignores unknown header fields', async (t) => {
     t.equal(await shake(t, port, { headers: { 'x-unknown': 'a', 'sec-websocket-unknown': ['b', 'c'], 'sec-websocket-accept': 'd', cookie: 'e=f' } }), '101')
   })
 })
 
-t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
+t.test('RFC 6455, 4.2.2: the server answers a handshake as the RFC requires', async (t) => {
   const { port } = await serve(t, {}, true, {
     routes: (app) => {
       app.get('/moved', { websocket: true, onRequest: async (_request, reply) => await reply.redirect('/chat') }, () => {})
@@ -111,7 +111,7 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
     }
   })
 
-  t.test('1: TLS is that of the server: a client of wss:// is let in, one of ws:// gets no answer', async (t) => {
+  t.test('1: the server ends TLS, so that a wss:// client connects and a ws:// client gets no answer', async (t) => {
     const { port, app } = await serveTls(t)
     const options = { ...PSK, pskCallback: () => ({ psk: SHARED_KEY, identity: 'ann' }), checkServerIdentity: () => false, headers: AUTHORIZED }
     const client = new WebSocket(`wss://127.0.0.1:${port}/chat`, options)
@@ -124,27 +124,27 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
     t.equal(statsOf(app).accepted, 1)
   })
 
-  t.test('2: who is not authenticated gets 401 and a challenge', async (t) => {
+  t.test('2: a client without authentication gets 401 and a challenge', async (t) => {
     const { answer } = await upgrade(t, port, { path: '/chat' })
     t.equal(told(answer), '401 WS_AUTH_TOKEN_MISSING')
     t.match(answer.headers['www-authenticate'], /^Bearer/)
   })
 
-  t.test('3: a hook of the app may redirect: the status is its own, and the socket is freed', async (t) => {
+  t.test('3: a hook of the app may redirect with its own status, and the socket is freed', async (t) => {
     const client = await upgrade(t, port, { path: '/moved', headers: AUTHORIZED })
     t.equal(client.answer.status, 302)
     t.equal(client.answer.headers.location, '/chat')
     await within(5000, 'the socket is freed', client.ended)
   })
 
-  t.test('4: a page of another origin that comes with a cookie is 403', async (t) => {
+  t.test('4: a page of another origin that sends a cookie is 403', async (t) => {
     const from = async (origin: string): Promise<string> => await shake(t, port, { headers: { authorization: undefined, cookie: `token=${TOKEN}`, host: 'chat.example', origin } })
     t.equal(await from('https://chat.example'), '101')
     t.equal(await from('https://evil.example'), '403 WS_AUTH_ORIGIN_FORBIDDEN')
     t.equal(await from('null'), '403 WS_AUTH_ORIGIN_FORBIDDEN')
   })
 
-  t.test('4: the answer to another version has the one that is spoken, and no other refusal has it', async (t) => {
+  t.test('4: the answer to another version names version 13, and no other refusal does', async (t) => {
     for (const [version, expected] of [['8', '13'], ['14', '13'], [undefined, '13'], ['13', undefined]]) {
       const headers = { ...AUTHORIZED, 'sec-websocket-version': version, ...(version === '13' && { 'sec-websocket-key': 'x' }) }
       for (const path of ['/chat', '/public']) {
@@ -155,12 +155,12 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
     }
   })
 
-  t.test('4: a resource that is no websocket is 404', async (t) => {
+  t.test('4: an upgrade of a resource without a websocket is 404', async (t) => {
     t.equal(await shake(t, port, { path: '/page' }), '404 WS_AUTH_ROUTE_NOT_WEBSOCKET')
     t.equal(await shake(t, port, { path: '/nowhere' }), '404 undefined')
   })
 
-  t.test('4: the subprotocol is one of those offered, never the token, or none where none was offered', async (t) => {
+  t.test('4: the subprotocol is one of those that the client offers, never the token, and absent if it offers none', async (t) => {
     for (const [offered, chosen] of [['a, b', 'a'], [`bearer, ${TOKEN}, b`, 'b'], [`bearer, ${TOKEN}`, 'bearer'], [undefined, undefined]]) {
       const headers = { ...(offered?.includes(TOKEN) !== true && AUTHORIZED), 'sec-websocket-protocol': offered }
       const { answer } = await upgrade(t, port, { path: '/chat', headers })
@@ -169,7 +169,7 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
     }
   })
 
-  t.test('4: an app that chooses a subprotocol that was not offered answers with it: that is a fault of the app', async (t) => {
+  t.test('4: the answer has a subprotocol that the app chooses without an offer, which is a fault of the app', async (t) => {
     const { port } = await serve(t, { websocket: { options: { handleProtocols: () => 'other' } } })
     const { answer } = await upgrade(t, port, { path: '/chat', headers: { ...AUTHORIZED, 'sec-websocket-protocol': 'a' } })
     t.equal(answer.headers['sec-websocket-protocol'], 'other')
@@ -177,7 +177,7 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
     t.equal(none.answer.headers['sec-websocket-protocol'], undefined, 'it is not asked where nothing was offered')
   })
 
-  t.test('4: no extension is chosen that was not offered, nor any where the app does not ask for compression', async (t) => {
+  t.test('4: the server chooses only an extension that the client offers, and none if compression is off', async (t) => {
     const { port: compressing } = await serve(t, { websocket: { options: { perMessageDeflate: true } } })
     const extension = async (port: number, offered: string | undefined): Promise<string | undefined> =>
       (await upgrade(t, port, { path: '/chat', headers: { ...AUTHORIZED, 'sec-websocket-extensions': offered } })).answer.headers['sec-websocket-extensions']
@@ -187,12 +187,12 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
     t.equal(await extension(compressing, 'permessage-deflate, x-unknown'), 'permessage-deflate')
   })
 
-  t.test('5: the answer is 101 with the four headers that it needs, and nothing of the request', async (t) => {
+  t.test('5: the answer is 101 with its four headers, and nothing of the request', async (t) => {
     const { answer } = await upgrade(t, port, { path: '/chat?a=b', headers: AUTHORIZED })
     t.equal(answer.text, 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n')
   })
 
-  t.test('5: a handshake that is accepted to be closed is answered by the same rules', async (t) => {
+  t.test('5: a handshake that is accepted to be closed gets an answer by the same rules', async (t) => {
     const { port } = await serve(t, { rejectWith: 'close' })
     const client = await upgrade(t, port, { path: '/chat', headers: { 'sec-websocket-protocol': 'bearer, not.a.token', 'sec-websocket-extensions': 'permessage-deflate' } })
     t.equal(client.answer.text, 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: bearer\r\n\r\n')
@@ -200,17 +200,17 @@ t.test('RFC 6455, 4.2.2: what the server answers', async (t) => {
   })
 })
 
-t.test('RFC 6455, 10: security', async (t) => {
+t.test('RFC 6455, 10: the package follows the security considerations', async (t) => {
   const { port } = await serve(t, { origin: ['https://chat.example'] })
 
-  t.test('10.1: a client that is no browser may send any Origin, and needs a token all the same', async (t) => {
+  t.test('10.1: a client that is not a browser may send any Origin, and still needs a token', async (t) => {
     for (const headers of [{ origin: 'https://chat.example' }, { origin: undefined }]) {
       t.equal(await shake(t, port, { headers: { ...headers, authorization: undefined } }), '401 WS_AUTH_TOKEN_MISSING')
       t.equal(await shake(t, port, { headers: { ...headers, authorization: `Bearer ${sign({ sub: 'ann' }, 'another secret of thirty-two bytes')}` } }), INVALID)
     }
   })
 
-  t.test('10.2: an origin that is not in the list is 403, however close', async (t) => {
+  t.test('10.2: an Origin that is not in the list is 403, however similar', async (t) => {
     for (const origin of ['https://chat.example.evil.example', 'https://xchat.example', 'http://chat.example', 'https://chat.example:8443', 'https://chat.example/', 'https://CHAT.example', 'null']) {
       t.equal(await shake(t, port, { headers: { origin } }), '403 WS_AUTH_ORIGIN_FORBIDDEN', origin)
     }
@@ -228,7 +228,7 @@ t.test('RFC 6455, 10: security', async (t) => {
     }
   }
 
-  t.test('10.3: a frame that is not masked ends the connection and reaches no handler; what the server sends is not masked', async (t) => {
+  t.test('10.3: an unmasked frame ends the connection and reaches no handler, and the server sends unmasked frames', async (t) => {
     t.strictSame(await closedBy(t, Buffer.from([0x81, 2, 0x68, 0x69]), port), { heard: ['hello ann'], code: 1002 })
     const client = await upgrade(t, port, { path: '/chat', headers: AUTHORIZED })
     await client.frame()
@@ -237,7 +237,7 @@ t.test('RFC 6455, 10: security', async (t) => {
     t.equal(client.rest.length, 0)
   })
 
-  t.test('10.4: the longest message is 100 MiB unless the app says less, also in fragments', async (t) => {
+  t.test('10.4: a message may have 100 MiB unless the app sets less, also in fragments', async (t) => {
     const { app } = await serve(t)
     t.equal(app.websocketServer.options.maxPayload, 100 * 1024 * 1024)
     const { port } = await serve(t, { websocket: { options: { maxPayload: 10 } } })
@@ -247,7 +247,7 @@ t.test('RFC 6455, 10: security', async (t) => {
     t.strictSame(await closedBy(t, Buffer.concat([head, ...more]), port), { heard: ['hello ann'], code: 1009 })
   })
 
-  t.test('10.5: header, cookie and TLS can authenticate a client, and a user alone is no authorization', async (t) => {
+  t.test('10.5: a header, a cookie or TLS can authenticate a client, and a user without the role is not authorized', async (t) => {
     const { port } = await serve(t, {}, { roles: ['admin'] })
     const admin = sign({ sub: 'ann', roles: ['admin'] })
     t.equal(await shake(t, port, { headers: { authorization: `Bearer ${admin}` } }), '101')
@@ -264,7 +264,7 @@ t.test('RFC 6455, 10: security', async (t) => {
     t.match(text, /^HTTP\/1\.1 101 /)
   })
 
-  t.test('10.6: nothing here refuses a connection without TLS', async (t) => {
+  t.test('10.6: the package does not refuse a connection without TLS', async (t) => {
     const { app, port } = await serve(t)
     t.equal(await shake(t, port), '101')
     t.equal(statsOf(app).accepted, 1)
@@ -287,7 +287,7 @@ t.test('RFC 6455, 10: security', async (t) => {
     }
   })
 
-  t.test('10.8: SHA-1 is in the answer to the key and nowhere else: a token cannot be signed with it', async (t) => {
+  t.test('10.8: the server uses SHA-1 only in the answer to the key, and accepts no token that is signed with it', async (t) => {
     const { port } = await serve(t, { jwt: { secret } })
     const { port: rsaPort } = await serve(t, { jwt: { secret: { public: keys.RS256.public, private: keys.RS256.private }, sign: { algorithm: 'RS256' } } })
     for (const alg of ['HS1', 'HS256']) t.equal(await present(t, port, signedBy({ alg }, { sub: 'ann' }, (input) => createHmac('sha1', secret).update(input).digest())), INVALID, alg)

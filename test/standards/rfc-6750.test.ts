@@ -10,7 +10,7 @@ import { upgrade } from '../helpers/raw-client'
 import type { RequestSettings } from '../helpers/raw-client'
 import { serve } from '../helpers/standards'
 
-t.test('RFC 6750, 3: WWW-Authenticate', async (t) => {
+t.test('RFC 6750, 3: WWW-Authenticate has the challenge of each refusal', async (t) => {
   const app = (plugin: fastifyWsAuth.WsAuthOptions = {}): fastifyWsAuth.WsAuthOptions => ({ tickets: true, limits: { perUser: 1 }, origin: ['https://chat.example'], ...plugin })
   const { port, app: server } = await serve(t, app(), { scopes: ['chat:read', 'chat:write'] })
   const good = sign({ sub: 'ann', scope: 'chat:write chat:read' })
@@ -23,7 +23,7 @@ t.test('RFC 6750, 3: WWW-Authenticate', async (t) => {
     return [status, headers['www-authenticate']]
   }
 
-  t.test('3: every 401 has one challenge, and what is no question of authentication has none', async (t) => {
+  t.test('3: every 401 has one challenge, and refusals for other reasons have none', async (t) => {
     const none: Array<[string, RequestSettings, number]> = [
       ['no handshake', { headers: { ...bearer(good).headers, 'sec-websocket-key': 'x' } }, 400],
       ['another origin', { headers: { ...bearer(good).headers, origin: 'https://evil.example' } }, 403],
@@ -42,7 +42,7 @@ t.test('RFC 6750, 3: WWW-Authenticate', async (t) => {
     }
   })
 
-  t.test('3: the same is told to a dry run, and to who asks for a ticket', async (t) => {
+  t.test('3: a dry run and a ticket request get the same challenge', async (t) => {
     for (const url of ['/chat', '/ws-ticket']) {
       const method = url === '/chat' ? 'GET' : 'POST'
       t.equal((await server.inject({ url, method })).headers['www-authenticate'], 'Bearer realm="websocket"')
@@ -50,13 +50,13 @@ t.test('RFC 6750, 3: WWW-Authenticate', async (t) => {
     }
   })
 
-  t.test('3.1: no error where nothing was sent, or another scheme: a realm alone', async (t) => {
+  t.test('3.1: a request without a token, or with another scheme, gets a realm and no error', async (t) => {
     for (const headers of [{}, { authorization: 'Basic YTpi' }, { authorization: 'Bearer' }, { cookie: 'other=1' }]) {
       t.strictSame(await challenge(t, { headers }), [401, 'Bearer realm="websocket"'], JSON.stringify(headers))
     }
   })
 
-  t.test('3.1: where a ticket is required, who sends neither that nor a token is told of no error', async (t) => {
+  t.test('3.1: a request without a required ticket and without a token gets no error', async (t) => {
     for (const message of [false, true]) {
       const { port } = await serve(t, { tickets: { require: true }, token: { message } })
       t.strictSame(await challenge(t, {}, port), [401, 'Bearer realm="websocket"'])
@@ -71,19 +71,19 @@ t.test('RFC 6750, 3: WWW-Authenticate', async (t) => {
     }
   })
 
-  t.test('3.1: a token that is malformed, expired, revoked or wrong, and a ticket that is none, is 401 invalid_token', async (t) => {
+  t.test('3.1: a malformed, expired, revoked or wrong token, and an invalid ticket, is 401 invalid_token', async (t) => {
     for (const settings of [bearer('x'), bearer(sign({ exp: seconds(-1) })), bearer(sign({ jti: 'revoked' })), bearer(sign({ sub: 'ann' }, 'another secret of thirty-two bytes')), { path: '/chat?token=x' }, { headers: { cookie: 'token=x' } }, { path: '/chat?ticket=x' }]) {
       t.strictSame(await challenge(t, settings), [401, 'Bearer error="invalid_token"'], JSON.stringify(settings).slice(0, 60))
     }
   })
 
-  t.test('3.1: a user who may not is 403 insufficient_scope, with the scopes of the route where it asks for some', async (t) => {
+  t.test('3.1: a user without permission is 403 insufficient_scope, with the scopes of the route if it has some', async (t) => {
     t.strictSame(await challenge(t, bearer(sign({ sub: 'bob', scope: 'chat:read' }))), [403, 'Bearer error="insufficient_scope", scope="chat:read chat:write"'])
     const { port: roles } = await serve(t, {}, { roles: ['admin'] })
     t.strictSame(await challenge(t, bearer(good), roles), [403, 'Bearer error="insufficient_scope"'])
   })
 
-  t.test('3: a scope that could not be quoted is a TypeError when the route is declared', async (t) => {
+  t.test('3: a scope that cannot be quoted throws a TypeError when the route is declared', async (t) => {
     for (const scope of ['a"b', 'a\\b', 'a b', '', 'a\u007f', '\u00e9', 'a\r\nb']) {
       await t.rejects(prepare(t, { routes: (app) => { app.get('/x', { websocket: true, wsAuth: { scopes: [scope] } }, () => {}) } }), TypeError, JSON.stringify(scope))
     }
@@ -94,7 +94,7 @@ t.test('RFC 6750, 3: WWW-Authenticate', async (t) => {
     t.strictSame(/scope="([^"]*)"/.exec(header)?.[1]?.split(' '), odd)
   })
 
-  t.test('3: nothing of the request is in a challenge, each attribute comes once, and none is added', async (t) => {
+  t.test('3: a challenge has nothing of the request, and each attribute once', async (t) => {
     const headers = { authorization: 'Bearer x", error="none', origin: 'https://chat.example' }
     t.strictSame(await challenge(t, { path: '/chat?error=%22&scope=a', headers }), [401, 'Bearer error="invalid_token"'])
   })

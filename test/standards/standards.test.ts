@@ -58,15 +58,15 @@ function titlesOf (folder: string): Map<string, Set<string>> {
   return titles
 }
 
-t.test('the tables of STANDARDS.md', async (t) => {
+t.test('the tables of STANDARDS.md are complete', async (t) => {
   const tables = standardsOf(join(process.cwd(), 'test', 'STANDARDS.md'))
   const titles = titlesOf(join(process.cwd(), 'test'))
 
-  t.test('are of all standards, and of no other', async (t) => {
+  t.test('the tables cover all standards, and no others', async (t) => {
     t.strictSame(tables.map(([name]) => name), Object.keys(ITEMS))
   })
 
-  t.test('have every item once, in order, and say of each what is done or who has to do it', async (t) => {
+  t.test('the tables have every item once, in order, and say of each what the package or the app does', async (t) => {
     for (const [name, rows] of tables) {
       t.strictSame(rows.map(([item = '']) => item.split(': ')[0]), ITEMS[name], name)
       for (const [item, ours, yours, ...more] of rows) {
@@ -76,7 +76,7 @@ t.test('the tables of STANDARDS.md', async (t) => {
     }
   })
 
-  t.test('name a test that exists behind each line, or say that there can be none', async (t) => {
+  t.test('the tables name an existing test for each line, or say that there is none', async (t) => {
     const named = /`([\w/-]+): "([^"`]+)"`/g
     for (const [standard, rows] of tables) {
       for (const [item = '', ours, , tests = ''] of rows) {
