@@ -36,7 +36,7 @@ t.test('each attack succeeds on the hand-written socket and fails on the guarded
   }))
 })
 
-t.test('no attack is run for a page of another origin, without a login, or under another name', async (t) => {
+t.test('the server runs no attack for a page of another origin, without a login, or under another name', async (t) => {
   const { url } = await startExample(t)
   const cookie = await cookieOf(url, 'ann')
   t.equal((await post(`${url}/attacks/log`, '{}')).status, 401)
@@ -45,11 +45,11 @@ t.test('no attack is run for a page of another origin, without a login, or under
   t.equal((await logIn(url, 'ann', PASSWORDS.ann)).status, 200)
 })
 
-t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
+t.test('the page of the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
   const browser = await startBrowser(t)
   t.jobs = 2
 
-  t.test('an attack shows side by side what happened, and its result is announced', { buffered: true }, async (t) => {
+  t.test('the page shows both results of an attack side by side, and announces them', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
@@ -63,7 +63,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await assertAccessible(t, page, 'after the attacks')
   })
 
-  t.test('a log out everywhere makes the page of another browser dark, and not the one that asked for it', { buffered: true }, async (t) => {
+  t.test('a log out everywhere darkens the page of another browser, and not the page that asked for it', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const [one, two] = [await openPage(await newContext(t, browser), url), await openPage(await newContext(t, browser), url)]
     await enter(one, 'ann')
@@ -80,7 +80,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await backgroundOf(two), before, 'a login makes it light again')
   })
 
-  t.test('the second window of the same browser goes dark too', { buffered: true }, async (t) => {
+  t.test('a log out everywhere darkens the second window of the same browser too', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const context = await newContext(t, browser)
     const one = await openPage(context, url)
@@ -94,7 +94,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
   })
 
   for (const colorScheme of ['light', 'dark'] as const) {
-    t.test(`axe finds no violation, and borders of controls have a contrast of 3:1 (${colorScheme})`, { buffered: true }, async (t) => {
+    t.test(`the page has no violation for axe, and borders of controls have a contrast of 3:1 (${colorScheme})`, { buffered: true }, async (t) => {
       const { url } = await startExample(t)
       const page = await openPage(await newContext(t, browser, { colorScheme }), url)
       await page.locator('#login').waitFor()
@@ -109,7 +109,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     })
   }
 
-  t.test('on a screen of 360 pixels nothing is cut off, and the composer is reached without scrolling far', { buffered: true }, async (t) => {
+  t.test('the page fits a screen of 360 pixels, and the composer is reached without much scrolling', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser, { viewport: { width: 360, height: 740 } }), url)
     await enter(page, 'ann')
@@ -123,7 +123,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.ok(await isOnFirstScreen(page, '#attacks-title'))
   })
 
-  t.test('when the time is up the page explains the grace, until the connection is closed', { buffered: true }, async (t) => {
+  t.test('the page explains the grace after the expiry, until the connection is closed', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')

@@ -50,7 +50,7 @@ t.before(async () => {
   }))
 })
 
-for (const name of PROXIES) t.test(`${name} is installed`, { skip: reasons.get(name) }, async (t) => { t.ok(proxies.has(name)) })
+for (const name of PROXIES) t.test(`${name} is installed on this machine`, { skip: reasons.get(name) }, async (t) => { t.ok(proxies.has(name)) })
 
 async function startApp (t: Test, trustProxy: string | false, heartbeat: number | false): Promise<StartedApp> {
   return await start(t, {
@@ -108,7 +108,7 @@ async function statusOf (socket: WebSocket): Promise<unknown> {
   return (await refusalOf(socket))[0]
 }
 
-t.test('a token gets through a proxy in the header, the subprotocol, the query, a cookie and the first message', { skip }, async (t) => {
+t.test('a token passes a proxy in the header, the subprotocol, the query, a cookie and the first message', { skip }, async (t) => {
   await each(async (name, { trusting: { url } }) => {
     const origin = { origin: url }
     const auth = JSON.stringify({ type: 'auth', token: TOKEN })
@@ -139,7 +139,7 @@ t.test('a refusal keeps its status, its challenge and its code', { skip }, async
   })
 })
 
-t.test("with the files of example/deploy 'same-host' admits the own origin alone, with and without trustProxy", { skip }, async (t) => {
+t.test("the origin 'same-host' admits only the own origin behind the files of example/deploy, with and without trustProxy", { skip }, async (t) => {
   await each(async (name, { trusting: { url, other }, plain }) => {
     const by = async (to: string, origin: string): Promise<unknown> => await statusOf(open(`${to}/chat`, [], { ...COOKIE, origin }))
     t.equal(await by(url, url), 101, `${name}: the own origin`)
@@ -152,14 +152,14 @@ t.test("with the files of example/deploy 'same-host' admits the own origin alone
   })
 })
 
-t.test('with the files of example/deploy no client says what its address, the host or the scheme is', { skip }, async (t) => {
+t.test('the files of example/deploy let no client set its address, the host or the scheme', { skip }, async (t) => {
   const headers = { 'x-forwarded-for': '192.0.2.1', 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https' }
   await each(async (name, { trusting: { url } }) => {
     t.strictSame(await (await fetch(`${url}/seen`, { headers })).json(), ['127.0.0.1', new URL(url).host, 'http'], name)
   })
 })
 
-t.test('a heartbeat keeps a quiet connection open past the timeout of the proxy, and without one it ends', { skip }, async (t) => {
+t.test('a heartbeat keeps a quiet connection open past the timeout of the proxy, and without a heartbeat it ends', { skip }, async (t) => {
   await each(async (name, before) => {
     const kept = await enter(open(`${before.trusting.url}/chat`, [], BEARER))
     const quiet = await enter(open(`${before.plain.url}/chat`, [], BEARER))
@@ -171,7 +171,7 @@ t.test('a heartbeat keeps a quiet connection open past the timeout of the proxy,
   })
 })
 
-t.test('over HTTP/2 to the proxy, dry runs, refusals and tickets are answered', { skip }, async (t) => {
+t.test('the app answers dry runs, refusals and tickets over HTTP/2 to the proxy', { skip }, async (t) => {
   await each(async (name, { trusting: { other } }) => {
     const session = connect(other, TRUSTED)
     const refused = await ask(session, { ':path': '/chat' })
@@ -193,7 +193,7 @@ async function ask (session: ClientHttp2Session, headers: OutgoingHttpHeaders): 
   return { headers: answer, body }
 }
 
-t.test('HAProxy and Apache take a handshake over HTTP/2 (RFC 8441)', { skip }, async (t) => {
+t.test('HAProxy and Apache accept a handshake over HTTP/2 (RFC 8441)', { skip }, async (t) => {
   await each(async (name, { trusting: { other } }) => {
     const session = connect(other, TRUSTED)
     const [{ enableConnectProtocol }] = await once(session, 'remoteSettings')
@@ -214,7 +214,7 @@ t.test('HAProxy and Apache take a handshake over HTTP/2 (RFC 8441)', { skip }, a
   })
 })
 
-t.test('no token is in the logs of a proxy with its file of example/deploy', { skip }, async (t) => {
+t.test('a proxy with its file of example/deploy logs no token', { skip }, async (t) => {
   await each(async (name, { trusting: { url, output } }) => {
     t.equal(await statusOf(open(`${url}/chat?token=${TOKEN}&last`, ['bearer', 'x'])), 400, name)
     await fetch(`${url}/last`)
@@ -225,7 +225,7 @@ t.test('no token is in the logs of a proxy with its file of example/deploy', { s
   })
 })
 
-t.test('by default each proxy logs the query, and Caddy the subprotocols as well', { skip }, async (t) => {
+t.test('each proxy logs the query by default, and Caddy the subprotocols as well', { skip }, async (t) => {
   const [query, offered] = ['query', 'offered'].map((sub) => sign({ sub }))
   await each(async (name, { bare: { url, output } }) => {
     await fetch(`${url}/chat?token=${query}`)
@@ -238,14 +238,14 @@ t.test('by default each proxy logs the query, and Caddy the subprotocols as well
   })
 })
 
-t.test('without its file, nginx and Apache name the app as Host, and HAProxy and Caddy the host of the page', { skip }, async (t) => {
+t.test('nginx and Apache without their file send the name of the app as Host, and HAProxy and Caddy the host of the page', { skip }, async (t) => {
   await each(async (name, { bare: { url } }) => {
     const { status } = await fetch(`${url}/chat`, { headers: { ...COOKIE, origin: url } })
     t.equal(status, name === 'nginx' || name === 'Apache' ? 403 : 426, name)
   })
 })
 
-t.test('a handshake whose Upgrade a proxy has dropped is answered 426, with words for it, and no token is in the log of the app', { skip }, async (t) => {
+t.test('a handshake whose Upgrade a proxy drops gets 426 with an explanation, and the log of the app has no token', { skip }, async (t) => {
   const before = plain.log.length
   await each(async (name, { bare: { url, other } }) => {
     const dropped = await statusOf(open(`${url}/chat`, [], BEARER))

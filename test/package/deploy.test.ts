@@ -37,7 +37,7 @@ t.test('the metrics of deploy/server.js are those of the reference', async (t) =
   t.ok(linesOf(textOf('server.js')).includes(linesOf(metrics).trim()))
 })
 
-t.test('the alerts are about metrics, codes and reasons that exist', async (t) => {
+t.test('the alerts name existing metrics, codes and reasons', async (t) => {
   const alerts = textOf('alerts.yaml')
   const names = [...events.matchAll(/add\('(\w+)'/g)].map(([, name]) => `ws_auth_${name}`)
   const reasons = tableOf(events).flatMap(([cell = '']) => cell.replaceAll('`', '').split(', '))
@@ -47,7 +47,7 @@ t.test('the alerts are about metrics, codes and reasons that exist', async (t) =
   t.ok(numberAfter(alerts, 'ws_auth_pending > ') < readPluginOptions({}).limits.pending)
 })
 
-t.test('an instance has the time that app.close() takes, and each proxy waits for two heartbeats', async (t) => {
+t.test('an instance gets more time to stop than app.close() takes, and each proxy waits longer than two heartbeats', async (t) => {
   const close = CLOSE_TIMEOUT / 1000
   const kubernetes = textOf('kubernetes.yaml')
   t.ok(numberAfter(kubernetes, 'terminationGracePeriodSeconds: ') > numberAfter(kubernetes, '"sleep", ') + close)

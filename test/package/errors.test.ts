@@ -21,7 +21,7 @@ const table: Array<[code: WsAuthErrorCode, statusCode: number, close: [number, s
   ['WS_AUTH_ROUTE_UNPROTECTED', 500, null, undefined]
 ]
 
-t.test('the table is the contract', async (t) => {
+t.test('the errors have the codes, statuses, close codes and challenges of the contract', async (t) => {
   t.strictSame(Object.keys(wsAuthErrors), table.map(([code]) => code))
   for (const [code, statusCode, close, challenge] of table) {
     const error = new WsAuthError(code)
@@ -36,7 +36,7 @@ t.test('the table is the contract', async (t) => {
   t.strictSame(DEFAULT_CLOSE_CODES, { unauthorized: 3000, forbidden: 3003, timeout: 3008, limit: 4429, unavailable: 4503 })
 })
 
-t.test('an error is an error', async (t) => {
+t.test('a WsAuthError is an Error and a FastifyError', async (t) => {
   const cause = new Error('inner')
   const error = new WsAuthError('WS_AUTH_UNAVAILABLE', { cause })
   t.ok(error instanceof Error)
@@ -49,7 +49,7 @@ t.test('an error is an error', async (t) => {
   t.match(new Error('after').stack, 'errors.test', 'other errors keep their stack')
 })
 
-t.test('an error of another class is no WsAuthError, whatever its code is', async (t) => {
+t.test('an error of another class is not an instance of WsAuthError, whatever its code is', async (t) => {
   class Own extends WsAuthError {}
   const Foreign = createError('WS_AUTH', 'of another package', 401)
   t.notOk(new WsAuthError('WS_AUTH_FORBIDDEN') instanceof Own)
@@ -58,7 +58,7 @@ t.test('an error of another class is no WsAuthError, whatever its code is', asyn
   t.ok(new WsAuthError('WS_AUTH_FORBIDDEN') instanceof createError.FastifyError, 'it is one of Fastify')
 })
 
-t.test('there are no other codes', async (t) => {
+t.test('a WsAuthError with an unknown code throws a TypeError', async (t) => {
   for (const code of ['WS_AUTH_OTHER', 'toString', '__proto__', '']) {
     t.throws(() => new WsAuthError(code as never), { name: 'TypeError', message: /^"code" must be one of WS_AUTH_TOKEN_MISSING, / })
   }

@@ -21,11 +21,11 @@ const SWEEP = 1000
 t.before(buildExample)
 t.jobs = 3
 
-t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
+t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
   const browser = await startBrowser(t)
   t.jobs = 4
 
-  t.test('it logs in with its first message, and its end is counted down to', { buffered: true }, async (t) => {
+  t.test('the page logs in with a first message, and counts down to the expiry', { buffered: true }, async (t) => {
     const { page, example } = await openLife(t, browser, 10)
     await page.click('#life-open')
     await hasState(page, 'open')
@@ -49,7 +49,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await assertNoToken(t, example, '"event":"renewal_refused"')
   })
 
-  t.test('it is closed when it has expired, and not opened again', { buffered: true }, async (t) => {
+  t.test('an expired connection is closed, and the page does not open it again', { buffered: true }, async (t) => {
     const { page, example } = await openLife(t, browser, 10)
     await page.uncheck('#auto-renew')
     await page.click('#life-open')
@@ -62,7 +62,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await assertNoToken(t, example, '"event":"expired"')
   })
 
-  t.test('it is renewed when the server says so, and lives past its first end', { buffered: true }, async (t) => {
+  t.test('the page renews its connection when the server asks for it, and the connection lives past its first expiry', { buffered: true }, async (t) => {
     const { page, example } = await openLife(t, browser, 10)
     await page.click('#life-open')
     await hasState(page, 'open')
@@ -75,7 +75,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await assertNoToken(t, example, '"event":"renewed"')
   })
 
-  t.test('one that says nothing is closed', { buffered: true }, async (t) => {
+  t.test('the server closes a connection that sends no first message', { buffered: true }, async (t) => {
     const { page, example } = await openLife(t, browser, 10)
     await page.click('#life-silent')
     await page.locator('#life-state', { hasText: '3008 auth_timeout' }).waitFor()
@@ -83,7 +83,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await assertNoToken(t, example, '"code":"WS_AUTH_TIMEOUT"')
   })
 
-  t.test('two tabs talk, a reload stays logged in, and a log out is for both', { buffered: true }, async (t) => {
+  t.test('two tabs exchange messages, a reload stays logged in, and a log out applies to both', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const context = await newContext(t, browser)
     const one = await openPage(context, url)
@@ -110,7 +110,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await one.locator('#login').waitFor()
   })
 
-  t.test('each way in is open, and shows what the server knows of it', { buffered: true }, async (t) => {
+  t.test('the page opens a connection by each place of a token, and shows the details that the server knows', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
@@ -126,7 +126,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await page.locator('#connections li').count(), 5)
   })
 
-  t.test('each refusal shows its status and its close code', { buffered: true }, async (t) => {
+  t.test('the page shows the status and the close code of each refusal', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
@@ -147,7 +147,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await page.locator('#status').getAttribute('data-state'), 'open', 'the room has not noticed')
   })
 
-  t.test('the room of the admins is open to an admin and closed to a member', { buffered: true }, async (t) => {
+  t.test('an admin can enter the room of the admins, and a member cannot', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const ann = await openPage(await newContext(t, browser), url)
     const bea = await openPage(await newContext(t, browser), url)
@@ -185,7 +185,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.notMatch(example.output(), /eyJ/, 'no token is in the log')
   })
 
-  t.test('the oldest connection gives way to one too many, and is taken back by hand only', { buffered: true }, async (t) => {
+  t.test('one connection too many closes the oldest, which the page opens again only by hand', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
@@ -205,7 +205,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await page.locator('#connections li').count(), 10)
   })
 
-  t.test('a page shows that the server was stopped', { buffered: true }, async (t) => {
+  t.test('a page shows that the server has stopped', { buffered: true }, async (t) => {
     const example = await startExample(t)
     const page = await openPage(await newContext(t, browser), example.url)
     await enter(page, 'ann')
@@ -217,7 +217,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await page.locator('[data-way=query] .badge', { hasText: '1001 shutdown' }).waitFor()
   })
 
-  t.test('an admin sees what the server decides and counts, a member does not', { buffered: true }, async (t) => {
+  t.test('an admin sees the decisions and counts of the server, and a member does not', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const bea = await openPage(await newContext(t, browser), url)
     const ann = await openPage(await newContext(t, browser), url)
@@ -233,7 +233,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await ann.locator('#events li, #stats li').count(), 0)
   })
 
-  t.test('a log out everywhere in one browser is one in the other, and the way back in is open at once', { buffered: true }, async (t) => {
+  t.test('a log out everywhere in one browser logs out the other, and a new login works at once', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const one = await openPage(await newContext(t, browser), url)
     const two = await openPage(await newContext(t, browser), url)
@@ -255,7 +255,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await bea.locator('#status').getAttribute('data-state'), 'open')
   })
 
-  t.test('an admin disconnects one connection of another browser, which can be taken back', { buffered: true }, async (t) => {
+  t.test('an admin disconnects one connection of another browser, and its user can open it again', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const ann = await openPage(await newContext(t, browser), url)
     const bea = await openPage(await newContext(t, browser), url)
@@ -282,7 +282,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     await isOnline(ann)
   })
 
-  t.test('two instances: a disconnect by id and a log out everywhere at one reach the browser at the other', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
+  t.test('a disconnect by id and a log out everywhere at one instance reach the browser at the other', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
     const redis = await startRedis(t)
     const { urls: [here = '', there = ''] } = await startExample(t, { isTwofold: true, env: { REDIS_URL: redis.path } })
     const one = await openPage(await newContext(t, browser), here)
@@ -311,7 +311,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await bea.locator('#status').getAttribute('data-state'), 'open')
   })
 
-  t.test('nothing is wider than a screen of 360 pixels', { buffered: true }, async (t) => {
+  t.test('the page is not wider than a screen of 360 pixels', { buffered: true }, async (t) => {
     const example = await startExample(t)
     const context = await newContext(t, browser, { viewport: { width: 360, height: 740 } })
     const page = await openPage(context, example.url)
@@ -334,7 +334,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
   })
 
   // One after the other, and after all others: they stop a server, and start another on the port that it had.
-  t.test('a page comes back by itself after a restart of the server', async (t) => {
+  t.test('a page reconnects by itself after a restart of the server', async (t) => {
     const env = { JWT_SECRET: SECRET }
     const first = await startExample(t, { env })
     const page = await openPage(await newContext(t, browser), first.url)
@@ -350,7 +350,7 @@ t.test('in a browser', { skip: reasonToSkip() }, async (t) => {
     t.equal(await message.textContent(), 'back again')
   })
 
-  t.test('after a restart with another secret the page asks for a login', async (t) => {
+  t.test('the page asks for a login after a restart with another secret', async (t) => {
     const first = await startExample(t)
     const page = await openPage(await newContext(t, browser), first.url)
     await enter(page, 'ann')

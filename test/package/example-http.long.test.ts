@@ -29,7 +29,7 @@ async function untilSecond (): Promise<void> {
 t.before(buildExample)
 t.jobs = 3
 
-t.test('over HTTP', { buffered: true }, async (t) => {
+t.test('the chat answers over HTTP', { buffered: true }, async (t) => {
   const { url } = await startExample(t)
 
   t.test('a login sets a cookie that no script can read, and answers with a token', async (t) => {
@@ -41,7 +41,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.match(token, /^[\w-]+\.[\w-]+\.[\w-]+$/)
   })
 
-  t.test('a token lives as long as is asked for, and no longer than five minutes', async (t) => {
+  t.test('a token lives as long as the client asks for, and no longer than five minutes', async (t) => {
     const cookie = await cookieOf(url, 'ann')
     for (const [lifetime, expected] of [[undefined, 300], [1, 1], [60, 60], [300, 300]] as const) {
       const { iat, exp, sub, use } = claimsOf(await tokenOf(url, cookie, lifetime))
@@ -55,7 +55,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     }
   })
 
-  t.test('a page of another origin gets no token, no login and no log out, though the cookie is sent along', async (t) => {
+  t.test('a page of another origin gets no token, no login and no log out, though the browser sends the cookie', async (t) => {
     const cookie = await cookieOf(url, 'ann')
     const login = JSON.stringify({ name: 'ann', password: PASSWORDS.ann })
     for (const origin of ['http://evil.example', 'http://127.0.0.1:1', 'null', `${url}.evil.example`, url.replace('http', 'https')]) {
@@ -69,7 +69,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     for (const path of ['/token', '/ws-ticket']) t.equal((await post(url + path, '{}', { cookie, origin: url })).status, 200)
   })
 
-  t.test('behind HTTPS the cookie is Secure and has the prefix __Host-', async (t) => {
+  t.test('the cookie behind HTTPS is Secure and has the prefix __Host-', async (t) => {
     const { url } = await startExample(t, { env: { HTTPS: '1' } })
     const response = await logIn(url, 'ann', PASSWORDS.ann)
     t.match(response.headers.getSetCookie(), [/^__Host-chat_token=[^;]+; Max-Age=28800; Path=\/; HttpOnly; Secure; SameSite=Strict$/])
@@ -89,7 +89,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     }
   })
 
-  t.test('bad JSON, and JSON that is no login, are 400', async (t) => {
+  t.test('a login of bad JSON, or of other JSON, is 400', async (t) => {
     for (const body of ['{"name":', '[]', '{}', '{"name":"ann"}', '{"name":"ann","password":""}', JSON.stringify({ name: 'ann', password: 'x'.repeat(129) })]) {
       t.equal((await post(`${url}/login`, body)).status, 400, body)
     }
@@ -104,7 +104,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.equal(await messageOf(response), 'Too many attempts: wait a minute')
   })
 
-  t.test('nothing is told to whoever is not logged in, or has any other cookie', async (t) => {
+  t.test('a client without a login, or with any other cookie, gets 401 and no data', async (t) => {
     for (const path of ['/me', '/connections', '/expired-token']) {
       for (const cookie of ['', 'chat_token=garbage', 'chat_token=a.b.c', 'chat_token=']) {
         const response = await fetch(url + path, { headers: { cookie } })
@@ -115,7 +115,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.equal((await post(`${url}/token`, '{}')).status, 401)
   })
 
-  t.test('a token for a connection is not good for getting the next one', async (t) => {
+  t.test('a token for a connection cannot get the next token', async (t) => {
     const { token } = await (await logIn(url, 'ann', PASSWORDS.ann)).json() as Profile
     t.equal((await fetch(`${url}/me`, { headers: { authorization: `Bearer ${token}` } })).status, 401)
     t.equal((await fetch(`${url}/me`, { headers: { cookie: `chat_token=${token}` } })).status, 401)
@@ -123,7 +123,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.equal((await post(`${url}/token`, '{}', { authorization: `Bearer ${token}` })).status, 401)
   })
 
-  t.test('a member sees their own connections, an admin all of them', async (t) => {
+  t.test('a member sees their own connections, and an admin sees all of them', async (t) => {
     const { url } = await startExample(t)
     const cookies = { ann: await cookieOf(url, 'ann'), bea: await cookieOf(url, 'bea') }
     const sockets = [connect(url, cookies.ann), connect(url, cookies.bea)]
@@ -138,7 +138,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     for (const socket of sockets) socket.terminate()
   })
 
-  t.test('a log out takes the cookie back and closes what that login has opened, and no other', async (t) => {
+  t.test('a log out clears the cookie and closes the connections of that login only', async (t) => {
     const here = await cookieOf(url, 'ann')
     const elsewhere = connect(url, await cookieOf(url, 'ann'))
     const socket = connect(url, here)
@@ -157,7 +157,7 @@ t.test('over HTTP', { buffered: true }, async (t) => {
     t.equal(error.message, 'Unexpected server response: 401')
   })
 
-  t.test('a restart keeps the logins where the secret is the same, and only there', async (t) => {
+  t.test('a restart keeps the logins if the secret is the same, and only then', async (t) => {
     const first = await startExample(t, { env: { JWT_SECRET: SECRET } })
     const cookie = await cookieOf(first.url, 'ann')
     await first.stop()
@@ -186,10 +186,10 @@ t.test('over HTTP', { buffered: true }, async (t) => {
   })
 })
 
-t.test('revoking, over HTTP', { buffered: true }, async (t) => {
+t.test('a log out and a disconnect work over HTTP', { buffered: true }, async (t) => {
   t.jobs = 4
 
-  t.test('a log out everywhere makes every cookie, token and ticket of the user worthless, and nobody else\'s', { buffered: true }, async (t) => {
+  t.test('a log out everywhere revokes every cookie, token and ticket of that user only', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const [here, there, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
     const [token, ticket] = [await tokenOf(url, there), await ticketOf(url, there)]
@@ -212,7 +212,7 @@ t.test('revoking, over HTTP', { buffered: true }, async (t) => {
     other.socket.terminate()
   })
 
-  t.test('whoever logs in again in the same second is logged in', { buffered: true }, async (t) => {
+  t.test('a user who logs in again in the same second is logged in', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     let cookie = await cookieOf(url, 'ann')
     // A slow machine may be in the next second by then: not each time.
@@ -228,7 +228,7 @@ t.test('revoking, over HTTP', { buffered: true }, async (t) => {
     }
   })
 
-  t.test('a request for a token that was begun before a log out everywhere, and ended after it, gets none', { buffered: true }, async (t) => {
+  t.test('a token request that begins before a log out everywhere, and ends after it, gets no token', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const cookie = await cookieOf(url, 'ann')
     const slow = request(`${url}/token`, { method: 'POST', headers: { cookie, 'content-type': 'application/json', 'content-length': 2 } })
@@ -243,7 +243,7 @@ t.test('revoking, over HTTP', { buffered: true }, async (t) => {
     slow.destroy()
   })
 
-  t.test('a revoked login beside somebody else\'s good one is not taken', { buffered: true }, async (t) => {
+  t.test('a revoked login beside a good login of another user is refused', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const [ann, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
     const login = ann.slice(ann.indexOf('=') + 1)
@@ -252,14 +252,14 @@ t.test('revoking, over HTTP', { buffered: true }, async (t) => {
     t.equal((await fetch(`${url}/me`, { headers: { cookie: `${ann}; ${bea}` } })).status, 401)
   })
 
-  t.test('of many that use a ticket at once one gets in', { buffered: true }, async (t) => {
+  t.test('a ticket that ten clients use at once admits one of them', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const ticket = await ticketOf(url, await cookieOf(url, 'ann'))
     const answers = await Promise.all(Array.from({ length: 10 }, () => handshakeOf(url, `/members?ticket=${ticket}`)))
     t.same(answers.sort(), [...Array<string>(9).fill('401'), 'open'])
   })
 
-  t.test('an admin disconnects a connection, which may come back; a member disconnects none', { buffered: true }, async (t) => {
+  t.test('an admin disconnects a connection, which may reconnect, and a member can disconnect none', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const [ann, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
     const { socket, id } = await enterRoom(url, ann)

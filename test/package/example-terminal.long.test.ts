@@ -43,8 +43,8 @@ function assertDemo (t: Test, stdout: string): void {
 t.before(buildExample)
 t.jobs = 3
 
-t.test('on the terminal', { buffered: true }, async (t) => {
-  t.test('--demo shows each way in and each refusal, and exits with 0', async (t) => {
+t.test('the chat works on the terminal', { buffered: true }, async (t) => {
+  t.test('the option --demo shows each place of a token and each refusal, and exits with 0', async (t) => {
     const { code, stdout, stderr } = await runExample(['--demo'])
     t.equal(code, 0)
     t.equal(stderr, '')
@@ -54,14 +54,14 @@ t.test('on the terminal', { buffered: true }, async (t) => {
     assertDemo(t, stdout)
   })
 
-  t.test('a port that is taken is named, with what to do', async (t) => {
+  t.test('an error names a port that is taken, and the remedy', async (t) => {
     const { port } = await startExample(t)
     const { code, stderr } = await runExample(['--port', String(port)])
     t.equal(code, 1)
     t.equal(stderr, `port ${port} is taken: choose another, or any that is free with  npm start -- --port 0\n`)
   })
 
-  t.test('an unknown option and a port that is none are said in one line', async (t) => {
+  t.test('an error names an unknown option or an invalid port in one line', async (t) => {
     const unknown = await runExample(['--prot', '1'])
     t.equal(unknown.code, 1)
     t.match(unknown.stderr, /^Unknown option '--prot'.*\n$/)
@@ -70,7 +70,7 @@ t.test('on the terminal', { buffered: true }, async (t) => {
     t.match(wrong.stderr, /^the port must be a number from 0 to 65535, not many\n$/)
   })
 
-  t.test('ends with 0 when it is told to, with connections open, which are told so', async (t) => {
+  t.test('a stopped chat with open connections closes them with 1001, and exits with 0', async (t) => {
     const example = await startExample(t)
     const socket = connect(example.url, await cookieOf(example.url, 'ann'))
     await once(socket, 'message')
@@ -80,26 +80,26 @@ t.test('on the terminal', { buffered: true }, async (t) => {
   })
 })
 
-t.test('--redis without a Redis', { buffered: true }, async (t) => {
+t.test('the option --redis without a Redis is an error', { buffered: true }, async (t) => {
   t.jobs = 2
-  t.test('says what to do where there is no redis-server', { buffered: true }, async (t) => {
+  t.test('an error names the remedy if there is no redis-server', { buffered: true }, async (t) => {
     const { code, stdout, stderr } = await runExample(['--redis', '--port', '0'], { PATH: join(process.cwd(), 'nowhere') })
     t.equal(code, 1)
     t.equal(stderr, 'there is no redis-server to start: install it, or say where a Redis is, REDIS_URL=redis://127.0.0.1:6379 npm start -- --redis\n')
     t.equal(stdout, '')
   })
 
-  t.test('says so where nobody answers at REDIS_URL, and not its password', { buffered: true }, async (t) => {
+  t.test('an error says that no Redis answers at REDIS_URL, without its password', { buffered: true }, async (t) => {
     const { code, stderr } = await runExample(['--redis', '--port', '0'], { REDIS_URL: 'redis://:pa55word@127.0.0.1:1' })
     t.equal(code, 1)
     t.equal(stderr, 'there is no Redis to be used at REDIS_URL: connect ECONNREFUSED 127.0.0.1:1\n')
   })
 })
 
-t.test('--redis', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
+t.test('the option --redis runs two instances that agree', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
   t.jobs = 3
 
-  t.test('--demo shows all of it at two instances, and leaves nothing behind', { buffered: true }, async (t) => {
+  t.test('the option --demo shows everything at two instances, and leaves nothing behind', { buffered: true }, async (t) => {
     const folder = newFolder(t)
     const { code, stdout, stderr } = await runExample(['--redis', '--demo'], { TMPDIR: folder })
     t.equal(code, 0)
@@ -112,7 +112,7 @@ t.test('--redis', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
     t.same(readdirSync(folder), [])
   })
 
-  t.test('a Redis of its own ends with it, also where it could not start', { buffered: true }, async (t) => {
+  t.test('the redis-server of the chat ends with it, also if the chat cannot start', { buffered: true }, async (t) => {
     const folder = newFolder(t)
     const example = await startExample(t, { isTwofold: true, env: { TMPDIR: folder } })
     t.equal(readdirSync(folder).length, 1)
@@ -127,14 +127,14 @@ t.test('--redis', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
     t.same(readdirSync(folder), [])
   })
 
-  t.test('a Redis that asks for a password is said to', { buffered: true }, async (t) => {
+  t.test('an error says that Redis requires a password', { buffered: true }, async (t) => {
     const redis = await startRedis(t, { settings: ['--requirepass', 'pa55word'] })
     const { code, stderr } = await runExample(['--redis', '--port', '0'], { REDIS_URL: redis.path })
     t.equal(code, 1)
     t.match(stderr, /^there is no Redis to be used at REDIS_URL: NOAUTH .*\n$/)
   })
 
-  t.test('a login, a ticket, a disconnect and a log out are for both instances', { buffered: true }, async (t) => {
+  t.test('a login, a ticket, a disconnect and a log out apply to both instances', { buffered: true }, async (t) => {
     const redis = await startRedis(t)
     const { urls: [one = '', two = ''] } = await startExample(t, { isTwofold: true, env: { REDIS_URL: redis.path } })
     const [ann, bea] = [await cookieOf(one, 'ann'), await cookieOf(two, 'bea')]
@@ -156,7 +156,7 @@ t.test('--redis', { buffered: true, skip: reasonToSkipRedis() }, async (t) => {
     for (const url of [one, two]) t.equal(await statusOf(url, '/token', ann), 401)
   })
 
-  t.test('a log out while Redis is away holds at the instance that was asked, and says that it may not at the other', { buffered: true }, async (t) => {
+  t.test('a log out while Redis is away holds at the asked instance, and the answer says that it may not hold at the other', { buffered: true }, async (t) => {
     const redis = await startRedis(t)
     const { url } = await startExample(t, { isTwofold: true, env: { REDIS_URL: redis.path, LOG_LEVEL: 'silent' } })
     const cookie = await cookieOf(url, 'ann')

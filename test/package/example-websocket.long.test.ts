@@ -29,10 +29,10 @@ async function received (socket: WebSocket, frames: string[], text: string, coun
 t.before(buildExample)
 t.jobs = 3
 
-t.test('over a WebSocket', { buffered: true }, async (t) => {
+t.test('the chat answers over a WebSocket', { buffered: true }, async (t) => {
   const { url } = await startExample(t)
 
-  t.test('a frame that is none of ours is answered with an error, and the connection stays', async (t) => {
+  t.test('an unknown frame gets an error, and the connection stays open', async (t) => {
     const socket = connect(url, await cookieOf(url, 'ann'))
     const types: string[] = []
     socket.on('message', (data) => types.push((JSON.parse(String(data)) as { type: string }).type))
@@ -55,10 +55,10 @@ t.test('over a WebSocket', { buffered: true }, async (t) => {
   })
 })
 
-t.test('the life of a connection', { buffered: true }, async (t) => {
+t.test('connections of the chat are shown, limited and refused', { buffered: true }, async (t) => {
   t.jobs = 4
 
-  t.test('the page of an admin is told what is decided, and of no token', { buffered: true }, async (t) => {
+  t.test('the page of an admin gets the decisions of the server, and no token', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const cookies = { ann: await cookieOf(url, 'ann'), bea: await cookieOf(url, 'bea') }
     const member = connect(url, cookies.ann)
@@ -91,7 +91,7 @@ t.test('the life of a connection', { buffered: true }, async (t) => {
     admin.terminate()
   })
 
-  t.test('the eleventh connection of a user closes the first, and nobody else\'s', { buffered: true }, async (t) => {
+  t.test('the eleventh connection of a user closes the first of that user only', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const [ann, bea] = [await cookieOf(url, 'ann'), await cookieOf(url, 'bea')]
     const other = connect(url, bea)
@@ -112,7 +112,7 @@ t.test('the life of a connection', { buffered: true }, async (t) => {
     for (const socket of [second, ...rest, other]) socket.terminate()
   })
 
-  t.test('whoever has a lot refused does not flood the admins', { buffered: true }, async (t) => {
+  t.test('a client with many refusals does not flood the admins', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const admin = new WebSocket(`${url.replace('http', 'ws')}/admins`, { headers: { cookie: await cookieOf(url, 'bea') } })
     const told = framesOf(admin)
@@ -128,13 +128,13 @@ t.test('the life of a connection', { buffered: true }, async (t) => {
     admin.terminate()
   })
 
-  t.test('a first message from another page is not waited for', { buffered: true }, async (t) => {
+  t.test('a handshake for a first message from another page is closed with 3003 origin_forbidden', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const socket = new WebSocket(`${url.replace('http', 'ws')}/members/first-message`, { origin: 'http://evil.example' })
     t.equal(await closeOf(socket), '3003 origin_forbidden')
   })
 
-  t.test('what is said before the first message has logged in closes the connection, and nobody hears it', { buffered: true }, async (t) => {
+  t.test('a message before the login closes the connection, and the other users do not get it', { buffered: true }, async (t) => {
     const { url } = await startExample(t)
     const listener = connect(url, await cookieOf(url, 'bea'))
     const heard = framesOf(listener)

@@ -127,7 +127,7 @@ t.test('no file of tests has more than 500 lines', async (t) => {
   assertWithin(t, new Map(tests.map((file) => [file, linesOf(file)])), MAX_TEST_LINES, LONG_TESTS)
 })
 
-t.test('the sizes of functions and the depth of blocks are measured as one counts them', async (t) => {
+t.test('the test counts the lines of functions and the depth of blocks correctly', async (t) => {
   const source = [
     'function flat () { return 1 }',
     'class A {',

@@ -45,12 +45,12 @@ function folderOf (file: string): string {
   return file.includes('/') ? file.slice(0, file.indexOf('/')) : ''
 }
 
-t.test('each file is in a folder of the list, but for the index', async (t) => {
+t.test('each file is in a folder of the list, except the index', async (t) => {
   t.strictSame([...new Set(files.map(folderOf))].sort(), ['', ...FOLDERS].sort())
   t.strictSame(files.filter((file) => folderOf(file) === ''), ['index'])
 })
 
-t.test('each file imports from its folder or from one before it', async (t) => {
+t.test('each file imports only from its own folder or from an earlier one', async (t) => {
   let count = 0
   for (const file of files) {
     for (const imported of importedBy(file)) {
@@ -63,7 +63,7 @@ t.test('each file imports from its folder or from one before it', async (t) => {
   t.ok(count > files.length, 'the imports were found')
 })
 
-t.test('no file imports itself, however long the way', async (t) => {
+t.test('no file imports itself, directly or through others', async (t) => {
   const ends = new Set<string>()
   const visit = (file: string, way: readonly string[]): void => {
     if (way.includes(file)) t.fail([...way.slice(way.indexOf(file)), file].join(' > '))
@@ -74,7 +74,7 @@ t.test('no file imports itself, however long the way', async (t) => {
   t.equal(ends.size, files.length)
 })
 
-t.test('each library is known where it must be', async (t) => {
+t.test('each library is imported only in its places', async (t) => {
   const isIn = (file: string, places: readonly string[]): boolean => places.some((place) => file === place || file.startsWith(`${place}/`))
   for (const file of files) {
     for (const { specifier, isType } of importsOf(file)) {
@@ -85,7 +85,7 @@ t.test('each library is known where it must be', async (t) => {
   }
 })
 
-t.test('Redis is known in its own folder', async (t) => {
+t.test('only the folder of the Redis backplane imports its files', async (t) => {
   for (const file of files.filter((file) => !file.startsWith('backplane/redis/'))) {
     t.strictSame(importedBy(file).filter((imported) => imported.startsWith('backplane/redis/')), [], file)
   }

@@ -60,7 +60,7 @@ const AT_START: Array<[mistake: string, options: object, message: RegExp, more?:
 ]
 
 for (const [mistake, options, message, more] of AT_START) {
-  t.test(`the start fails with words that name the mistake if ${mistake}`, async (t) => {
+  t.test(`the start fails with an error that names the mistake if ${mistake}`, async (t) => {
     const app = Fastify()
     t.teardown(() => app.close())
     await t.rejects(async () => {
@@ -71,7 +71,7 @@ for (const [mistake, options, message, more] of AT_START) {
   })
 }
 
-t.test('the start fails with words that name the mistake if @fastify/websocket is registered, or the client of Redis is a URL', async (t) => {
+t.test('the start fails with an error that names the mistake if @fastify/websocket is registered, or the client of Redis is a URL', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register((await import('@fastify/websocket')).default)
@@ -172,7 +172,7 @@ function isWritten (log: readonly string[], line: RegExp): boolean {
   })
 }
 
-t.test('a handshake whose Upgrade a proxy drops is told so, in the answer and in the log', async (t) => {
+t.test('the answer and the log explain a handshake whose Upgrade a proxy drops', async (t) => {
   const log: string[] = []
   const app = Fastify({ logger: { level: 'info', stream: { write: (text: string) => { log.push(text) } } } })
   t.teardown(() => app.close())

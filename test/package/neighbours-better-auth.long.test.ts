@@ -46,7 +46,7 @@ async function open (url: string, path: string, token: string): Promise<{ answer
   return { answer, closed }
 }
 
-t.test('better-auth: its JWT and its one-time token open a websocket, and a sign-out closes those of the login', async (t) => {
+t.test('better-auth: its JWT and its one-time token open a websocket, and a sign-out closes the websockets of the login', async (t) => {
   const { url, output } = await startFile(t, 'recipes/better-auth.js', { BASE_URL: HEADERS.origin })
   const [ann, bea] = [await signUp(url, 'ann'), await signUp(url, 'bea')]
   const token = await ann.get('/token')

@@ -30,7 +30,7 @@ function openMqtt (t: Test, url: string, options: IClientOptions): MqttClient {
   return client.on('error', () => {})
 }
 
-t.test('MQTT: the broker asks for the user of each topic', async (t) => {
+t.test('MQTT: the broker checks the user for each topic', async (t) => {
   const { url, output } = await startFile(t, 'recipes/mqtt.js')
   const broker = `${url.replace('http', 'ws')}/mqtt`
   const token = await tokenOf(url, { name: 'ann', seconds: 4 })
@@ -76,7 +76,7 @@ async function openStomp (t: Test, config: StompConfig): Promise<{ client: Clien
   return { client, connected, closed }
 }
 
-t.test('STOMP: the token comes in CONNECT or as a subprotocol, and the protocol of STOMP is the one that is chosen', async (t) => {
+t.test('STOMP: the token comes in CONNECT or as a subprotocol, and the server chooses the protocol of STOMP', async (t) => {
   const { url, output } = await startFile(t, 'recipes/stomp.js')
   const brokerURL = `${url.replace('http', 'ws')}/stomp`
   Object.assign(globalThis, { WebSocket })

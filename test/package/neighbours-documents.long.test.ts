@@ -36,7 +36,7 @@ async function openY (t: Test, url: string, token: string, name = 'notes'): Prom
   return { document, provider, closed, synced }
 }
 
-t.test('y-websocket: two users edit one document, and refusals and ends stop the client', async (t) => {
+t.test('y-websocket: two users edit one document, and a refusal or an end stops the client', async (t) => {
   const { url, output } = await startFile(t, 'recipes/y-websocket.js')
   const token = await tokenOf(url, { name: 'ann', documents: ['notes'] })
   const ann = await openY(t, url, token)

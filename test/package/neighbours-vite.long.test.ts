@@ -25,7 +25,7 @@ async function statusOf (address: string, protocols: string[]): Promise<number |
   return response.statusCode
 }
 
-t.test('Vite: its websocket tells of a change, and the guarded one asks for a token', async (t) => {
+t.test('Vite: its websocket reports a change, and the guarded one requires a token', async (t) => {
   const { url, output, stop } = await startFile(t, 'recipes/vite-beside.js')
   const server = url.replace('http', 'ws')
   t.match(await (await fetch(`${url}/main.js`)).text(), 'import.meta.hot')

@@ -80,7 +80,7 @@ t.test('tRPC: the user of connectionParams is in the context, and the policy of 
   t.notMatch(output(), /eyJ/, 'no token is in the log')
 })
 
-t.test('socket.io: both answer their own upgrades, and neither disturbs the other', async (t) => {
+t.test('socket.io: socket.io and the plugin each answer their own upgrades', async (t) => {
   const { url, output } = await startFile(t, 'recipes/socket-io-beside.js')
   const socket = io(url, { transports: ['websocket'], query: { token: 'of-socket-io' } })
   t.teardown(() => socket.close())

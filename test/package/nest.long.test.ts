@@ -81,7 +81,7 @@ t.test('NestJS 11: a gateway gets the user, and refusals have their status befor
   await drive(t, '../.build/nest-11/main.mjs')
 })
 
-t.test('NestJS believes the status of every refusal', async (t) => {
+t.test('NestJS takes the status of every refusal', async (t) => {
   const { output } = await runNode(ROOT, '--input-type=module', '-e', `
     import 'reflect-metadata'
     import { Module } from '@nestjs/common'

@@ -110,13 +110,13 @@ const error: fastifyWsAuth.WsAuthError = new fastifyWsAuth.WsAuthError('WS_AUTH_
 console.log(error)
 `
 
-t.test('the package', async (t) => {
+t.test('the packed package installs and works', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'package-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   const { tarball, files } = await pack(folder)
   const manifest = await createConsumer(folder, tarball)
 
-  t.test('holds what lib was built to, the documents that its README links to, and nothing else', async (t) => {
+  t.test('the package holds the built files of lib, the documents that its README links to, and nothing else', async (t) => {
     const linked = readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)
     const documents = new Set([...linked].map(([, path = '']) => path))
     const built = filesUnder(join(ROOT, 'lib'))
@@ -128,7 +128,7 @@ t.test('the package', async (t) => {
     t.ok(files.includes(join(manifest.types)), 'types')
   })
 
-  t.test('is imported by an ES module, by default and by name', async (t) => {
+  t.test('an ES module imports the package by default and by name', async (t) => {
     writeFileSync(join(folder, 'use.mjs'), `
       import Fastify from 'fastify'
       import fastifyWsAuth, { fastifyWsAuth as named, WsAuthError, wsAuthErrors } from 'fastify-ws-auth'
@@ -141,7 +141,7 @@ t.test('the package', async (t) => {
     t.equal(code, 0)
   })
 
-  t.test('is required by a CommonJS module, as a function with its names', async (t) => {
+  t.test('a CommonJS module requires the package as a function with its names', async (t) => {
     writeFileSync(join(folder, 'use.cjs'), `
       const Fastify = require('fastify')
       const fastifyWsAuth = require('fastify-ws-auth')
@@ -156,7 +156,7 @@ t.test('the package', async (t) => {
     t.equal(code, 0)
   })
 
-  t.test('has the backplane for Redis beside it, which knows no client', async (t) => {
+  t.test('the package has the backplane for Redis as a second entry, which imports no client', async (t) => {
     const use = 'try { redisBackplane({ client: {} }) } catch ({ name, message }) { console.log(name, message) }'
     writeFileSync(join(folder, 'redis.mjs'), `import { redisBackplane } from 'fastify-ws-auth/redis'\n${use}`)
     writeFileSync(join(folder, 'redis.cjs'), `const { redisBackplane } = require('fastify-ws-auth/redis')\n${use}`)
@@ -170,7 +170,7 @@ t.test('the package', async (t) => {
     }
   })
 
-  t.test('needs no ES module where no cookie is asked for, and so runs under Jest', async (t) => {
+  t.test('the package calls no import() if no cookie is configured, and so runs under Jest', async (t) => {
     // Jest's CommonJS mode has no import(); @fastify/cookie calls it as soon as it is registered. Nothing else does.
     writeFileSync(join(folder, 'no-import.cjs'), `
       const { Script } = require('node:vm')
@@ -204,7 +204,7 @@ t.test('the package', async (t) => {
   }
   for (const [compiler, path] of Object.entries(COMPILERS)) {
     for (const [project, args] of Object.entries(projects)) {
-      t.test(`is typed for ${project}, in ${compiler}`, async (t) => {
+      t.test(`the types of the package compile for ${project}, in ${compiler}`, async (t) => {
         const { code, output } = await runNode(folder, path, '--noEmit', '--strict', '--target', 'es2022', '--types', 'node', ...args)
         t.equal(output, '')
         t.equal(code, 0)

@@ -62,10 +62,10 @@ t.test('the quick start keeps logins over a restart if JWT_SECRET is the same, a
   t.equal(await statusAt(other.url), 401)
 })
 
-t.test('the quick start in a browser', { skip: reasonToSkip() }, async (t) => {
+t.test('the quick start works in a browser', { skip: reasonToSkip() }, async (t) => {
   const browser = await startBrowser(t)
 
-  t.test('two windows talk, a text stays text, and a reload stays logged in', async (t) => {
+  t.test('two windows exchange messages, a message stays plain text, and a reload stays logged in', async (t) => {
     const { url, output } = await startFile(t, FILE)
     const ann = await openWindow(t, browser, url, 'ann', 'server: hello ann')
     const bea = await openWindow(t, browser, url, 'bea', 'server: hello bea')
@@ -79,7 +79,7 @@ t.test('the quick start in a browser', { skip: reasonToSkip() }, async (t) => {
     t.notMatch(output(), /eyJ/, 'no token is in the log')
   })
 
-  t.test('a member cannot clear the chat, an admin can, and a user without the role is not let in', async (t) => {
+  t.test('a member cannot clear the chat, an admin can, and a user without the role is refused', async (t) => {
     const { url } = await startFile(t, FILE)
     const ann = await openWindow(t, browser, url, 'ann', 'server: hello ann')
     const bea = await openWindow(t, browser, url, 'bea', 'server: hello bea')

@@ -27,7 +27,7 @@ function literal (text = ''): unknown {
   return JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"').replace('Infinity', 'null'))
 }
 
-t.test('the table of errors is wsAuthErrors', async (t) => {
+t.test('the table of errors lists wsAuthErrors', async (t) => {
   const expected = Object.entries(wsAuthErrors).map(([code, { statusCode, close }]) => [code, String(statusCode), close?.reason ?? '-'])
   t.strictSame(tableOf(section(reference, '## Errors')).map((row) => row.slice(0, 3)), expected)
 })
@@ -67,7 +67,7 @@ t.test('each option has a section with its type, and an example that is accepted
   }
 })
 
-t.test('the table of the keys of token has every key, with what true means', async (t) => {
+t.test('the table of the keys of token has every key, with the meaning of true', async (t) => {
   const rows = tableOf(section(options, '### `token`'))
   for (const [key = '', byTrue] of rows.filter(([key]) => key !== 'header')) {
     const token = readPluginOptions({ token: { [key]: true } }).token[key as 'query' | 'cookie' | 'message']
@@ -83,7 +83,7 @@ t.test('the table of a route\'s options has every option', async (t) => {
   t.strictSame(names.sort(), [...Object.keys(complete), 'optional'].sort())
 })
 
-t.test('the table of frames is what is sent and read', async (t) => {
+t.test('the table of frames has the frames that the plugin sends and reads', async (t) => {
   const frames = tableOf(section(protocol, '## Frames'))
   t.strictSame(frames.map(([, direction]) => direction), ['to the server', 'to the client', 'to the client', 'to the client'])
   const [auth, ok, error, renew] = frames.map(([frame = '']) => frame) as [string, string, string, string]
@@ -93,7 +93,7 @@ t.test('the table of frames is what is sent and read', async (t) => {
   t.equal(renew, AUTH_RENEW)
 })
 
-t.test('the metrics are such that Prometheus reads them', async (t) => {
+t.test('the example of metrics has the format that Prometheus reads', async (t) => {
   const source = blocksOf(section(reference, '## Events, log lines and counts')).find(({ source }) => source.includes('/metrics'))?.source ?? ''
   const { app } = await prepare(t, {
     routes: (app) => {
@@ -115,7 +115,7 @@ t.test('the metrics are such that Prometheus reads them', async (t) => {
   t.ok(body.includes('# TYPE ws_auth_refused_total counter\nws_auth_refused_total{'), 'each has its type before it')
 })
 
-t.test('the table of dependencies is package.json\'s', async (t) => {
+t.test('the table of dependencies lists those of package.json', async (t) => {
   const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   t.strictSame(tableOf(section(reference, '## Dependencies')).map(([name]) => name).sort(), Object.keys(dependencies).sort())
 })
@@ -144,7 +144,7 @@ t.test('each link leads to a file and to a heading', async (t) => {
   }
 })
 
-t.test('the README is read in one evening: at most 300 lines, 24 KB, 120 characters in a cell, 30 words in a sentence', async (t) => {
+t.test('the README has at most 300 lines, 24 KB, 120 characters in a cell and 30 words in a sentence', async (t) => {
   const readme = readDocument('README.md')
   t.ok(readme.split('\n').length <= 300, 'lines')
   t.ok(Buffer.byteLength(readme) <= 24 * 1024, 'bytes')
@@ -171,7 +171,7 @@ t.test('example/README.md lists each recipe', async (t) => {
   for (const name of readdirSync(join(ROOT, 'example/recipes'))) t.ok(readme.includes(`(recipes/${name})`), name)
 })
 
-t.test('the routes of the README do as they say', async (t) => {
+t.test('the routes of the README work as the README says', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   const source = ['## Login with a cookie, and plain routes', '## Expiry and renewal', '## Log out everywhere'].map((heading) => sourceIn('README.md', heading))

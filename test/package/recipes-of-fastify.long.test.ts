@@ -39,7 +39,7 @@ async function statusOf (url: string, protocols: string[] = [], headers: Record<
   return status
 }
 
-t.test('gateway-with-http-proxy: members are proxied with their name, others reach nothing, and a logout ends both sides', async (t) => {
+t.test('gateway-with-http-proxy: the gateway proxies members with their name, refuses others, and a logout ends both sides', async (t) => {
   const seen: unknown[] = []
   const closes: string[] = []
   const server = createServer(({ headers }, response) => response.end(`page of ${String(headers['x-user'])} ${String(headers.authorization)}`))
@@ -126,7 +126,7 @@ t.test('secure-session: the cookie of the session opens a socket, and a logout e
   t.notOk(output().includes(decodeURIComponent(cookie).slice(8, 60)), 'no cookie is in the log')
 })
 
-t.test('rate-limit: past its limit an address is answered 429 before the token is checked, and a user after', async (t) => {
+t.test('rate-limit: an address over its limit gets 429 before the token is checked, and a user over the limit gets 429 after', async (t) => {
   const { url, output } = await startFile(t, 'recipes/rate-limit.js')
   const [token, other] = await Promise.all([tokenOf(url, { name: 'ann' }), tokenOf(url, { name: 'bob' })])
   for (let i = 0; i < 3; i++) t.equal((await open(`${url}/feed`, ['bearer', token])).first, 'hello ann')
@@ -163,7 +163,7 @@ t.test('ws: a server of ws answers at its path without a token, and no other pat
 })
 
 for (const name of ['zod', 'typebox']) {
-  t.test(`claims-with-${name}: claims that do not match are refused, and the query has a schema of the same kind`, async (t) => {
+  t.test(`claims-with-${name}: claims that do not match are refused, and the schema of the query is of the same kind`, async (t) => {
     const { url } = await startFile(t, `recipes/claims-with-${name}.js`)
     const [good, noTenant, otherRole, admin] = await Promise.all([{}, { tenant: 7 }, { roles: ['root'] }, { roles: ['admin'] }].map((claims) => tokenOf(url, { sub: 'ann', ...claims })))
     t.equal((await open(`${url}/chat?room=lobby`, ['bearer', String(good)])).first, 'hello ann of acme in lobby')

@@ -101,7 +101,7 @@ t.test('tests-with-tap: all of its tests pass', async (t) => {
   t.match(output, /^# \{ total: 3, pass: 3 \}$/m)
 })
 
-t.test('jwks-with-oidc-provider: an access token is let in, an ID token is not, and a logout at the provider closes', async (t) => {
+t.test('jwks-with-oidc-provider: an access token is accepted, an ID token is refused, and a logout at the provider closes the connection', async (t) => {
   const provider = await startProvider(t)
   const { url } = await startFile(t, 'recipes/jwks-with-oidc-provider.js', { ISSUER: provider.issuer, CLIENT_ID: CLIENT, JWKS_URI: provider.jwksUri })
   await provider.open([{ id: CLIENT, logoutUri: `${url}/backchannel-logout` }])
