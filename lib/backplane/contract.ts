@@ -72,7 +72,10 @@ export type Eventually<T> = T | PromiseLike<T>
 
 /** The link of one instance to the others. A promise that rejects does so within 5 s. */
 export interface BackplaneLink {
-  /** Resolves when all earlier revocations have been applied. Never rejects. */
+  /**
+   * Resolves when all earlier revocations have been applied. Rejects with a TypeError if it never will because the backplane was not set
+   * up properly: the app does not start then.
+   */
   readonly ready: Promise<void>
   /** Whether the commands of the other instances have been applied, except those of the last few seconds. Read at each handshake. */
   readonly isCurrent: boolean

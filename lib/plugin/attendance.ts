@@ -19,6 +19,7 @@ export function attend (app: FastifyInstance, link: BackplaneLink): void {
   Promise.resolve(ready).catch(() => {})
   app.addHook('onReady', async () => {
     await withDeadline(ready, JOIN_TIMEOUT, 'joining the backplane').catch((error: unknown) => {
+      if (error instanceof TypeError) throw error
       quietLog(app.log).warn({ err: error }, 'handshakes are refused until the backplane can be reached')
     })
   })

@@ -41,6 +41,8 @@ export interface Reachable {
   connect: (claims: Claims) => Promise<Visitor>
   /** The status that a handshake is answered with: 101 where it is accepted. */
   statusOf: (claims: Claims) => Promise<number>
+  /** The status that a handshake with a ticket is answered with. */
+  statusOfTicket: (ticket: string) => Promise<number>
 }
 
 export interface Member extends Reachable {
@@ -55,12 +57,14 @@ export interface Member extends Reachable {
 export interface MemberSettings extends Omit<Partial<RedisBackplaneOptions>, 'prefix'> {
   /** How its client reaches Redis, where none is given, and not by the socket. */
   redis?: RedisOptions
+  /** Further options of the plugin. */
+  plugin?: fastifyWsAuth.WsAuthOptions
 }
 
 /** Starts an instance. */
-export async function startMember (t: Test, server: RedisServer, { redis = {}, client = server.client('port' in redis ? { path: undefined, ...redis } : redis), ...settings }: MemberSettings = {}): Promise<Member> {
+export async function startMember (t: Test, server: Pick<RedisServer, 'client'>, { redis = {}, client = server.client('port' in redis ? { path: undefined, ...redis } : redis), plugin = {}, ...settings }: MemberSettings = {}): Promise<Member> {
   const { app, port, log } = await start(t, {
-    plugin: { backplane: redisBackplane({ client, ...settings }) },
+    plugin: { ...plugin, backplane: redisBackplane({ client, ...settings }) },
     routes: addEcho
   })
   return {
@@ -94,12 +98,13 @@ function addEcho (app: FastifyInstance): void {
 }
 
 function reach (t: Test, port: number): Reachable {
-  const open = (claims: Claims): WebSocket => {
-    const socket = new WebSocket(`ws://127.0.0.1:${port}/chat`, { headers: { authorization: `Bearer ${sign({ exp: EXPIRY, ...claims })}` } })
+  const openAt = (path: string, headers: Record<string, string>): WebSocket => {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
     socket.on('error', () => {})
     t.teardown(() => { socket.terminate() })
     return socket
   }
+  const open = (claims: Claims): WebSocket => openAt('/chat', { authorization: `Bearer ${sign({ exp: EXPIRY, ...claims })}` })
   return {
     port,
     connect: async (claims) => {
@@ -122,17 +127,19 @@ function reach (t: Test, port: number): Reachable {
         }
       }
     },
-    statusOf: async (claims) => {
-      const socket = open(claims)
-      const status = await new Promise<number>((resolve, reject) => {
-        socket.on('open', () => resolve(101))
-        socket.on('unexpected-response', (_request, response) => resolve(response.statusCode ?? 0))
-        socket.on('close', () => reject(new Error('a handshake was not answered')))
-      })
-      socket.terminate()
-      return status
-    }
+    statusOf: async (claims) => await statusOf(open(claims)),
+    statusOfTicket: async (ticket) => await statusOf(openAt(`/chat?ticket=${ticket}`, {}))
   }
+}
+
+async function statusOf (socket: WebSocket): Promise<number> {
+  const status = await new Promise<number>((resolve, reject) => {
+    socket.on('open', () => resolve(101))
+    socket.on('unexpected-response', (_request, response) => resolve(response.statusCode ?? 0))
+    socket.on('close', () => reject(new Error('a handshake was not answered')))
+  })
+  socket.terminate()
+  return status
 }
 
 /** A connection of somebody on each instance. */

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withDeadline } from '../../base/deadline'
 import type { QuietLog } from '../../base/quiet-log'
-import { COMMAND_TIMEOUT, withDeadlines } from './client/connection'
+import { COMMAND_TIMEOUT, UnusableClientError, withDeadlines } from './client/connection'
 import type { AppConnection, OwnConnection, RedisConnection } from './client/connection'
 import type { LogReader } from './log/reader'
 import { checkServer } from './server-check'
@@ -23,6 +23,8 @@ export interface LogFollowerDependencies {
   readonly log: QuietLog
   /** How old the last read of the log may be, in milliseconds. */
   readonly staleAfter: number
+  /** Called with the first connections, until the log has been read once. @throws UnusableClientError ends the follower */
+  readonly checkClient: (own: RedisConnection) => Promise<void>
   /** Called with each new connection before the log is read. It must not reject, because a Redis that accepts no writes can still be read. */
   readonly onOpen: (connection: RedisConnection) => Promise<void>
   /** Called after each check of the log. */
@@ -45,9 +47,9 @@ export class LogFollower {
     return this.#failures > 0
   }
 
-  /** Begins. @returns a promise that resolves when the log has been read for the first time */
+  /** Begins. @returns a promise that resolves when the log has been read for the first time. @throws UnusableClientError */
   async start (): Promise<void> {
-    await new Promise<void>((resolve) => { void this.#run(resolve) })
+    await new Promise<void>((resolve, reject) => { void this.#run(resolve, reject) })
   }
 
   stop (): void {
@@ -59,12 +61,21 @@ export class LogFollower {
     return this.#stopping.signal.aborted
   }
 
-  async #run (onReady: () => void): Promise<void> {
+  async #run (onReady: () => void, onUnusable: (error: Error) => void): Promise<void> {
     while (!this.#isStopped) {
-      await this.#connectAndFollow(onReady).catch((error: unknown) => this.#reportFailure(error))
+      await this.#connectAndFollow(onReady).catch((error: unknown) => {
+        this.#reportFailure(error)
+        if (error instanceof UnusableClientError) this.#end(error, onUnusable)
+      })
       const pause = Math.min(MIN_PAUSE * 2 ** this.#failures++, MAX_PAUSE)
       await sleep(pause * (0.5 + Math.random() / 2), undefined, { ref: false, signal: this.#stopping.signal }).catch(() => {})
     }
+  }
+
+  /** Nothing is read any more: handshakes are refused. */
+  #end (error: UnusableClientError, onUnusable: (error: Error) => void): void {
+    this.stop()
+    onUnusable(error)
   }
 
   async #connectAndFollow (onReady: () => void): Promise<void> {
@@ -79,10 +90,12 @@ export class LogFollower {
   }
 
   async #begin (own: RedisConnection): Promise<void> {
-    const { reader, log, onOpen } = this.#with
-    await onOpen(withDeadlines(own))
+    const { reader, log, checkClient, onOpen } = this.#with
+    const bounded = withDeadlines(own)
+    if (!reader.hasBegun) await checkClient(bounded)
+    await onOpen(bounded)
     if (reader.hasBegun) return
-    await checkServer(withDeadlines(own), log)
+    await checkServer(bounded, log)
     await reader.begin(own)
   }
 
@@ -110,7 +123,8 @@ export class LogFollower {
   #reportFailure (error: unknown): void {
     if (this.#isStopped) return
     const { log } = this.#with
-    if (this.hasFailed) log.debug({ err: error }, 'cannot follow the log in Redis yet')
+    if (error instanceof UnusableClientError) log.error({ err: error }, 'this client cannot be used for the log in Redis: handshakes are refused')
+    else if (this.hasFailed) log.debug({ err: error }, 'cannot follow the log in Redis yet')
     else log.warn({ err: error }, 'cannot follow the log in Redis: trying again')
   }
 }

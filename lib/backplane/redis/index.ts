@@ -4,7 +4,7 @@
  */
 import type { Backplane } from '../contract'
 import { checkKeys, invalid, readInteger, readObject } from '../../base/checks'
-import { connectionOf } from './client/detect'
+import { connectionOf, neededClient } from './client/detect'
 import type { RedisClient } from './client/detect'
 import { keysOf } from './keys'
 import { RedisLink } from './link'
@@ -16,8 +16,8 @@ export type { NodeRedisLike } from './client/node-redis'
 /** Options of {@link redisBackplane}. */
 export interface RedisBackplaneOptions {
   /**
-   * A client of ioredis (also for a cluster), iovalkey or node-redis, connected to Redis 7 or a compatible server. The app connects
-   * and closes it. The backplane duplicates it for reading.
+   * A client of ioredis, iovalkey or node-redis, connected to Redis 7, Valkey 8 or later, also to a cluster or through sentinels. The
+   * app connects and closes it. The backplane duplicates it for reading. A pool of node-redis has no duplicate.
    */
   client: RedisClient
   /** The beginning of all keys, which is put in braces. Each app that shares the Redis needs its own. Default `'fastify-ws-auth'`. */
@@ -43,7 +43,7 @@ const MAX_STALE_AFTER = 2 ** 31 - 1
 export function redisBackplane (options: RedisBackplaneOptions): Backplane {
   const given = readObject('options', options)
   checkKeys(given, '', ['client', 'prefix', 'staleAfter', 'onOutage'])
-  const connection = connectionOf(given.client) ?? invalid('client', 'a client of ioredis, iovalkey or node-redis')
+  const connection = connectionOf(given.client) ?? invalid('client', neededClient(given.client))
   const { prefix = 'fastify-ws-auth', onOutage = 'close' } = given
   if (typeof prefix !== 'string' || !/^[^{}]+$/.test(prefix)) invalid('prefix', 'a non-empty string without braces')
   if (onOutage !== 'close' && onOutage !== 'keep') invalid('onOutage', '\'close\' or \'keep\'')

@@ -4,6 +4,7 @@
  */
 import { withDeadline } from '../../base/deadline'
 import type { BackplaneLink, BackplaneMember, Command, InstanceAnswer } from '../contract'
+import { checkClient } from './client-check'
 import { withDeadlines } from './client/connection'
 import type { AppConnection, RedisConnection } from './client/connection'
 import { CommandInbox } from './command-inbox'
@@ -65,6 +66,7 @@ export class RedisLink implements BackplaneLink {
       reader,
       log,
       staleAfter,
+      checkClient: async (own) => await checkClient(bounded, own, keys, id),
       onOpen: async (own) => await beat.beat(own),
       onChecked: () => { void outbox.repeatMissing(reader.readAt) }
     })

@@ -1,11 +1,15 @@
 /*
  * The options of redisBackplane.
  */
+import { GlideClient } from '@valkey/valkey-glide'
 import { Cluster, Redis } from 'ioredis'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
 import t from 'tap'
 import { redisBackplane } from '../../../lib/backplane/redis/index'
 import type { RedisBackplaneOptions } from '../../../lib/backplane/redis/index'
+
+const url = 'redis://127.0.0.1:1'
+const sentinels = { name: 'a', sentinelRootNodes: [{ host: '127.0.0.1', port: 1 }] }
 
 type Options = Record<string, unknown>
 
@@ -37,16 +41,22 @@ t.test('the options of redisBackplane are checked', async (t) => {
   for (const options of right) t.type((backplaneOf({ client, ...options }) as { join: unknown }).join, 'function')
   t.equal(client.status, 'wait', 'nothing is connected before an app joins')
 
-  t.test('a value that is no client is a TypeError at once, also if it looks like node-redis', async (t) => {
-    const url = 'redis://127.0.0.1:1'
-    const clients: unknown[] = [
-      undefined, null, 'redis://127.0.0.1', 5, {}, [], Redis, () => client, { call: () => {}, multi: () => {} }, { sendCommand: () => {}, multi: () => {}, duplicate: () => {} },
-      createCluster({ rootNodes: [{ url }] }), createSentinel({ name: 'a', sentinelRootNodes: [{ host: '127.0.0.1', port: 1 }] }), createClientPool({ url })
-    ]
-    for (const client of clients) {
-      t.throws(() => backplaneOf({ client }), { name: 'TypeError', message: '"client" option must be a client of ioredis, iovalkey or node-redis' })
+  t.test('a value that is no client is a TypeError at once, and says which client it is if that is known', async (t) => {
+    const needed = '"client" option must be a client of ioredis, iovalkey or node-redis'
+    for (const client of [undefined, null, 'redis://127.0.0.1', 5, {}, [], Redis, () => client, { call: () => {}, multi: () => {} }]) {
+      t.throws(() => backplaneOf({ client }), { name: 'TypeError', message: needed })
     }
-    t.type(backplaneOf({ client: createClient({ url }) }), 'object')
-    t.type(backplaneOf({ client: new Cluster([], { lazyConnect: true }) }), 'object')
+    const named: Array<[unknown, string]> = [
+      [createClientPool({ url }), ', and is a pool of node-redis, which cannot be duplicated: give what createClient returns'],
+      [Promise.resolve(client), ', and is a promise: await it'],
+      [GlideClient.prototype, ', and is one of valkey-glide, whose replies have another form'],
+      [{ internal_send_command: () => {}, multi: () => {}, duplicate: () => {} }, ', and is one of node-redis 3: version 5 or later is needed'],
+      [{ sendCommand: () => {}, multi: () => {}, duplicate: () => {} }, ', and is one of node-redis 4 or of @valkey/client: version 5 or later of node-redis is needed'],
+      [Object.assign(Object.create(createSentinel(sentinels)) as object, { duplicate: undefined }), ', and is createSentinel of node-redis 5: version 6 or later is needed for sentinels']
+    ]
+    for (const [client, words] of named) t.throws(() => backplaneOf({ client }), { name: 'TypeError', message: needed + words })
+    for (const client of [createClient({ url }), createCluster({ rootNodes: [{ url }] }), createSentinel(sentinels), new Cluster([], { lazyConnect: true })]) {
+      t.type(backplaneOf({ client }), 'object')
+    }
   })
 })

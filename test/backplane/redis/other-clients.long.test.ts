@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { Redis } from 'ioredis'
-import { createClient } from 'redis'
+import { createClient, createCluster, createSentinel } from 'redis'
 import t from 'tap'
 import type { OwnConnection } from '../../../lib/backplane/redis/client/connection'
 import { redisBackplane } from '../../../lib/backplane/redis/index'
@@ -62,7 +62,7 @@ t.test('an app with node-redis 5, which throws if a closed client is closed, com
 
 t.test('a client of node-redis 4 is refused at once, because it could not be closed', async (t) => {
   const client = Object.assign(Object.create(createClient()) as object, { withTypeMapping: undefined, destroy: undefined })
-  t.throws(() => redisBackplane({ client: client as never }), { name: 'TypeError', message: '"client" option must be a client of ioredis, iovalkey or node-redis' })
+  t.throws(() => redisBackplane({ client: client as never }), { name: 'TypeError', message: '"client" option must be a client of ioredis, iovalkey or node-redis, and is one of node-redis 4 or of @valkey/client: version 5 or later of node-redis is needed' })
 })
 
 t.test('a duplicate that finds no sentinel fails, and does not ask again', async (t) => {
@@ -81,4 +81,22 @@ t.test('a duplicate that finds no sentinel fails, and does not ask again', async
   await new Promise((resolve) => setTimeout(resolve, 200))
   t.equal(asked.length, length)
   own.close()
+})
+
+t.test('a duplicate of a cluster or of sentinels of node-redis fails without a server, and can be closed before and after', async (t) => {
+  const socket = { host: '127.0.0.1', port: 1 }
+  const clients = [
+    createCluster({ rootNodes: [{ socket }] }),
+    createCluster({ rootNodes: [{ socket }], defaults: { socket: { reconnectStrategy: 1 } } }),
+    createSentinel({ name: 'main', sentinelRootNodes: [socket] })
+  ]
+  for (const client of clients) {
+    const own = connectionTo(client).duplicate()
+    await t.rejects(within(TIMEOUT, 'it fails', own.open()))
+    await t.rejects(within(TIMEOUT, 'it fails', own.send(['XREAD', 'STREAMS', '{none}', '0-0'])))
+    own.close()
+    t.doesNotThrow(() => own.close())
+    t.doesNotThrow(() => connectionTo(client).duplicate().close())
+    await t.rejects(connectionTo(client).send(['PING']), { message: /await client\.connect\(\)/ })
+  }
 })

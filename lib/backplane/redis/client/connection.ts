@@ -7,6 +7,13 @@ import { withDeadline } from '../../../base/deadline'
 /** How long a command waits for the reply of Redis, in milliseconds. */
 export const COMMAND_TIMEOUT = 5000
 
+/** The app's client can never be used, whatever Redis answers. The message follows `"client" option must be`. */
+export class UnusableClientError extends TypeError {
+  constructor (what: string) {
+    super(`"client" option must be ${what}`)
+  }
+}
+
 /** Sends commands to Redis. */
 export interface RedisConnection {
   /** Sends one command. @throws the errors of the client or of Redis */

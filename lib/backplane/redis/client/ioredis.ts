@@ -1,7 +1,7 @@
 /*
  * Adapts a client of ioredis or iovalkey, also for a cluster or through sentinels. The library is not imported: the app has it.
  */
-import { hasMethods } from './connection'
+import { hasMethods, UnusableClientError } from './connection'
 import type { AppConnection, OwnConnection, RedisConnection } from './connection'
 
 /** The shape of a client of ioredis or iovalkey, also for a cluster. */
@@ -16,7 +16,7 @@ interface Ioredis {
   readonly isCluster?: boolean
   readonly options?: { readonly keyPrefix?: string, readonly redisOptions?: object }
   call (command: string, ...args: string[]): Promise<unknown>
-  multi (commands: string[][]): { exec (): Promise<Array<[unknown, unknown]> | null> }
+  multi (commands: string[][]): unknown
   duplicate (...args: unknown[]): OwnIoredis
 }
 
@@ -67,11 +67,22 @@ function requestsOf (client: Ioredis): RedisConnection {
   return {
     send: async (command) => await client.call(...written(command)),
     transact: async (commands) => {
-      const replies = await client.multi(commands.map(written)).exec()
+      const transaction: unknown = client.multi(commands.map(written))
+      if (!isTransaction(transaction)) throw new UnusableClientError('a client of ioredis or iovalkey, and the result of its method "multi" has no method "exec"')
+      const replies = await transaction.exec()
       if (replies === null) throw new Error('the transaction was aborted')
+      if (!isPairs(replies)) throw new UnusableClientError('a client of ioredis or iovalkey, and its transactions do not reply with pairs of an error and a reply')
       return replies.map(([error, reply]) => error ?? reply)
     }
   }
+}
+
+function isTransaction (transaction: unknown): transaction is { exec (): Promise<unknown> } {
+  return hasMethods(transaction, ['exec'])
+}
+
+function isPairs (replies: unknown): replies is ReadonlyArray<readonly [error: unknown, reply?: unknown]> {
+  return Array.isArray(replies) && replies.every((pair) => Array.isArray(pair) && pair.length <= 2)
 }
 
 /** ioredis adds `keyPrefix` to the keys that it finds. Not all versions find the key of XINFO, or a key of a command in capitals. */
@@ -85,6 +96,7 @@ function duplicateIoredis (client: Ioredis): OwnConnection {
   const own = client.isCluster === true
     ? client.duplicate([], { ...CLUSTER, redisOptions: { ...client.options?.redisOptions, ...IOREDIS, lazyConnect: undefined } })
     : client.duplicate(IOREDIS)
+  if (!hasMethods(own, ['call', 'multi', 'connect', 'disconnect', 'on'])) throw new UnusableClientError('a client of ioredis or iovalkey, and its method "duplicate" does not return another one')
   // The last error event says more than the rejection of `connect`, which is only "connection is closed".
   let lastError: unknown
   own.on('error', (error) => { lastError = error })

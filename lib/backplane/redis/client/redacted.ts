@@ -3,6 +3,7 @@
  * the claims of a ticket; only the reply of Redis is kept.
  */
 import { errorWithoutToken } from '../../../base/redaction'
+import { UnusableClientError } from './connection'
 import type { AppConnection, OwnConnection, RedisConnection } from './connection'
 
 /** The part of an "unknown command" reply that repeats the arguments. */
@@ -29,6 +30,7 @@ function fail (error: unknown): never {
 }
 
 function redactedError (error: unknown): Error {
+  if (error instanceof UnusableClientError) return error
   const safe = errorWithoutToken(error, '')
   if (!REPEATED.test(safe.message)) return safe
   return new Error(safe.message.replace(REPEATED, ''))
