@@ -48,7 +48,7 @@ t.test('each request line gets exactly the expected answer', async (t) => {
     // RFC 9112, 2.2: an empty line before is to be ignored.
     ['an empty line before', `\r\n${changed('', '')}`, ACCEPTED],
     ['a bare CR', line('GET /chat HTTP/1.1\rx: y'), NO_HTTP],
-    ['HEAD where there is no such route', { method: 'HEAD', path: '/none' }, NOT_FOUND]
+    ['HEAD of a path without a route', { method: 'HEAD', path: '/none' }, NOT_FOUND]
   ])
   tried.push('CONNECT')
   t.test('the server ends the connection of CONNECT without an answer', async (t) => {
@@ -245,7 +245,7 @@ t.test('each handshake with a body gets exactly the expected answer', async (t) 
     ['Content-Length, on a route without a websocket', { path: '/http', ...body({ 'content-length': length }) }, NO_WEBSOCKET],
     ['Content-Length, of POST', { method: 'POST', path: '/http', ...body({ 'content-length': length, 'content-type': 'text/plain' }) }, NO_WEBSOCKET],
     ['chunks, of POST', { method: 'POST', path: '/http', ...body({ 'transfer-encoding': 'chunked', 'content-type': 'application/json' }, chunked) }, NO_WEBSOCKET],
-    ['Content-Length, where there is no route', { path: '/none', ...body({ 'content-length': length }) }, NOT_FOUND],
+    ['Content-Length, for a path without a route', { path: '/none', ...body({ 'content-length': length }) }, NOT_FOUND],
     ['an upgrade in the body', body({ 'content-length': String(SMUGGLED_UPGRADE.length) }, SMUGGLED_UPGRADE), NO_HANDSHAKE],
     ['of a plain request', { headers: { upgrade: undefined, 'content-length': length }, body: SMUGGLED }, DRY_RUN],
     ['of a plain request, in chunks', { headers: { upgrade: undefined, 'transfer-encoding': 'chunked' }, body: `${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n` }, DRY_RUN],
@@ -302,9 +302,9 @@ t.test('each handshake with extensions gets exactly the expected answer', async 
   const extensions = (value: string): RequestSettings => ({ headers: { 'sec-websocket-extensions': value } })
   // ws reads them, and only where it is to compress: behind all checks, so that it is told of by nobody.
   tryRows(t, target, [
-    ['that nobody knows', extensions('x-own; a=b, x-other'), ACCEPTED],
+    ['that are unknown', extensions('x-own; a=b, x-other'), ACCEPTED],
     ['that are no list', extensions('permessage-deflate; =;;,'), NO_HANDSHAKE],
-    ['with a parameter that nobody knows', extensions('permessage-deflate; __proto__'), { status: 400 }],
+    ['with an unknown parameter', extensions('permessage-deflate; __proto__'), { status: 400 }],
     ['with a parameter twice', extensions('permessage-deflate; client_max_window_bits; client_max_window_bits=9'), { status: 400 }],
     ['with a window that is too large', extensions('permessage-deflate; server_max_window_bits=16'), { status: 400 }]
   ])

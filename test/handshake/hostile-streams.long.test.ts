@@ -29,7 +29,7 @@ t.test('data behind a refused handshake reaches no handler', async (t) => {
     ['a request behind no handshake', changed('sec-websocket-version: 13', 'sec-websocket-version: 12') + SMUGGLED, WRONG_VERSION],
     ['a good handshake behind an upgrade of another route', requestText({ path: '/http', headers: AUTHORIZED }) + SMUGGLED_UPGRADE, NO_WEBSOCKET],
     ['a good handshake behind one that is not found', requestText({ path: '/none', headers: AUTHORIZED }) + SMUGGLED_UPGRADE, NOT_FOUND],
-    ['a good handshake behind what is no HTTP', `nonsense\r\n\r\n${SMUGGLED_UPGRADE}`, NO_HTTP],
+    ['a good handshake behind bytes that are not HTTP', `nonsense\r\n\r\n${SMUGGLED_UPGRADE}`, NO_HTTP],
     ['binary noise', refused + Buffer.alloc(4096, 0xa5).toString('latin1'), INVALID]
   ])
   for (const [what, behind] of [['frames', frames], ['a request', SMUGGLED], ['a good handshake', SMUGGLED_UPGRADE]] as const) {

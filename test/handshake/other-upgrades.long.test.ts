@@ -256,7 +256,7 @@ void t.test('curl --http2 gets the same answers as a plain HTTP/1.1 client', { b
   t.match(await curl('/ws-ticket', '--request', 'POST', ...authorization), /"expiresIn":30000\} 200$/)
 })
 
-void t.test('what decides of upgrades is asked, and is as it was once the app is closed', { buffered: true }, async (t) => {
+void t.test('the plugin keeps shouldUpgradeCallback of a server in use, and app.close() restores it', { buffered: true }, async (t) => {
   const asked: unknown[] = []
   const own: ShouldUpgrade = ({ headers }) => { asked.push(headers.upgrade); return true }
   const server = createServer() as Server & Deciding

@@ -140,7 +140,7 @@ t.test('the plugin waits for a thenable that is not a promise', async (t) => {
     'authorize that says no': [{}, { authorize: () => later(false) }, 403],
     'authorize that says yes': [{}, { authorize: () => later(true) }, 101],
     'origin that says no': [{ origin: () => later(false) }, true, 403],
-    'user that finds nobody': [{ user: () => later(null) }, true, 401],
+    'user that returns no user': [{ user: () => later(null) }, true, 401],
     'verify that says no': [{ verify: () => later(null) }, true, 401],
     'trusted that says no': [{ jwt: { secret: 'thirty-two bytes of test secret!', trusted: () => later(false) } }, true, 401]
   }

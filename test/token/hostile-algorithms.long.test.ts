@@ -69,21 +69,21 @@ t.test('a key does not accept an algorithm of another family', async (t) => {
   const { 'its algorithm named': named, 'its algorithm not named': unnamed, 'its key asked for': asked } = await publicTargets(t, 'RS256') as Record<string, HostileTarget>
   const ps = compact({ alg: 'PS256' }, ANN, pss(keys.RS256.private))
   tryRows(t, { named, asked } as Record<string, HostileTarget>, [
-    ['PS256 of the right key, where RS256 is named', ps, INVALID],
-    ['RS512 of the right key, where RS256 is named', compact({ alg: 'RS512' }, ANN, rsa(keys.RS256.private, 'sha512')), INVALID],
+    ['PS256 of the right key if RS256 is named', ps, INVALID],
+    ['RS512 of the right key if RS256 is named', compact({ alg: 'RS512' }, ANN, rsa(keys.RS256.private, 'sha512')), INVALID],
     ['RS256 by name, PSS by padding', compact({ alg: 'RS256' }, ANN, pss(keys.RS256.private)), INVALID]
   ])
   tryRows(t, { unnamed } as Record<string, HostileTarget>, [
-    ['PS256 of the right key, where nothing is named', ps, ACCEPTED],
+    ['PS256 of the right key if none is named', ps, ACCEPTED],
     ['RS1', compact({ alg: 'RS1' }, ANN, rsa(keys.RS256.private, 'sha1')), INVALID]
   ])
   const secret = SECRET
   tryRows(t, { 'HS256 named': await HostileTarget.start(t, { plugin: { jwt: { secret, verify: { algorithms: ['HS256'] } } } }) }, [
-    ['HS512 of the right secret, where HS256 is named', compact({ alg: 'HS512' }, ANN, hmac(SECRET, 'sha512')), INVALID],
+    ['HS512 of the right secret if HS256 is named', compact({ alg: 'HS512' }, ANN, hmac(SECRET, 'sha512')), INVALID],
     ['HS512 by name, SHA-256 by hash', compact({ alg: 'HS512' }, ANN, signed), INVALID]
   ])
   tryRows(t, { 'HS256 not named': await HostileTarget.start(t) }, [
-    ['HS512 of the right secret, where nothing is named', compact({ alg: 'HS512' }, ANN, hmac(SECRET, 'sha512')), ACCEPTED],
+    ['HS512 of the right secret if none is named', compact({ alg: 'HS512' }, ANN, hmac(SECRET, 'sha512')), ACCEPTED],
     ['HS256 by name, SHA-512 by hash', compact(HS, ANN, hmac(SECRET, 'sha512')), INVALID]
   ])
 })

@@ -26,7 +26,7 @@ t.test('a token gets exactly the expected answer in each place', async (t) => {
   const encoded = segment(GOOD)
   const ways: Array<[what: string, request: RequestSettings, answer: Answer]> = [
     ...(Object.keys(carriers) as Carrier[]).map((carrier): typeof ways[number] => [`${carrier}, good`, carriers[carrier](GOOD), ACCEPTED]),
-    ...(Object.keys(carriers) as Carrier[]).map((carrier): typeof ways[number] => [`${carrier}, signed by somebody else`, carriers[carrier](bad), INVALID]),
+    ...(Object.keys(carriers) as Carrier[]).map((carrier): typeof ways[number] => [`${carrier}, signed with another key`, carriers[carrier](bad), INVALID]),
     ...(Object.keys(carriers) as Carrier[]).map((carrier): typeof ways[number] => [`${carrier}, alg none`, carriers[carrier](compact({ alg: 'none' }, ANN, unsigned)), INVALID]),
     ['query, encoded once', { path: `/chat?token=${GOOD.replaceAll('.', '%2E')}` }, ACCEPTED],
     ['query, encoded twice', { path: `/chat?token=${twice}` }, INVALID],
@@ -67,12 +67,12 @@ t.test('a token gets exactly the expected answer in each place', async (t) => {
     ['path', { path: `/path/${GOOD}` }, ACCEPTED],
     ['path, encoded', { path: `/path/${GOOD.replaceAll('.', '%2E')}` }, ACCEPTED],
     ['path, encoded twice', { path: `/path/${GOOD.replaceAll('.', '%252E')}` }, INVALID],
-    ['path, signed by somebody else', { path: `/path/${bad}` }, INVALID],
+    ['path, signed with another key', { path: `/path/${bad}` }, INVALID],
     ['path, alg none', { path: `/path/${compact({ alg: 'none' }, ANN, unsigned)}` }, INVALID],
     ['path, with a slash, encoded', { path: `/path/${GOOD}%2F` }, INVALID],
     ['path, with a plus', { path: `/path/+${GOOD}` }, INVALID],
     ['path, dots, encoded', { path: '/path/%2e%2e' }, INVALID],
-    ['path, what stands in its place', { path: '/path/-' }, INVALID],
+    ['path, the placeholder of a token', { path: '/path/-' }, INVALID],
     ['path, its own name', { path: '/path/:token' }, INVALID],
     ['path, empty', { path: '/path/' }, MISSING],
     ['path, __proto__', { path: '/path/__proto__' }, INVALID],
