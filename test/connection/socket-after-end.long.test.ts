@@ -24,9 +24,9 @@ function rawOf (socket: WebSocket | undefined): Socket {
 }
 
 // Sockets that have become readable deliver what they have before any timer runs.
-t.test('a loop that is blocked across the expiry lets nothing through', async (t) => {
+t.test('a loop that is blocked across the expiry lets no message through', async (t) => {
   for (const place of ['another socket', 'an immediate', 'a timer', 'a microtask'] as const) {
-    t.test(`a loop that is blocked by ${place} across the expiry lets nothing through`, async (t) => {
+    t.test(`a loop that is blocked by ${place} across the expiry lets no message through`, async (t) => {
       const exp = Date.now() / 1000 + 4
       const order: string[] = []
       const block = (): void => {

@@ -117,7 +117,7 @@ t.test('disconnect rejects a wrong argument with a TypeError, and closes nothing
   t.ok(await chat.isHeard())
 })
 
-t.test('no message behind the one that disconnects reaches the handler', async (t) => {
+t.test('a message after the one that disconnects does not reach the handler', async (t) => {
   const heard: string[] = []
   const { port } = await start(t, {
     routes: (app) => {

@@ -42,7 +42,7 @@ t.test('a revocation reaches a first message that waits or is being verified', a
   t.equal(log.filter((line) => (JSON.parse(line) as Line).event === 'accepted').length, 1, 'one was told of, and its end')
 })
 
-t.test('no message behind the one that revokes reaches the handler', async (t) => {
+t.test('a message after the one that revokes does not reach the handler', async (t) => {
   const heard: string[] = []
   const { app, port } = await start(t, {
     routes: (app) => {
