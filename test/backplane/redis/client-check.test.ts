@@ -71,7 +71,7 @@ class GlideAsIoredis {
 t.test('a client whose replies cannot be read ends the start of the app', { skip: reasonToSkip() }, async (t) => {
   const server = await startRedis(t)
 
-  t.test('the Error names the command whose reply has another form', async (t) => {
+  t.test('the error names the command whose reply has another form', async (t) => {
     const transformed: Record<string, (reply: unknown) => unknown> = {
       xadd: () => ({}),
       set: () => 'OK',
@@ -84,7 +84,7 @@ t.test('a client whose replies cannot be read ends the start of the app', { skip
       get: () => ''
     }
     for (const [name, transform] of Object.entries(transformed)) {
-      await t.test(name, async (t) => {
+      await t.test(`the error names ${name} if its reply has another form`, async (t) => {
         withTransformer(t, name, transform)
         const { app, log } = await appWith(t, server.client())
         const message = `${NEEDED}a client whose replies can be read, and its reply to ${name.toUpperCase()} has another form than that of ioredis, iovalkey or node-redis`
@@ -115,12 +115,12 @@ t.test('a client whose replies cannot be read ends the start of the app', { skip
     }
   })
 
-  t.test('a client of node-redis that nobody has connected is refused', async (t) => {
+  t.test('a client of node-redis that is not connected is refused', async (t) => {
     const { app } = await appWith(t, createClient({ socket: { path: server.path, tls: false } }))
     await t.rejects(async () => await app.ready(), { name: 'TypeError', message: `${NEEDED}a client of node-redis that is connected: await client.connect() before the app starts` })
   })
 
-  t.test('the first exchange leaves no key', async (t) => {
+  t.test('the first exchange with Redis leaves no key', async (t) => {
     const member = new Listener()
     const link = redisBackplane({ client: server.client(), prefix: 'exchange' }).join(member)
     t.teardown(async () => await link.leave())
@@ -129,8 +129,8 @@ t.test('a client whose replies cannot be read ends the start of the app', { skip
   })
 })
 
-t.test('an app starts as before if Redis does not take the first exchange', { skip: reasonToSkip() }, async (t) => {
-  t.test('as a user that may not write', async (t) => {
+t.test('an app starts if Redis does not take the first exchange', { skip: reasonToSkip() }, async (t) => {
+  t.test('an app starts if its user of Redis may not write', async (t) => {
     const server = await startRedis(t)
     await server.client().call('ACL', 'SETUSER', 'reader', 'on', '>secret', '~*', '+@read', '+@connection', '+multi', '+exec', '+info', '+time')
     const member = await startMember(t, server, { redis: { username: 'reader', password: 'secret' } })
@@ -138,7 +138,7 @@ t.test('an app starts as before if Redis does not take the first exchange', { sk
     t.same(member.told(), ['cannot announce this instance in Redis: other instances may not wait for its answers'])
   })
 
-  t.test('and Redis is down: it listens, and a client that cannot be used is told of and let nobody in once Redis is there', async (t) => {
+  t.test('an app starts without Redis, and refuses handshakes with a line in the log if Redis comes back and the client cannot be used', async (t) => {
     const server = await startRedis(t)
     withTransformer(t, 'xread', () => null)
     await server.stop()
