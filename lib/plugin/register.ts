@@ -20,13 +20,14 @@ import { buildParts } from './parts'
 import type { Parts } from './parts'
 import { RouteHooks } from './route-hooks'
 import { Shutdown } from './shutdown'
-import { assertNoWebsocket, assertOneWebsocket } from './websocket'
+import { assertNoWebsocket, assertOneWebsocket, assertRuntime } from './websocket'
 
 const OTHER_LISTENERS = 'another library listens to the upgrades of this server, and both would answer each of them: ' +
   'give the "upgrades" option, a function that returns true for the upgrades of this app'
 
 /** Authenticated websockets for Fastify; see {@link WsAuthOptions} for its options. */
 export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions): Promise<void> {
+  assertRuntime()
   // Dependencies: @fastify/cookie and @fastify/jwt are registered unless the app has registered them.
   const read = readPluginOptions(given)
   assertNoWebsocket(app)

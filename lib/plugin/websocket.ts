@@ -23,6 +23,13 @@ const BY_DEFAULT = { closeTimeout: CLOSE_TIMEOUT }
 type ErrorHandler = NonNullable<WebsocketPluginOptions['errorHandler']>
 type HandleProtocols = NonNullable<NonNullable<WebsocketPluginOptions['options']>['handleProtocols']>
 
+/** @throws Error on Bun, whose class in place of the one of ws has no receiver: a first message could have any size */
+export function assertRuntime (): void {
+  if (process.versions.bun === undefined) return
+  throw new Error('fastify-ws-auth does not run on Bun, which replaces the package "ws" by a class of its own: that class has no receiver, ' +
+    'by which this plugin limits the messages of clients that are not authenticated yet. Run the app by Node.js or Deno')
+}
+
 /** @throws Error if @fastify/websocket is registered in this scope or above. One of a scope below cannot be seen from here */
 export function assertNoWebsocket (app: FastifyInstance): void {
   if (app.hasPlugin('@fastify/websocket')) {
