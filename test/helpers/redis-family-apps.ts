@@ -51,7 +51,7 @@ export async function clientsOfCluster (t: Test, { nodes }: ClusterOfNodes): Pro
 
 /** A client of each library that asks a sentinel. */
 export async function clientsOfSentinel (t: Test, { sentinel: { host, port }, group: name }: Sentinel): Promise<Record<string, Client>> {
-  const options = { sentinels: [{ host, port }], name, ...USER, failoverDetector: true }
+  const options = { sentinels: [{ host, port }], name, ...USER }
   const node = closing(t, createSentinel({ name, sentinelRootNodes: [{ host, port }], nodeClientOptions: USER }))
   await node.connect()
   return { 'ioredis, sentinels': closing(t, new Redis(options)), 'iovalkey, sentinels': closing(t, new Valkey(options)), 'node-redis, createSentinel': node }
