@@ -94,7 +94,9 @@ function answerWith (callback: KeyCallback, key: unknown): void {
 }
 
 function usableKey (key: unknown): string | Buffer {
-  if (key == null || typeof key === 'function') throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such key' })
+  // fast-jwt would answer an empty key as an outage.
+  const isEmpty = key == null || (key as { length?: unknown }).length === 0
+  if (isEmpty || typeof key === 'function') throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such key' })
   if (typeof key === 'string') return key
   if (!Buffer.isBuffer(key)) throw new TypeError('the secret function of @fastify/jwt must give a string (PEM) or a Buffer')
   // @fastify/jwt keeps the verifier of a string key, and builds a new one each time for a Buffer.

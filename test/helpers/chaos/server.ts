@@ -230,8 +230,9 @@ function makeServer ({ seed, redisPort, onLimit }: ServerSettings): Server {
       return { stats: totals.with(isClosed ? NO_STATS : statsOf(app)), published, logged, anonymous, wrong, stories }
     },
     stop: async () => {
-      await app.close()
-      totals.leave(() => statsOf(app))
+      const stopped = app
+      await stopped.close()
+      totals.leave(() => statsOf(stopped))
       isClosed = true
     },
     pending: async () => {
