@@ -34,7 +34,8 @@ const waiting = files.filter((file) => !isAlone(file)).values()
 
 console.log('TAP version 14')
 
-await Promise.all(Array.from({ length: availableParallelism() }, async () => {
+// One more than there are cores, because tests wait for much of their time.
+await Promise.all(Array.from({ length: availableParallelism() + 1 }, async () => {
   for (const file of waiting) await test(file)
 }))
 for (const file of files.filter(isAlone)) await test(file)
