@@ -196,11 +196,15 @@ t.test('a client that the app reads from again just before the beat stays', asyn
 // The interval is due again before what came meanwhile is read.
 t.test('a loop that is blocked for longer than the interval ends no connection of a client that answers', async (t) => {
   const COUNT = 20
-  const interval = 200
+  const interval = 500
   const { app, port } = await start(t, { plugin: { heartbeat: { interval } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
   const clients: RawClient[] = []
-  for (let i = 0; i < COUNT; i++) clients.push(await upgrade(t, port, { path: '/chat', headers: AUTHORIZED }))
   const answerAll = (): void => { for (const client of clients) client.send(clientFrame(PONG, '')) }
+  for (let i = 0; i < COUNT; i++) {
+    clients.push(await upgrade(t, port, { path: '/chat', headers: AUTHORIZED }))
+    // The first ones are pinged while the last ones are opened.
+    answerAll()
+  }
   for (let round = 0; round < 4; round++) {
     const before = pings(clients[COUNT - 1] as RawClient)
     // It answers at once: what it sends is with the kernel when the loop is blocked.
