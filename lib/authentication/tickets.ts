@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { ANSWER_TIMEOUT } from '../backplane/contract'
 import type { BackplaneLink, Eventually } from '../backplane/contract'
-import { assertClaims } from '../token/claims'
+import { assertClaims, isInMilliseconds } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
@@ -43,8 +43,6 @@ interface KeptTicket extends KeptBinding {
 }
 
 const TICKET_BYTES = 32
-/** In milliseconds this is 1973; in seconds it is the year 5138. */
-const MIN_MILLISECONDS = 1e11
 /** The form of a ticket. The store is not asked for any other text. */
 const TICKET = /^[\w-]{43}$/
 
@@ -110,7 +108,7 @@ export class Tickets {
 export function claimsOfTicket (claims: unknown): Claims {
   const given: Claims = readArgument('claims', claims)
   const { exp, iat = null } = given
-  if (Number.isFinite(exp) && Number(exp) >= MIN_MILLISECONDS) throw new TypeError('"claims.exp" must be in seconds since the epoch, not in milliseconds')
+  if (Number.isFinite(exp) && isInMilliseconds(Number(exp))) throw new TypeError('"claims.exp" must be in seconds since the epoch, not in milliseconds')
   // Without an `iat`, an earlier revocation of the user would revoke the ticket too.
   return frozenCopy({ ...given, iat: iat ?? Math.floor(Date.now() / 1000) })
 }

@@ -91,7 +91,6 @@ function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
     }
     if (own === undefined) {
       logError(request.log, error)
-      hintAtArguments(request.log, error)
       endOverError(socket)
       return
     }
@@ -108,6 +107,7 @@ function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
 function logError (log: FastifyBaseLogger, error: unknown): void {
   try {
     log.error(error)
+    if (takesOtherForSocket(error)) log.warn('the handler of a websocket route is called with (socket, request), and the socket has send(), on() and close() itself')
   } catch {
     quietLog(log).error({ err: errorWithoutToken(error, '') }, 'a websocket handler failed')
   }
@@ -116,9 +116,9 @@ function logError (log: FastifyBaseLogger, error: unknown): void {
 /** The message of a handler that takes its request for its socket, or its socket for the stream of @fastify/websocket 10. */
 const NO_SOCKET = /^(?:[\w.]+\.)?(?:send|close|on|once|terminate|ping) is not a function$|^Cannot read properties of undefined \(reading '(?:send|close|on|once|terminate|ping)'\)$/
 
-function hintAtArguments (log: FastifyBaseLogger, error: unknown): void {
-  if (!(error instanceof TypeError) || !NO_SOCKET.test(error.message)) return
-  quietLog(log).warn('the handler of a websocket route is called with (socket, request), and the socket has send(), on() and close() itself')
+/** @throws what reading the error throws */
+function takesOtherForSocket (error: unknown): boolean {
+  return error instanceof TypeError && NO_SOCKET.test(error.message)
 }
 
 /** Closes the server. Replaces the function of @fastify/websocket, which would close the sockets again. */

@@ -69,18 +69,18 @@ function payloadOf (token: string): string {
 function assertHeader (header: Record<string, unknown>): void {
   const { alg, crit, kid } = header
   // RFC 7515, 4.1.1. fastify-jwt-jwks throws a TypeError without it, as if its keys could not be fetched.
-  if (!isName(alg)) throw refusal('alg is not the name of an algorithm')
+  if (!isHeaderName(alg)) throw refusal('alg is not the name of an algorithm')
   // RFC 7515, 4.1.11. The library reads an empty string as "no crit".
   if (crit !== undefined && !(Array.isArray(crit) && crit.length > 0)) throw refusal('crit is not a non-empty array')
   // RFC 7515, 4.1.4.
-  if (kid !== undefined && !isName(kid)) throw refusal('kid is not the name of a key')
+  if (kid !== undefined && !isHeaderName(kid)) throw refusal('kid is not the name of a key')
 }
 
 /**
  * Whether a value can name a key or an algorithm: a string (get-jwks encodes it for a URL, which half a character prevents), and not the
  * name of a property of every object. `keys[kid]` would be a function: @fastify/jwt would call it as a key fetcher, and it would never answer.
  */
-function isName (value: unknown): boolean {
+function isHeaderName (value: unknown): boolean {
   return typeof value === 'string' && value.isWellFormed() && !(value in Object.prototype)
 }
 

@@ -33,6 +33,10 @@ const FAILURES: Record<string, () => unknown> = {
   'throws an object whose message cannot be read': () => {
     throw Object.defineProperty(new Error(ERROR), 'message', { get () { throw new Error('unreadable') } })
   },
+  'throws a TypeError whose message can be read once': () => {
+    let reads = 0
+    throw Object.defineProperty(new TypeError(ERROR), 'message', { get () { if (reads++ > 0) throw new Error('unreadable'); return ERROR } })
+  },
   'returns a promise that is rejected already': async () => { throw new Error(ERROR) },
   'returns a promise that is rejected already with undefined': () => Promise.reject(undefined) // eslint-disable-line prefer-promise-reject-errors
 }
