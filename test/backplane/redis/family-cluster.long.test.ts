@@ -13,10 +13,9 @@ t.jobs = FAMILIES.length
 for (const family of FAMILIES) {
   t.test(`instances with ioredis, iovalkey and node-redis agree by a cluster of ${family.name}, also after its failovers`, { skip: family.skip, buffered: true }, async (t) => {
     const cluster = await startCluster(t, family, LOG)
-    const clients = await clientsOfCluster(t, cluster)
-    const members = await startAll(t, clients)
+    await assertClosable(t, async () => await clientsOfCluster(t, cluster), cluster.nodes)
+    const members = await startAll(t, await clientsOfCluster(t, cluster))
     await assertAgreed(t, members)
-    await assertClosable(t, clients, cluster.nodes)
     await assertSurvives(t, members, async () => {
       await cluster.replica.admin.call('CLUSTER', 'FAILOVER')
       await eventually(async () => await isPrimary(cluster.replica) && !await isPrimary(cluster.primary), 'they have changed places')

@@ -100,6 +100,17 @@ function duplicateIoredis (client: Ioredis): OwnConnection {
   // The last error event says more than the rejection of `connect`, which is only "connection is closed".
   let lastError: unknown
   own.on('error', (error) => { lastError = error })
-  const open = async (): Promise<void> => await own.connect().catch((error: unknown) => { throw lastError ?? error })
-  return { ...requestsOf(own), open, close: () => own.disconnect() }
+  let isClosed = false
+  const close = (): void => {
+    isClosed = true
+    own.disconnect()
+  }
+  const open = async (): Promise<void> => {
+    await own.connect().catch((error: unknown) => { throw lastError ?? error })
+    // A cluster that is closed while it connects may go on connecting, and a command opens it anew.
+    if (!isClosed) return
+    own.disconnect()
+    throw new Error('the connection was closed while it opened')
+  }
+  return { ...requestsOf(own), open, close }
 }
