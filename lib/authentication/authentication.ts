@@ -4,6 +4,7 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { Credential, TokenSource } from '../credentials/found'
+import type { KnownNames } from '../credentials/known-names'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
 import type { RevocationCheck } from '../revocation/revocation-check'
 import { expiryOf } from '../token/claims'
@@ -11,6 +12,7 @@ import type { ClaimRules, Claims } from '../token/claims'
 import type { Verified } from '../token/verifier'
 import { NO_GROUPS } from './identity'
 import type { Identity } from './identity'
+import type { Tickets } from './tickets'
 import type { TokenChecksByRoute } from './token-checks'
 
 /** What all attempts of an app share. */
@@ -18,6 +20,9 @@ export interface AuthenticationContext {
   readonly options: CompleteOptions
   readonly checks: TokenChecksByRoute
   readonly revocation: RevocationCheck
+  /** `null` if tickets are off. */
+  readonly tickets: Tickets | null
+  readonly names: KnownNames
 }
 
 /** The result of an attempt. */

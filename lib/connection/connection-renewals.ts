@@ -2,6 +2,7 @@
  * The renewals of connections, as a connection sees them. They are made in a folder above this one.
  */
 import type { FastifyRequest } from 'fastify'
+import type { Credential } from '../credentials/found'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import type { AuthFrame } from './auth-frames'
 import type { GuardedSocket } from './socket-guard'
@@ -9,7 +10,7 @@ import type { GuardedSocket } from './socket-guard'
 /** Renews connections; see `in-band/renewal.ts`. */
 export interface ConnectionRenewals<C> {
   /** @param request `null` once the socket has closed. @throws WsAuthError if the token is refused */
-  renew (connection: C, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']>
+  renew (connection: C, request: FastifyRequest | null, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']>
   /** Auth frames of this connection are handled here, in the async context of its request. */
   attach (connection: C): void
   /** The connection has ended: its renewals are aborted. */

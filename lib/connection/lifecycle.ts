@@ -11,19 +11,21 @@ import { GOING_AWAY } from '../base/close-codes'
 import { endByAge } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
 import type { CloseReason } from '../base/close-codes'
+import { authOk, authRetry } from './auth-frames'
+import type { AuthFrame } from './auth-frames'
 import { remember } from './connection-of'
 import type { ConnectionRegistry } from './registry'
 import { Sweep } from './sweep'
 import type { RevocationCheck } from '../revocation/revocation-check'
 import type { Limits } from './limits'
-import type { TokenSource } from '../credentials/found'
 import { offersFrames } from '../credentials/subprotocol'
 import type { TokenChecksByRoute } from '../authentication/token-checks'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
 import type { GuardedSocket } from './socket-guard'
 import { OpenConnection } from './open-connection'
 import type { ConnectionRenewals } from './connection-renewals'
-import type { ConnectionHost } from './open-connection'
+import type { ConnectionHost } from './connection-host'
+import { sendSafely } from './safe-calls'
 
 /** The objects that connections are opened with. */
 export interface LifecycleDependencies {
@@ -41,24 +43,26 @@ export interface LifecycleDependencies {
 export class ConnectionLifecycle {
   readonly #dependencies: LifecycleDependencies
   readonly #sweep = new Sweep()
-  readonly #hosts = new Map<CompleteRouteOptions, ConnectionHost>()
+  readonly #hosts = new Map<CompleteRouteOptions, ConnectionHost<OpenConnection>>()
 
   constructor (dependencies: LifecycleDependencies) {
     this.#dependencies = dependencies
   }
 
   /**
-   * Opens the connection of a socket. It may have ended when this returns, because the token may have expired meanwhile.
+   * Opens the connection of a socket, and tells the client so if it speaks frames, before the handler can send anything. The connection
+   * may have ended when this returns, because the token may have expired meanwhile.
    *
    * @param startedAt when the upgrade was requested, in milliseconds since the epoch
+   * @param frame the auth frame that was the first message, and is answered; `null` if there was none
    */
-  open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number): OpenConnection {
+  open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number, frame: AuthFrame | null = null): OpenConnection {
     const { connections, limits, audit, revocation } = this.#dependencies
     const connection = new OpenConnection(socket, request, identity, this.#hostOf(route))
     connections.add(connection)
     request.wsAuth = connection
     remember(connection, socket, request.raw)
-    connection.start()
+    connection.start(frame !== null)
     audit.accepted(request, connection, startedAt)
     connection.endIfDue()
     // Check again after registering: an earlier revocation is seen here, a later one finds the connection in the registry.
@@ -70,16 +74,22 @@ export class ConnectionLifecycle {
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
       oldest.closeFor('connection_replaced', 'forbidden')
     }
+    if (!connection.isEnded && (frame !== null || connection.hasFrames)) sendSafely(socket, authOk(connection, frame === null ? null : frame.id))
     return connection
   }
 
   /** Closes all connections: the server is closing. */
   close (): void {
-    for (const connection of this.#dependencies.connections) connection.closeFor('shutdown', GOING_AWAY)
+    const { connections } = this.#dependencies
+    const retry = authRetry(connections.size)
+    for (const connection of connections) {
+      connection.tell(retry)
+      connection.closeFor('shutdown', GOING_AWAY)
+    }
     this.#sweep.stop()
   }
 
-  #hostOf (route: CompleteRouteOptions): ConnectionHost {
+  #hostOf (route: CompleteRouteOptions): ConnectionHost<OpenConnection> {
     let host = this.#hosts.get(route)
     if (host === undefined) this.#hosts.set(route, host = new RouteHost(this.#dependencies, this.#sweep, route))
     return host
@@ -90,7 +100,7 @@ export class ConnectionLifecycle {
 const FRAME_OVERHEAD = 1024
 
 /** The settings and the events that the connections of a route share. */
-class RouteHost implements ConnectionHost {
+class RouteHost implements ConnectionHost<OpenConnection> {
   readonly route: CompleteRouteOptions
   readonly sweep: Sweep
   readonly renewals: ConnectionRenewals<OpenConnection>
@@ -115,11 +125,9 @@ class RouteHost implements ConnectionHost {
     return endByAge(claims, this.#rules) + this.route.expiryGrace
   }
 
-  hasFrames ({ raw }: FastifyRequest, source: TokenSource | null): boolean {
-    const { renewal, token } = this.route
-    if (renewal !== 'offered') return renewal
-    // An auth frame as the first message; with `read`, the first message was one of another protocol.
-    return (source === 'message' && token.message?.read === null) || offersFrames(raw.headers['sec-websocket-protocol'])
+  hasFrames ({ raw }: FastifyRequest, hasBegun: boolean): boolean {
+    const { renewal } = this.route
+    return renewal === 'offered' ? hasBegun || offersFrames(raw.headers['sec-websocket-protocol']) : renewal
   }
 
   onChanged (connection: OpenConnection, before: Claims | null): void {

@@ -12,33 +12,13 @@ import { createId } from '../base/id'
 import type { TokenSource } from '../credentials/found'
 import type { CloseKind } from '../base/errors'
 import { kNext, TICK } from './sweep'
-import type { Sleeper, Sweep } from './sweep'
-import { AUTH_RENEW, readAuthFrame } from './auth-frames'
+import type { Sleeper } from './sweep'
+import { authRenew, readAuthFrame } from './auth-frames'
 import { pickHint } from './renewal-hint'
-import type { ConnectionRenewals } from './connection-renewals'
-import type { CompleteRouteOptions } from '../options/complete-options'
+import type { ConnectionHost } from './connection-host'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
 import { guard } from './socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
-
-/** The settings and the events that the connections of a route share. */
-export interface ConnectionHost {
-  readonly route: CompleteRouteOptions
-  readonly sweep: Sweep
-  readonly renewals: ConnectionRenewals<OpenConnection>
-  /** How long a connection outlives the `exp` of its token, in milliseconds. */
-  readonly grace: number
-  /** When a connection with these claims ends because of their age, in milliseconds since the epoch. */
-  endByAge (claims: Claims): number
-  /** Whether this package handles the auth frames of a connection, by its request and the source of its token. */
-  hasFrames (request: FastifyRequest, source: TokenSource | null): boolean
-  /** The longest auth frame, in bytes. */
-  readonly maxFrameBytes: number
-  /** A renewal has changed the claims. */
-  onChanged (connection: OpenConnection, before: Claims | null): void
-  /** The connection has ended. */
-  onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason): void
-}
 
 /** How often a connection wakes in its grace period, in milliseconds, because a renewal in it may need an early hint. */
 const GRACE_STEP = 1000
@@ -54,7 +34,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   readonly source: TokenSource | null
   expiresAt: number | null;
   [kNext]: Sleeper | null = null
-  readonly #host: ConnectionHost
+  readonly #host: ConnectionHost<OpenConnection>
   #socket: GuardedSocket | null
   #request: FastifyRequest | null
   /** When the connection ends by the clock, in milliseconds since the epoch; `-Infinity` once it has ended. */
@@ -63,10 +43,9 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   #wakeTick: number | null = null
   #hintTick: number | null = null
   #bytesRead = -1
-  /** Whether this package speaks with the client in messages. */
   #hasFrames = false
 
-  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, sub, groups, source, expiresAt }: Identity, host: ConnectionHost) {
+  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, sub, groups, source, expiresAt }: Identity, host: ConnectionHost<OpenConnection>) {
     this.user = user
     this.claims = claims
     this.sub = sub
@@ -86,10 +65,15 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     return this.#deadline === -Infinity
   }
 
-  /** Guards the socket, and schedules the end. */
-  start (): void {
+  /** Whether this package speaks with the client in messages. */
+  get hasFrames (): boolean {
+    return this.#hasFrames
+  }
+
+  /** Guards the socket, and schedules the end. @param hasBegun whether the client has sent an auth frame first */
+  start (hasBegun: boolean): void {
     guard(this.#socket as GuardedSocket, this)
-    this.#hasFrames = this.#host.hasFrames(this.#request as FastifyRequest, this.source)
+    this.#hasFrames = this.#host.hasFrames(this.#request as FastifyRequest, hasBegun)
     if (this.#hasFrames) this.#host.renewals.attach(this)
     this.#setTimes()
     this.#sleep()
@@ -98,7 +82,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   async renew (token: string): Promise<FastifyRequest['user']> {
     if (typeof token !== 'string') throw new TypeError('"token" must be a string')
     const { renewals, route } = this.#host
-    return await renewals.renew(this, this.#request, route, token)
+    return await renewals.renew(this, this.#request, route, { token, source: 'message' })
   }
 
   /** Takes over the identity of a renewal. The sweep needs no earlier wake-up, because a renewal never shortens a connection. */
@@ -114,6 +98,11 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
 
   close (code = 1000, reason = ''): void {
     this.#socket?.close(code, reason)
+  }
+
+  /** Sends a frame of this package, if the client speaks them. */
+  tell (frame: string): void {
+    if (this.#hasFrames && !this.isEnded && this.#socket !== null) sendSafely(this.#socket, frame)
   }
 
   /** Closes the connection. @param kind a code, or a kind of code of the route. @param text the text of the close frame. Default: the reason */
@@ -141,7 +130,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     if (this.endIfDue()) return
     if (this.#hintTick !== null && this.#host.sweep.isDue(this.#hintTick)) {
       this.#hintTick = null
-      if (this.#socket !== null) sendSafely(this.#socket, AUTH_RENEW)
+      this.tell(authRenew(this.expiresAt as number))
     }
     // `send` of a class of the app may have closed the connection.
     if (!this.isEnded) this.#sleep()

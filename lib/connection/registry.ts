@@ -7,6 +7,7 @@ import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import type { CommandTarget } from '../revocation/instance'
 import { inSlices } from '../base/slices'
+import { authRetry } from './auth-frames'
 import type { ConnectionList } from './connection'
 import type { OpenConnection } from './open-connection'
 
@@ -39,7 +40,11 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   /** Closes some connections in each turn of the event loop. One that is opened meanwhile is checked by itself, and stays. */
   closeAll (): void {
-    inSlices([...this].values(), (connection) => connection.closeFor('auth_unavailable', 'unavailable'), () => {})
+    const retry = authRetry(this.size)
+    inSlices([...this].values(), (connection) => {
+      connection.tell(retry)
+      connection.closeFor('auth_unavailable', 'unavailable')
+    }, () => {})
   }
 
   /** The number of connections of a user. */

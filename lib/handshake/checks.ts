@@ -6,12 +6,11 @@ import { authorize } from '../authentication/authorization'
 import { checkTicketUser, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
-import type { Tickets } from '../authentication/tickets'
+import { readTicketOf } from '../authentication/ticket-use'
 import { WsAuthError } from '../base/errors'
 import { thenRead } from '../base/thenable'
 import type { Limits } from '../connection/limits'
 import { readCredential, readTicket } from '../credentials/choose'
-import type { KnownNames } from '../credentials/known-names'
 import { reasonOfMissing } from '../credentials/near-misses'
 import { mayCompress } from '../options/complete-options'
 import { subjectOf } from '../token/subject'
@@ -25,9 +24,6 @@ export const NOTHING_SENT = 'there is none, and no token'
 /** What all handshakes of an app share. */
 export interface HandshakeContext extends AuthenticationContext {
   readonly limits: Limits
-  /** `null` if tickets are off. */
-  readonly tickets: Tickets | null
-  readonly names: KnownNames
 }
 
 const STEPS: ReadonlyArray<Step<Handshake, HandshakeContext>> = [
@@ -70,23 +66,15 @@ function requireToken ({ credential, request, route, taken, awaitsMessage }: Han
   throw new WsAuthError('WS_AUTH_TOKEN_MISSING', { cause: reasonOfMissing(request, route.token, taken) })
 }
 
-/**
- * Spends the ticket. It authenticates by itself, or admits a client that has a token too. During an outage of the backplane the
- * ticket is not spent, because it would be lost, and because a store that hangs would queue all requests.
- */
-function useTicket (handshake: Handshake, { tickets, checks, revocation, names }: HandshakeContext): void | PromiseLike<void> {
-  const { ticket, credential, request, route, purpose } = handshake
+/** Spends the ticket. It authenticates by itself, or admits a client that has a token too. */
+function useTicket (handshake: Handshake, context: HandshakeContext): void | PromiseLike<void> {
+  const { ticket, credential, route, purpose } = handshake
   const used = credential?.source === 'ticket' ? credential : ticket
-  if (used === null || tickets === null) return
-  const outage = revocation.refusalOf(null, null)
-  if (outage !== null) throw outage
-  const [path = ''] = request.originalUrl.split(names.queryStart, 1)
-  const needsBinding = checks.hasOwnVerifier(route)
-  const use = { path, origin: request.raw.headers.origin, isSpent: purpose === 'connection', needsBinding }
-  return thenRead(tickets.read(used.token, use), (verified) => {
+  if (used === null || context.tickets === null) return
+  return thenRead(readTicketOf(handshake, used.token, purpose === 'connection', context), (verified) => {
     if (used === ticket) {
       handshake.ticketClaims = verified.claims
       handshake.ticketSub = subjectOf(verified.claims, route.subject)
-    } else handshake.become(verified, checks.of(route).verifier.rules)
+    } else handshake.become(verified, context.checks.of(route).verifier.rules)
   })
 }

@@ -10,12 +10,13 @@ import type { Audit } from '../audit/audit'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
 import { checkTicketUser, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
+import { useFrameTicket } from '../authentication/ticket-use'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { Backlog } from './backlog'
 import type { Message } from './backlog'
 import type { Claims } from '../token/claims'
 import { WsAuthError } from '../base/errors'
-import { authOk } from '../connection/auth-frames'
+import type { AuthFrame } from '../connection/auth-frames'
 import { closeFrameOf, GOING_AWAY } from '../base/close-codes'
 import type { CloseFrame } from '../base/close-codes'
 import type { ConnectionLifecycle } from '../connection/lifecycle'
@@ -23,7 +24,7 @@ import type { Limits } from '../connection/limits'
 import type { CompleteRouteOptions, MessageSource } from '../options/complete-options'
 import type { SetUser } from '../authentication/identity'
 import type { OpenConnection } from '../connection/open-connection'
-import { closeSafely, sendSafely, terminateSafely } from '../connection/safe-calls'
+import { closeSafely, terminateSafely } from '../connection/safe-calls'
 import { guard } from '../connection/socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket-guard'
 import { isReadingMore, limitMessages } from '../connection/ws-internals'
@@ -33,7 +34,7 @@ import { isThenable } from '../base/thenable'
 import { callHandler } from './call-handler'
 import { readFirstToken } from './first-token'
 
-const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize]
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [useFrameTicket, ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize]
 
 /**
  * How many messages, and bytes, are kept behind the first while its token is verified. The socket is paused meanwhile. Only
@@ -87,6 +88,8 @@ export class FirstMessage implements SocketGuard {
   readonly #context = new AsyncResource('fastify-ws-auth.first-message', { requireManualDestroy: true })
   #state: 'waiting' | 'verifying' | 'settled' = 'waiting'
   #attempt: Authentication | null = null
+  /** The auth frame that the client has sent; `null` for a message of another protocol. */
+  #frame: AuthFrame | null = null
   #kept: Message[] = []
   #keptBytes = 0
 
@@ -142,11 +145,12 @@ export class FirstMessage implements SocketGuard {
   #read (data: RawData, isBinary: boolean): void {
     const { socket, request, route, ticketClaims, ticketSub } = this.#waiting
     this.#state = 'verifying'
-    const token = readFirstToken(this.#waiting.source, data as Buffer, isBinary, this.#maxBytes)
-    if (token instanceof WsAuthError) return this.#refuse(token)
+    const first = readFirstToken(this.#waiting.source, data as Buffer, isBinary, this.#maxBytes)
+    if (first instanceof WsAuthError) return this.#refuse(first)
+    this.#frame = first.frame
     if (this.#waiting.source.deliver) this.#kept.push([data, isBinary])
     limitMessages(socket, this.#maxPayload)
-    const attempt = this.#attempt = new Authentication(request, route, { token, source: 'message' })
+    const attempt = this.#attempt = new Authentication(request, route, first.credential)
     attempt.ticketClaims = ticketClaims
     attempt.ticketSub = ticketSub
     const outcome = runSteps(attempt, this.#dependencies.context, STEPS)
@@ -223,10 +227,9 @@ export class FirstMessage implements SocketGuard {
     const { socket, request, route, startedAt } = this.#waiting
     this.#events.onGone()
     limitMessages(socket, this.#maxPayload)
-    const connection = this.#dependencies.lifecycle.open(socket, request, attempt, route, startedAt)
+    const connection = this.#dependencies.lifecycle.open(socket, request, attempt, route, startedAt, this.#frame)
     socket.resume()
     if (connection.isEnded) return
-    if (this.#waiting.source.read === null) sendSafely(socket, authOk(attempt.expiresAt))
     const backlog = new Backlog(socket, connection, this.#kept)
     backlog.hold()
     const { isAsync, hasFailed } = callHandler(() => this.#events.onOpen(connection))

@@ -1,33 +1,38 @@
 /*
- * Renewal: an open connection continues with another token of the same user. If the token is refused, nothing changes, and the old
- * deadline stays.
+ * Renewal: an open connection continues with another token, or with a ticket, of the same user. If that is refused, nothing changes, and
+ * the old deadline stays.
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
-import { TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
+import { checkRevoked, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { WsAuthError } from '../base/errors'
-import { authError, authOk } from '../connection/auth-frames'
+import { useFrameTicket } from '../authentication/ticket-use'
+import { AUTH_PONG, authError, authOk } from '../connection/auth-frames'
 import type { AuthFrame } from '../connection/auth-frames'
+import type { Credential } from '../credentials/found'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import type { Identity, SetUser } from '../authentication/identity'
-import { sendSafely } from '../connection/safe-calls'
 import type { GuardedSocket } from '../connection/socket-guard'
 import type { ConnectionRenewals } from '../connection/connection-renewals'
 import type { OpenConnection } from '../connection/open-connection'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
+import { Answers } from './answers'
+import { credentialOf } from './frame-credential'
 
 /** No `destroy` hook is needed for these contexts. */
 const MANUAL = { requireManualDestroy: true }
 
-/** How many renewals of one connection may be in progress, and how many answers to it may be unsent. */
+/** How many renewals of one connection may be in progress. */
 const MAX_UNDER_WAY = 8
-const MAX_UNSENT = 64
+
+/** The cause of a refusal that tells the client to connect anew: the token is good. */
+const OTHER_SUBJECT = 'it is about another subject'
 
 /** One attempt to renew a connection. */
 class Renewal extends Authentication {
@@ -36,8 +41,8 @@ class Renewal extends Authentication {
   /** Called when the renewal is aborted. */
   onAbort: (() => void) | null = null
 
-  constructor (connection: OpenConnection, request: FastifyRequest, route: CompleteRouteOptions, token: string) {
-    super(request, route, { token, source: 'message' })
+  constructor (connection: OpenConnection, request: FastifyRequest, route: CompleteRouteOptions, credential: Credential) {
+    super(request, route, credential)
     this.connection = connection
   }
 
@@ -47,7 +52,7 @@ class Renewal extends Authentication {
   }
 }
 
-const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [...TOKEN_STEPS, checkSame, ...USER_STEPS, authorize]
+const STEPS: ReadonlyArray<Step<Renewal, AuthenticationContext>> = [useFrameTicket, ...TOKEN_STEPS, checkSame, ...USER_STEPS, authorize]
 
 /** The renewals of an app. */
 export class Renewals implements ConnectionRenewals<OpenConnection> {
@@ -58,8 +63,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   readonly #underWay = new Map<OpenConnection, Set<Renewal>>()
   /** The async context of the request of each connection: `verify`, `user` and `authorize` may read the AsyncLocalStorage of the app. */
   readonly #contexts = new Map<OpenConnection, AsyncResource>()
-  /** How many answers are unsent, by connection. */
-  readonly #unsent = new Map<OpenConnection, number>()
+  readonly #answers = new Answers()
 
   constructor (context: AuthenticationContext, audit: Audit, setUser: SetUser) {
     this.#context = context
@@ -71,18 +75,18 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
     this.#contexts.set(connection, new AsyncResource('fastify-ws-auth.renewals', MANUAL))
   }
 
-  /** @throws WsAuthError if the token is refused */
-  async renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
-    const renew = async (): Promise<FastifyRequest['user']> => await this.#renew(connection, request, route, token)
+  /** @throws WsAuthError if the token or the ticket is refused */
+  async renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']> {
+    const renew = async (): Promise<FastifyRequest['user']> => await this.#renew(connection, request, route, credential)
     return await (this.#contexts.get(connection)?.runInAsyncScope(renew) ?? renew())
   }
 
-  async #renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, token: string): Promise<FastifyRequest['user']> {
+  async #renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']> {
     if (request === null || connection.isEnded) throw closed()
-    const renewal = new Renewal(connection, request, route, token)
+    const renewal = new Renewal(connection, request, route, credential)
     const outcome = runSteps(renewal, this.#context, STEPS)
     const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
-    // It went with the connection, of whose end is told.
+    // The connection ended meanwhile; its own audit event covers this.
     if (connection.isEnded) throw closed()
     if (refusal !== null) {
       this.#audit.renewalRefused(request, connection, refusal, renewal.startedAt)
@@ -93,15 +97,22 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   }
 
   /** Answers an auth frame. */
-  onFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, { token }: AuthFrame): void {
-    if (token === null) return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the auth frame has no token' }))
-    if ((this.#underWay.get(connection)?.size ?? 0) >= MAX_UNDER_WAY) {
-      return this.#refuseFrame(connection, socket, request, new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' }))
+  onFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void {
+    const answer = (text: string): void => this.#answers.send(connection, socket, text)
+    if (frame.type === 'auth.ping') return answer(AUTH_PONG)
+    const credential = this.#hasRoom(connection) ? credentialOf(frame) : new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' })
+    if (credential instanceof WsAuthError) {
+      this.#audit.renewalRefused(request, connection, credential, Date.now())
+      return answer(authError(credential.code, frame.id))
     }
-    this.renew(connection, request, route, token).then(
-      () => this.#send(connection, socket, authOk(connection.expiresAt)),
-      ({ code }: WsAuthError) => this.#send(connection, socket, authError(code))
+    this.renew(connection, request, route, credential).then(
+      () => answer(authOk(connection, frame.id)),
+      ({ code, cause }: WsAuthError) => answer(authError(code, frame.id, cause === OTHER_SUBJECT))
     )
+  }
+
+  #hasRoom (connection: OpenConnection): boolean {
+    return (this.#underWay.get(connection)?.size ?? 0) < MAX_UNDER_WAY
   }
 
   /** Aborts the renewals of a connection that has ended. */
@@ -137,33 +148,18 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
     if (fault === null) connection.become(renewal)
     return fault
   }
-
-  #refuseFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, refusal: WsAuthError): void {
-    this.#audit.renewalRefused(request, connection, refusal, Date.now())
-    this.#send(connection, socket, authError(refusal.code))
-  }
-
-  /** Sends an answer. A client that renews and does not read is terminated, because its answers would pile up. */
-  #send (connection: OpenConnection, socket: GuardedSocket, text: string): void {
-    if (connection.isEnded) return
-    const unsent = (this.#unsent.get(connection) ?? 0) + 1
-    if (unsent > MAX_UNSENT) return connection.terminateFor('error')
-    this.#unsent.set(connection, unsent)
-    sendSafely(socket, text, () => {
-      const left = (this.#unsent.get(connection) as number) - 1
-      if (left === 0) this.#unsent.delete(connection)
-      else this.#unsent.set(connection, left)
-    })
-  }
 }
 
 function closed (): WsAuthError {
   return new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'the connection is closed' })
 }
 
-function checkSame (renewal: Renewal): void {
+function checkSame (renewal: Renewal, context: AuthenticationContext): void {
   const refusal = refusalOfChange(renewal.connection, renewal)
-  if (refusal !== null) throw refusal
+  if (refusal === null) return
+  // With a good token of another subject, the client may connect anew.
+  if (refusal.cause === OTHER_SUBJECT) checkRevoked(renewal, context)
+  throw refusal
 }
 
 /** What a renewal must not change. */
@@ -171,9 +167,9 @@ type Renewed = Pick<Identity, 'claims' | 'sub'>
 
 /** A connection keeps its user, and never returns to an older token, because that could have been stolen. */
 function refusalOfChange ({ claims: present, sub }: Renewed, { claims: next, sub: nextSub }: Renewed): WsAuthError | null {
-  if (present === null || next === null) return invalid('the connection is anonymous')
+  if (nextSub !== null && sub !== nextSub) return invalid(OTHER_SUBJECT)
   // Two tokens without a subject may be about different users.
-  if (nextSub === null || sub !== nextSub) return invalid('it is about another subject')
+  if (present === null || next === null || nextSub === null) return invalid('it has no subject')
   if (present.iss !== next.iss) return invalid('it is of another iss')
   if ((next.iat ?? -Infinity) < (present.iat ?? -Infinity)) return invalid('it was issued before the present one')
   if ((next.exp ?? Infinity) < (present.exp ?? Infinity)) return invalid('it expires before the present one')

@@ -55,6 +55,7 @@ async function startTimed (t: Test, settings: AppSettings = {}): Promise<Timed> 
     connect: async (claims, path = '/chat') => {
       const client = await upgrade(t, port, { path, headers: { authorization: `Bearer ${sign({ sub: 'somebody', ...claims })}` } })
       t.equal(client.answer.status, 101)
+      if (settings.plugin?.renewal === true) t.match((await client.frame()).payload.toString(), 'auth.ok')
       t.equal((await client.frame()).payload.toString(), 'hello')
       return client
     }

@@ -1,6 +1,7 @@
 /* What is an auth frame and what is the app's: a message too many here is one that the app never gets. */
 import t from 'tap'
-import { AUTH_RENEW, authError, authOk, readAuthFrame } from '../../lib/connection/auth-frames'
+import { AUTH_PONG, authError, authOk, authRenew, authRetry, readAuthFrame } from '../../lib/connection/auth-frames'
+import type { AuthFrame } from '../../lib/connection/auth-frames'
 
 const LONG = 'x'.repeat(1_000_000)
 const NO_LIMIT = 2_000_000
@@ -48,6 +49,11 @@ t.test('a text is an auth frame if JSON reads an object of type auth, or if it b
     'another order': ['{"token":"x","type":"auth"}', true],
     'a longer type': ['{"type":"authenticate"}', false],
     'a type of ours for the client': ['{"type":"auth.ok"}', false],
+    'a ping': ['{"type":"auth.ping"}', true],
+    'a ping, spelt otherwise': [' { "id": 1, "type" : "\\u0061uth.ping" }', true],
+    'a ping in upper case': ['{"type":"auth.PING"}', false],
+    'a ping that is not whole': ['{"type":"auth.ping"', false],
+    'a pong': ['{"type":"auth.pong"}', false],
     nested: ['{"data":{"type":"auth"}}', false],
     'in an array': ['[{"type":"auth","token":"x"}]', false],
     'in a string': ['"{\\"type\\":\\"auth\\"}"', false],
@@ -73,8 +79,8 @@ t.test('a frame that is cut off at any place has no token, and throws nothing', 
 
 t.test('a text that is too long for an auth frame is not read, and belongs to the app unless it begins like one', async (t) => {
   const whole = Buffer.from('{"type":"auth","token":"x"}')
-  t.strictSame(readAuthFrame(whole, whole.length), { token: 'x' })
-  t.strictSame(readAuthFrame(whole, whole.length - 1), { token: null })
+  t.strictSame(readAuthFrame(whole, whole.length), { type: 'auth', token: 'x', ticket: null, id: null })
+  t.strictSame(readAuthFrame(whole, whole.length - 1), { type: 'auth', token: null, ticket: null, id: null })
   t.equal(readAuthFrame(Buffer.from('{"token":"x","type":"auth"}'), 10), null)
 })
 
@@ -110,12 +116,34 @@ t.test('the token of an auth frame is read as JSON reads it, and only if it is a
   for (const [what, [text, token]] of Object.entries(cases)) t.equal(tokenOf(Buffer.from(text)), token, what)
 })
 
+t.test('the ticket and the id of an auth frame are read only if they can be used', async (t) => {
+  const read = (more: object): object => {
+    const { ticket, id } = readAuthFrame(Buffer.from(JSON.stringify({ type: 'auth', ...more })), NO_LIMIT) as AuthFrame
+    return { ticket, id }
+  }
+  t.strictSame(read({ ticket: 'x', token: 'y' }), { ticket: 'x', id: null })
+  for (const ticket of [null, 1, true, ['x'], { x: 1 }]) t.strictSame(read({ ticket }), { ticket: null, id: null })
+  for (const id of ['', 'x', 'é'.repeat(64), 0, -1, 1.5, 1e300]) t.strictSame(read({ id }), { ticket: null, id })
+  for (const id of ['x'.repeat(65), null, true, ['x'], { x: 1 }]) t.strictSame(read({ id }), { ticket: null, id: null })
+  t.equal(readAuthFrame(Buffer.from('{"type":"auth","id":1e999}'), NO_LIMIT)?.id, null, 'a number that JSON cannot hold')
+})
+
 t.test('a message to the client has its documented JSON, and is no auth frame', async (t) => {
-  t.equal(AUTH_RENEW, '{"type":"auth.renew"}')
-  t.equal(authOk(1_700_000_000_000), '{"type":"auth.ok","expiresAt":1700000000000}')
-  t.equal(authOk(null), '{"type":"auth.ok","expiresAt":null}')
-  t.equal(authError('WS_AUTH_TOKEN_INVALID'), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID"}')
-  for (const text of [AUTH_RENEW, authOk(null), authError('WS_AUTH_LIMIT')]) {
+  const now = Date.now()
+  const connection = { id: 'x', expiresAt: now + 5000.9, endsAt: now + 9000 }
+  const { expiresIn, endsIn, ...rest } = JSON.parse(authOk(connection, 'y'))
+  t.strictSame(rest, { type: 'auth.ok', id: 'y', connection: 'x', expiresAt: now + 5000.9 })
+  t.ok(Number.isInteger(expiresIn) && expiresIn <= 5000 && expiresIn > 4000, String(expiresIn))
+  t.ok(Number.isInteger(endsIn) && endsIn <= 9000 && endsIn > 8000, String(endsIn))
+  t.equal(authOk({ id: 'x', expiresAt: null, endsAt: null }, null), '{"type":"auth.ok","connection":"x","expiresAt":null,"expiresIn":null,"endsIn":null}')
+  t.equal(authOk({ id: 'x', expiresAt: 1000, endsAt: null }, 0), '{"type":"auth.ok","id":0,"connection":"x","expiresAt":1000,"expiresIn":0,"endsIn":null}')
+  t.equal(authRenew(1000), '{"type":"auth.renew","expiresIn":0}')
+  t.equal(authError('WS_AUTH_TOKEN_INVALID', null), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID"}')
+  t.equal(authError('WS_AUTH_TOKEN_INVALID', 7, true), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID","reason":"other_subject","id":7}')
+  for (const [connections, within] of [[0, 5000], [1, 5000], [5000, 5000], [12_345, 12_345], [30_000, 30_000], [1e6, 30_000]] as const) {
+    t.equal(authRetry(connections), `{"type":"auth.retry","within":${within}}`)
+  }
+  for (const text of [authRenew(now), authOk(connection, null), authError('WS_AUTH_LIMIT', null), authRetry(1), AUTH_PONG]) {
     t.equal(isAuthFrame(Buffer.from(text)), false, 'is not taken for an auth frame where it is sent back')
   }
 })

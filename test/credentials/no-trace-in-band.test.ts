@@ -28,6 +28,7 @@ async function sayAll (t: Test, token: string, way: 'first message' | 'frame' | 
   })
   const path = '/chat'
   const client = await upgrade(t, port, way === 'first message' ? { path } : { path, headers: { authorization: `Bearer ${PRESENT}` } })
+  if (way !== 'first message') await client.frame()
   let answer = ''
   if (way === 'API') {
     await until(() => app.wsAuth.connections.size === 1, 'it is open')
@@ -87,6 +88,7 @@ t.test('a token of a renewal or of a first message leaves no trace', async (t) =
       for (const isFirst of [true, false]) {
         const { app, log, port } = await start(t, { plugin: { renewal: true, token: { message: true } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
         const client = await upgrade(t, port, { path: '/chat', ...(isFirst ? {} : { headers: { authorization: `Bearer ${PRESENT}` } }) })
+        if (!isFirst) t.match(String((await client.frame()).payload), 'auth.ok')
         client.send(clientFrame(1, frame))
         t.match(String((await client.frame()).payload), isFirst ? 'token_invalid' : 'WS_AUTH_TOKEN_INVALID')
         t.match(statsOf(app).refused, { WS_AUTH_TOKEN_INVALID: 1 })

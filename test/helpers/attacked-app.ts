@@ -6,7 +6,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify
 import type { Test } from 'tap'
 import type { WebSocket } from 'ws'
 import type fastifyWsAuth from '../../lib/index'
-import { sign, start, until } from './app'
+import { sign, start } from './app'
 import { clientFrame, upgrade } from './raw-client'
 import type { RawClient } from './raw-client'
 
@@ -110,7 +110,7 @@ export async function openFlooded (t: Test, plugin: fastifyWsAuth.WsAuthOptions 
     routes: (app) => { app.get('/chat', { websocket: true }, (socket) => { socket.on('message', (data) => heard.push(String(data))) }) }
   })
   const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${token}` } })
-  await until(() => app.wsAuth.connections.size === 1, 'the connection')
+  await client.frame()
   arm()
   return { app, client, heard, calls, crashes }
 }

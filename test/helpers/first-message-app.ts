@@ -5,6 +5,7 @@ import fastifyWsAuth from '../../lib/index'
 import { sign, start } from './app'
 import { turn } from './moved-clock'
 import type { AppSettings, StartedApp } from './app'
+import { plain } from './plain-frames'
 import { clientFrame, RawClient, upgrade } from './raw-client'
 import type { RequestSettings } from './raw-client'
 import { statsOf } from './stats'
@@ -77,7 +78,7 @@ export async function connect (t: Test, { port, app }: Pick<StartedApp, 'port' |
 export async function text (client: RawClient): Promise<string> {
   const { opcode, payload } = await client.frame()
   if (opcode !== TEXT) throw new Error(`not a text, but opcode ${opcode}: ${payload.toString('latin1')}`)
-  return payload.toString()
+  return plain(payload.toString())
 }
 
 export function assertNobody (t: Test, { app, heard }: Chat): void {

@@ -140,9 +140,10 @@ export class RawClient {
     return { opcode: (rest[0] ?? 0) & 15, payload: rest.subarray(rest[1] === 126 ? 4 : 2, length) }
   }
 
-  /** The next frame, which has to be a close frame. */
+  /** The next frame, which has to be a close frame. The plugin may say before it that the connection is open, and when to come back. */
   async close (): Promise<{ code: number, reason: string }> {
-    const { opcode, payload } = await this.frame()
+    let { opcode, payload } = await this.frame()
+    while (opcode === 1 && /^\{"type":"auth\.(?:ok|retry)"/.test(payload.toString())) ({ opcode, payload } = await this.frame())
     if (opcode !== 8) throw new Error(`not a close frame, but opcode ${opcode}`)
     return { code: payload.readUInt16BE(0), reason: payload.subarray(2).toString() }
   }

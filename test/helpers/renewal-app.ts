@@ -48,6 +48,18 @@ export function hold (): Hold {
   return { wait: async () => await released, release }
 }
 
+/** An answer to an auth frame. */
+export interface Answer {
+  readonly type: string
+  readonly id?: unknown
+  readonly connection?: string
+  readonly expiresAt?: number | null
+  readonly expiresIn?: number | null
+  readonly endsIn?: number | null
+  readonly code?: string
+  readonly reason?: string
+}
+
 /** An open connection. */
 export interface Chat {
   readonly client: WebSocket
@@ -60,16 +72,23 @@ export interface Chat {
   readonly received: string[]
   /** How the client was closed. */
   readonly closed: { code: number | null, reason: string }
+  /** The `auth.ok` at the open connection; `null` if the server does not speak frames with this client. */
+  readonly greeting: Answer | null
   /** Waits for the next message that the client gets, and takes it. */
   next: () => Promise<string>
   /** Sends an auth frame, and waits for its answer. */
-  renewByFrame: (token: unknown) => Promise<{ type: string, expiresAt?: number | null, code?: string }>
+  renewByFrame: (token: unknown) => Promise<Answer>
+  /** Sends an auth frame of these properties, and waits for its answer. */
+  auth: (frame: Record<string, unknown>) => Promise<Answer>
   /** Whether a message still gets through. */
   isHeard: () => Promise<boolean>
 }
 
+/** The options of ws, and the subprotocols that the client offers. */
+export type ChatClientOptions = ClientOptions & { protocols?: string[] }
+
 export interface ChatApp extends StartedApp {
-  connect: (token: string | null, options?: ClientOptions) => Promise<Chat>
+  connect: (token: string | null, options?: ChatClientOptions) => Promise<Chat>
 }
 
 export interface ChatSettings extends Omit<AppSettings, 'routes'> {
@@ -96,9 +115,9 @@ export async function startChat (t: Test, { wsAuth = true, routes, ...settings }
   return { ...started, connect: async (token, options) => await connectChat(t, started.port, opened, token, options) }
 }
 
-async function connectChat (t: Test, port: number, opened: Array<Pick<Chat, 'socket' | 'request' | 'got'>>, token: string | null, options: ClientOptions = {}): Promise<Chat> {
+async function connectChat (t: Test, port: number, opened: Array<Pick<Chat, 'socket' | 'request' | 'got'>>, token: string | null, { protocols = [], ...options }: ChatClientOptions = {}): Promise<Chat> {
   const headers = token === null ? {} : { authorization: `Bearer ${token}` }
-  const client = new WebSocket(`ws://127.0.0.1:${port}/chat`, { ...options, headers: { ...options.headers, ...headers } as Record<string, string> })
+  const client = new WebSocket(`ws://127.0.0.1:${port}/chat`, protocols, { ...options, headers: { ...options.headers, ...headers } as Record<string, string> })
   t.teardown(() => client.terminate())
   const received: string[] = []
   const closed: Chat['closed'] = { code: null, reason: '' }
@@ -120,6 +139,12 @@ async function connectChat (t: Test, port: number, opened: Array<Pick<Chat, 'soc
     if (index === -1) throw new Error(`closed with ${closed.code} ${closed.reason}`)
     return received.splice(index, 1)[0] as string
   }
+  const auth = async (frame: Record<string, unknown>): Promise<Answer> => {
+    client.send(JSON.stringify({ type: 'auth', ...frame }))
+    return JSON.parse(await nextAuth())
+  }
+  const { hasFrames } = connection as unknown as { hasFrames: boolean }
+  const greeting = hasFrames ? JSON.parse(await nextAuth()) : null
   let count = 0
   return {
     client,
@@ -129,11 +154,10 @@ async function connectChat (t: Test, port: number, opened: Array<Pick<Chat, 'soc
     got,
     received,
     closed,
+    greeting,
     next,
-    renewByFrame: async (token) => {
-      client.send(JSON.stringify({ type: 'auth', token }))
-      return JSON.parse(await nextAuth())
-    },
+    auth,
+    renewByFrame: async (token) => await auth({ token }),
     isHeard: async () => {
       const text = `message ${++count}`
       if (client.readyState !== WebSocket.OPEN) return false

@@ -27,8 +27,11 @@ export const WAYS: Record<string, (chat: Chat, token: string) => Promise<string 
   },
   'an auth frame': async (chat, token) => {
     const answer = await chat.renewByFrame(token)
-    if (answer.type !== 'auth.ok') return answer.type === 'auth.error' && Object.keys(answer).length === 2 ? answer.code as string : JSON.stringify(answer)
-    return Object.keys(answer).length === 2 && answer.expiresAt === chat.connection.expiresAt ? null : JSON.stringify(answer)
+    const { type, code, reason, ...rest } = answer
+    const { expiresAt } = chat.connection
+    if (type === 'auth.error' && Object.keys(rest).length === 0 && (reason === undefined || reason === 'other_subject')) return code as string
+    const isOk = type === 'auth.ok' && answer.connection === chat.connection.id && answer.expiresAt === expiresAt
+    return isOk && (answer.expiresIn === null) === (expiresAt === null) ? null : JSON.stringify(answer)
   }
 }
 

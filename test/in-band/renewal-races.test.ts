@@ -56,7 +56,7 @@ t.test('racing renewals leave the result of the newest, in any order', async (t)
           const expected = isNewer ? { type: 'auth.ok', expiresAt: exp * 1000 } : { type: 'auth.error', code: 'WS_AUTH_TOKEN_INVALID' }
           const outcome = outcomes.get(n)
           if (outcome !== undefined) t.equal(await outcome, isNewer ? `ok ${n}` : expected.code)
-          else t.strictSame(JSON.parse(await chat.next()), expected)
+          else t.match(JSON.parse(await chat.next()), expected)
           const { connection, request } = chat
           t.strictSame([connection.claims, connection.user, request.user].map((claims) => (claims as Claims).n), [newest, newest, newest])
           t.equal(connection.expiresAt, (NOW + 600 + newest) * 1000)
@@ -97,6 +97,7 @@ t.test('the plugin limits and orders many renewals at once', async (t) => {
   await t.test('the plugin answers renewals in one chunk in order', async (t) => {
     const { port } = await startChat(t, { plugin: { renewal: true } })
     const client = await upgrade(t, port, { path: '/chat', headers: { authorization: `Bearer ${sign(PRESENT)}` } })
+    t.match(String((await client.frame()).payload), '"auth.ok"', 'the connection is open')
     const tokens = Array.from({ length: 40 }, (_, i) => i % 2 === 0 ? { ...NEWER, exp: NEWER.exp + i } : { ...NEWER, exp: 1 })
     client.send(Buffer.concat(tokens.map((claims) => clientFrame(1, JSON.stringify({ type: 'auth', token: sign(claims) })))))
     for (let i = 0; i < tokens.length; i++) t.match(String((await client.frame()).payload), i % 2 === 0 ? '"auth.ok"' : 'WS_AUTH_TOKEN_EXPIRED')

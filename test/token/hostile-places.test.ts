@@ -144,7 +144,7 @@ t.test('a bad first message is refused', async (t) => {
   t.test('the last token of a first message counts if it has two', async (t) => {
     const client = await upgrade(t, target.port, { path: '/chat' })
     client.send(clientFrame(1, `{"type":"auth","token":"bad","token":"${GOOD}"}`))
-    t.equal((await client.frame()).payload.toString(), '{"type":"auth.ok","expiresAt":null}')
+    t.match((await client.frame()).payload.toString(), '"auth.ok"')
     t.equal((await client.frame()).payload.toString(), 'hello from message')
     t.strictSame(target.ran.splice(0), ['handler'])
     client.socket.destroy()
