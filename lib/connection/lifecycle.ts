@@ -41,8 +41,9 @@ export interface LifecycleDependencies {
 
 /** Opens the connections of an app. */
 export class ConnectionLifecycle {
+  /** Wakes the connections when they are due. */
+  readonly sweep = new Sweep()
   readonly #dependencies: LifecycleDependencies
-  readonly #sweep = new Sweep()
   readonly #hosts = new Map<CompleteRouteOptions, ConnectionHost<OpenConnection>>()
 
   constructor (dependencies: LifecycleDependencies) {
@@ -86,12 +87,12 @@ export class ConnectionLifecycle {
       connection.tell(retry)
       connection.closeFor('shutdown', GOING_AWAY)
     }
-    this.#sweep.stop()
+    this.sweep.stop()
   }
 
   #hostOf (route: CompleteRouteOptions): ConnectionHost<OpenConnection> {
     let host = this.#hosts.get(route)
-    if (host === undefined) this.#hosts.set(route, host = new RouteHost(this.#dependencies, this.#sweep, route))
+    if (host === undefined) this.#hosts.set(route, host = new RouteHost(this.#dependencies, this.sweep, route))
     return host
   }
 }

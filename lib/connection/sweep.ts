@@ -47,6 +47,12 @@ export class Sweep {
     return this.#size
   }
 
+  /** When the next sleeper is due (ms since the epoch); `Infinity` if none sleeps. */
+  get nextAt (): number {
+    const [tick] = this.#ticks
+    return tick === undefined ? Infinity : this.instantOf(tick)
+  }
+
   /** The first tick at or after an instant (ms since the epoch). */
   tickAt (instant: number): number {
     return Math.ceil((instant - this.#startedAt) / TICK)
@@ -100,11 +106,11 @@ export class Sweep {
 
   readonly #sweep = (): void => {
     this.#timer = null
-    inSlices(this.#takeDue(), wake, () => { if (this.#timer === null) this.#schedule() })
+    inSlices(this.takeDue(), wake, () => { if (this.#timer === null) this.#schedule() })
   }
 
   /** Removes each due sleeper from its list, and yields it. The consumer may change the lists. */
-  * #takeDue (): Generator<Sleeper> {
+  * takeDue (): Generator<Sleeper> {
     for (let [tick] = this.#ticks; tick !== undefined && this.isDue(tick); [tick] = this.#ticks) {
       const sleeper = this.#lists.get(tick) as Sleeper
       const next = sleeper[kNext]

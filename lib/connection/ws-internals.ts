@@ -7,6 +7,8 @@ import { WebSocket } from 'ws'
 interface Internals {
   readonly _closeFrameReceived: boolean
   readonly _closeTimeout: number
+  readonly _closeCode: number
+  readonly _closeMessage: Buffer
   _closeTimer: NodeJS.Timeout | null
   readonly _pendingAutoPongs: number
   readonly _maxPendingAutoPongs: number
@@ -57,6 +59,12 @@ export function closeCauseOf (socket: WebSocket): 'app' | 'client' | 'error' {
   if (isAnswer) return 'client'
   // Emitted, not only found: the app may close a socket before the error of an invalid frame is emitted.
   return receiver._writableState.errorEmitted ? 'error' : 'app'
+}
+
+/** The code and the reason that a closed socket of any copy of ws keeps; `null` for a socket of another class. */
+export function closeKeptBy (socket: object): { code: number, reason: string } | null {
+  const { _closeCode: code, _closeMessage: message } = socket as Partial<Internals>
+  return code === undefined || message === undefined ? null : { code, reason: message.toString() }
 }
 
 /** Whether ws terminates the socket itself: the client sends pings and does not read the pongs. */

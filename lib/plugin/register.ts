@@ -19,6 +19,7 @@ import { findJwt, registerJwt } from './jwt'
 import { buildParts } from './parts'
 import type { Parts } from './parts'
 import { RouteHooks } from './route-hooks'
+import { rememberApp } from './running-apps'
 import { Shutdown } from './shutdown'
 import { assertNoWebsocket, assertOneWebsocket, assertRuntime } from './websocket'
 
@@ -39,6 +40,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
 
   const parts = buildParts(app, options, jwt)
   addDecorators(app, parts)
+  rememberApp(app, parts)
   const { routes, shutdown } = addHooks(app, parts)
   await app.register(fastifyWebsocket, parts.websocket.options)
   attach(app, parts, shutdown)

@@ -15,6 +15,7 @@ import { AUTH_PONG, authError, authOk, authRenew, authRetry, readAuthFrame } fro
 import fastifyWsAuth from '../../lib/index'
 import { readPluginOptions } from '../../lib/options/read-plugin-options'
 import { readRouteOptions } from '../../lib/options/read-route-options'
+import * as testing from '../../lib/testing/index'
 import { prepare, SECRET, sign } from '../helpers/app'
 import { anchorsOf, blocksOf, DOCUMENTS, linksOf, readDocument, ROOT, section, sentencesOf, tableOf } from '../helpers/documents'
 
@@ -200,9 +201,11 @@ t.test('the routes of the README work as the README says', async (t) => {
 
 t.test('the tests of the README pass', async (t) => {
   const { app } = await prepare(t, { routes: (app) => { app.get('/chat', { websocket: true, wsAuth: { roles: ['member'] } }, () => {}) } })
+  t.teardown(() => testing.restoreClock())
+  const source = sourceIn('README.md', '## Tests of your routes').replace(/^import ({.*}) from 'fastify-ws-auth\/testing'$/m, 'const $1 = testing')
   // eslint-disable-next-line no-new-func -- what the document shows is what is run
-  const run = new Function('app', 'assert', `return (async () => {${sourceIn('README.md', '## Tests of your routes')}})()`)
-  await t.resolves(run(app, assert))
+  const run = new Function('app', 'assert', 'testing', `return (async () => {${source}})()`)
+  await t.resolves(run(app, assert, testing))
 })
 
 /** The first block of code under a heading. */

@@ -1,0 +1,86 @@
+/*
+ * Lets time go by for all apps of this process, without waiting for it.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { OpenConnection } from '../connection/open-connection'
+import { runningApps } from '../plugin/running-apps'
+import { clockOffset, setClockOffset } from './clock'
+
+/** How {@link moveClock} moves the clock. */
+export interface MoveClockOptions {
+  /** `true`: at once, as if the machine had slept, so that no client can renew. Default `false` */
+  readonly jump?: boolean
+}
+
+/** A clock that was moved. */
+export interface MovedClock {
+  /** Sets the clock back: {@link restoreClock}. */
+  restore (): void
+  [Symbol.dispose] (): void
+}
+
+/** How many pauses, of how many milliseconds, a client may take to renew. */
+const PAUSES = 100
+const PAUSE = 5
+
+/**
+ * Sets the clock of this process forward. The connections, hints, tickets, revocations and tokens of all of its apps follow: when this
+ * resolves, everything that is due has happened, and its frames are sent. On the way the clock stops wherever something is due. A client
+ * that is asked to renew gets up to half a second of real time for it.
+ *
+ * What does not move: timers of the app and of clients, the heartbeat, deadlines of handshakes and of verifications, other processes, the clock of Redis.
+ *
+ * @param ms how far, in milliseconds
+ * @throws TypeError for a negative time: {@link restoreClock} sets the clock back
+ */
+export async function moveClock (ms: number, { jump = false }: MoveClockOptions = {}): Promise<MovedClock> {
+  if (!Number.isSafeInteger(ms) || ms < 0) throw new TypeError('"ms" must be a number of milliseconds that is an integer and not negative: restoreClock() sets the clock back')
+  const target = clockOffset() + ms
+  if (!jump) await stopOnTheWay(target)
+  setClockOffset(target)
+  await wakeDue()
+  return { restore: restoreClock, [Symbol.dispose]: restoreClock }
+}
+
+/** Sets the clock of this process back to that of the system. For the end of a test, once its apps are closed. */
+export function restoreClock (): void {
+  setClockOffset(0)
+}
+
+/** Moves the clock to each instant at which something is due, before it comes to the target. */
+async function stopOnTheWay (target: number): Promise<void> {
+  for (let next = offsetOfNext(); next <= target; next = offsetOfNext()) {
+    setClockOffset(Math.max(next, clockOffset()))
+    await wakeDue()
+  }
+}
+
+/** The offset at which the next connection is due; `Infinity` for none. */
+function offsetOfNext (): number {
+  let next = Infinity
+  for (const { lifecycle } of runningApps()) next = Math.min(next, lifecycle.sweep.nextAt)
+  return next - Date.now() + clockOffset()
+}
+
+/** Wakes the connections that are due, and waits for those of which the client may renew now. */
+async function wakeDue (): Promise<void> {
+  const asked: OpenConnection[] = []
+  for (const { lifecycle } of runningApps()) {
+    for (const sleeper of lifecycle.sweep.takeDue()) {
+      sleeper.wake()
+      if (sleeper instanceof OpenConnection && mayRenew(sleeper)) asked.push(sleeper)
+    }
+  }
+  const ends = new Map(asked.map((connection) => [connection, connection.expiresAt]))
+  const isWaiting = (): boolean => asked.some((connection) => !connection.isEnded && connection.expiresAt === ends.get(connection))
+  // The first turn writes what was sent.
+  for (let pauses = PAUSES; pauses === PAUSES || (isWaiting() && pauses > 0); pauses--) await pause(pauses === PAUSES ? 0 : PAUSE)
+}
+
+/** Whether a connection is in the last fifth of its token's life, in which the hint to renew is sent. */
+function mayRenew ({ isEnded, expiresAt, claims, openedAt }: OpenConnection): boolean {
+  if (isEnded || expiresAt === null) return false
+  const left = expiresAt - Date.now()
+  const issuedAt = claims?.iat === undefined ? openedAt : claims.iat * 1000
+  return left > 0 && left <= (expiresAt - issuedAt) / 5
+}
