@@ -8,7 +8,7 @@ import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import { kGuard } from './socket-guard'
 import type { SocketGuard } from './socket-guard'
-import { closeCauseOf, closeQuietly, isFlooded, limitFarewell } from './ws-internals'
+import { closeCauseOf, closeQuietly, isFlooded, limitFarewell, unrefCloseTimer } from './ws-internals'
 
 /**
  * Makes the class of the sockets of a server.
@@ -43,8 +43,12 @@ export function guardedSocketClass (Base: typeof WebSocket = WebSocket): typeof 
       const isOpen = this.readyState === WebSocket.OPEN
       if (isOpen) closeQuietly(this)
       super.close(code, reason)
-      if (isOpen) this[kGuard]?.onClosing(closeCauseOf(this))
-      else if (this[kGuard] !== null && limitFarewell(this)) this[kGuard].onClosing('lost')
+      if (isOpen) {
+        unrefCloseTimer(this)
+        this[kGuard]?.onClosing(closeCauseOf(this))
+      } else if (this[kGuard] !== null && limitFarewell(this)) {
+        this[kGuard].onClosing('lost')
+      }
     }
 
     override terminate (): void {

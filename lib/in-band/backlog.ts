@@ -92,3 +92,8 @@ export class Backlog implements SocketGuard {
     }
   }
 }
+
+/** How many bytes a message has. */
+export function lengthOf (data: RawData): number {
+  return Array.isArray(data) ? data.reduce((sum, { length }) => sum + length, 0) : data.byteLength
+}

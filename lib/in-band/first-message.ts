@@ -12,7 +12,7 @@ import { authorize } from '../authentication/authorization'
 import { checkTicketUser, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import { useFrameTicket } from '../authentication/ticket-use'
 import type { AuthenticationContext } from '../authentication/authentication'
-import { Backlog } from './backlog'
+import { Backlog, lengthOf } from './backlog'
 import type { Message } from './backlog'
 import type { Claims } from '../token/claims'
 import { WsAuthError } from '../base/errors'
@@ -101,8 +101,13 @@ export class FirstMessage implements SocketGuard {
     this.#maxPayload = limitMessages(socket, source.maxBytes)
     this.#maxBytes = this.#maxPayload === 0 ? source.maxBytes : Math.min(source.maxBytes, this.#maxPayload)
     limitMessages(socket, this.#maxBytes)
-    this.#timer = setTimeout(() => this.#onDeadline(), source.timeout).unref()
+    this.#timer = setTimeout(() => this.onDeadline(), source.timeout).unref()
     guard(socket, this)
+  }
+
+  /** When the client must have sent its message, in milliseconds since the epoch; `Infinity` once it has, or is gone. */
+  get deadline (): number {
+    return this.#state === 'waiting' ? this.#waiting.startedAt + this.#waiting.source.timeout : Infinity
   }
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
@@ -167,7 +172,7 @@ export class FirstMessage implements SocketGuard {
     else this.#refuse(new WsAuthError('WS_AUTH_LIMIT', { cause: 'messages behind the first' }))
   }
 
-  #onDeadline (): void {
+  onDeadline (): void {
     if (this.#isLeaving) return this.terminate()
     this.#refuse(this.#state === 'waiting'
       ? new WsAuthError('WS_AUTH_TIMEOUT', { cause: 'no first message came within token.message.timeout' })
@@ -241,8 +246,4 @@ export class FirstMessage implements SocketGuard {
     if (isAsync || hasFailed()) queueMicrotask(finish)
     else finish()
   }
-}
-
-function lengthOf (data: RawData): number {
-  return Array.isArray(data) ? data.reduce((sum, { length }) => sum + length, 0) : data.byteLength
 }

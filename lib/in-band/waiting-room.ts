@@ -76,6 +76,16 @@ export class WaitingRoom {
     })
   }
 
+  /** The earliest deadline, in milliseconds since the epoch; `Infinity` if no client is waited for. */
+  get nextAt (): number {
+    return Math.min(Infinity, ...[...this.#messages].map(({ deadline }) => deadline))
+  }
+
+  /** Refuses the clients whose deadline has passed by the clock. Their timers do it too, unless `fastify-ws-auth/testing` has moved the clock. */
+  endDue (): void {
+    for (const message of this.#messages) if (message.deadline <= Date.now()) message.onDeadline()
+  }
+
   /** Closes all waiting sockets: the server is closing. */
   close (): void {
     for (const message of this.#messages) message.shutDown()

@@ -24,7 +24,7 @@ const PAUSES = 100
 const PAUSE = 5
 
 /**
- * Sets the clock of this process forward. The connections, hints, tickets, revocations and tokens of all of its apps follow: when this
+ * Sets the clock of this process forward. The connections, hints, first messages, tickets, revocations and tokens of all of its apps follow: when this
  * resolves, everything that is due has happened, and its frames are sent. On the way the clock stops wherever something is due. A client
  * that is asked to renew gets up to half a second of real time for it.
  *
@@ -55,17 +55,18 @@ async function stopOnTheWay (target: number): Promise<void> {
   }
 }
 
-/** The offset at which the next connection is due; `Infinity` for none. */
+/** The offset at which the next connection or first message is due; `Infinity` for none. */
 function offsetOfNext (): number {
   let next = Infinity
-  for (const { lifecycle } of runningApps()) next = Math.min(next, lifecycle.sweep.nextAt)
+  for (const { lifecycle, waitingRoom } of runningApps()) next = Math.min(next, lifecycle.sweep.nextAt, waitingRoom.nextAt)
   return next - Date.now() + clockOffset()
 }
 
 /** Wakes the connections that are due, and waits for those of which the client may renew now. */
 async function wakeDue (): Promise<void> {
   const asked: OpenConnection[] = []
-  for (const { lifecycle } of runningApps()) {
+  for (const { lifecycle, waitingRoom } of runningApps()) {
+    waitingRoom.endDue()
     for (const sleeper of lifecycle.sweep.takeDue()) {
       sleeper.wake()
       if (sleeper instanceof OpenConnection && mayRenew(sleeper)) asked.push(sleeper)

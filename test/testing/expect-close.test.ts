@@ -89,3 +89,13 @@ t.test('the error shows the line of the test', async (t) => {
   t.match(error.stack, /expect-close\.test/)
   socket.terminate()
 })
+
+t.test('after the close, and after the app has closed, no timer keeps the process alive', async (t) => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+  const before = timers()
+  const chat = await startChat(t)
+  const [socket, other] = [await chat.inject(), await chat.inject()]
+  other.close()
+  await Promise.all([expectClose(socket, 'token_revoked'), expectClose(other), chat.revoke()])
+  t.equal(timers(), before)
+})

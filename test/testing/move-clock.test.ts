@@ -78,6 +78,21 @@ t.test('a client that leaves its hint unanswered is waited for, and closed', asy
   await expectClose(socket, 'token_expired')
 })
 
+t.test('a client that sends no first message is refused, and one that has authenticated stays', async (t) => {
+  const app = await createApp(t, { token: { message: { timeout: 20 * SECOND } } })
+  const [silent, late, good] = [await app.injectWS('/chat'), await app.injectWS('/chat'), await app.injectWS('/chat')]
+  good.send(JSON.stringify({ type: 'auth', token: (await signIn(app, { sub: 'ann' })).token }))
+  await once(good, 'message')
+  await moveClock(19 * SECOND)
+  t.strictSame([silent.readyState, app.wsAuth.stats().pending], [1, 2])
+  late.send(JSON.stringify({ type: 'auth', token: (await signIn(app, { sub: 'bob' })).token }))
+  await once(late, 'message')
+  await moveClock(SECOND)
+  await expectClose(silent, { code: 3008, reason: 'auth_timeout' })
+  await moveClock(SECOND)
+  t.strictSame([good.readyState, late.readyState, app.wsAuth.connections.size, app.wsAuth.stats().pending], [1, 1, 2, 0])
+})
+
 t.test('tokens, tickets and revocations end by the moved clock', async (t) => {
   const app = await createApp(t, { tickets: true, revocationTtl: HOUR })
   const ann = await signIn(app, { sub: 'ann', sid: 'one' }, { expiresIn: 3 * HOUR })
