@@ -6,7 +6,7 @@ import { dirname, join, sep } from 'node:path'
 import t from 'tap'
 
 const FOLDERS = [
-  'base', 'token', 'backplane', 'revocation', 'options', 'credentials', 'authentication', 'audit', 'connection', 'in-band', 'handshake', 'endpoints', 'plugin', 'testing'
+  'base', 'token', 'backplane', 'revocation', 'options', 'credentials', 'authentication', 'audit', 'connection', 'in-band', 'handshake', 'endpoints', 'plugin', 'testing', 'client'
 ]
 
 /** Where a library is known: a folder, or a file. Values of `ws` are; its types are everywhere. */
@@ -89,5 +89,12 @@ t.test('each library is imported only in its places', async (t) => {
 t.test('only the folder of the Redis backplane imports its files', async (t) => {
   for (const file of files.filter((file) => !file.startsWith('backplane/redis/'))) {
     t.strictSame(importedBy(file).filter((imported) => imported.startsWith('backplane/redis/')), [], file)
+  }
+})
+
+t.test('the client imports only its own files, and no other file imports it', async (t) => {
+  for (const file of files) {
+    for (const { specifier } of importsOf(file).filter(() => folderOf(file) === 'client')) t.match(specifier, /^\.\//, `${file} imports ${specifier}`)
+    for (const imported of importedBy(file)) t.equal(folderOf(imported) === 'client', folderOf(file) === 'client', `${file} imports ${imported}`)
   }
 })

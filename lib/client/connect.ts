@@ -1,0 +1,28 @@
+/*
+ * `connect()`: the client of a page or a process.
+ */
+import { LastingSocket } from './auth-socket'
+import type { Address } from './auth-socket'
+import { areDurations, checkOptions, isDuration, isFunction } from './settings'
+import type { AuthSocket, ConnectOptions } from './types'
+
+const CHECKS = {
+  retry: areDurations('base', 'max', 'crowd', 'stableAfter'),
+  shouldReconnect: isFunction,
+  queue: isDuration,
+  page: (value: unknown) => typeof value === 'boolean',
+  signal: (value: unknown) => typeof value === 'object'
+}
+
+/**
+ * Opens a socket that lasts: it gets the token, renews it, comes back after failures, and stops if it is refused.
+ *
+ * It asks for nothing before the next microtask. On a server that renders pages, call it in an effect.
+ *
+ * @param address the address, or a function that returns it before each handshake. `http` counts as `ws`; a path is that of the page's server
+ * @throws TypeError for a wrong option
+ */
+export function connect (address: Address, options: ConnectOptions = {}): AuthSocket {
+  checkOptions(options, CHECKS)
+  return new LastingSocket(address, options)
+}

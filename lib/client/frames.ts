@@ -1,0 +1,27 @@
+/*
+ * The messages of the server to the client itself. All other messages are the app's.
+ */
+
+/** The frame of a server. Durations are in milliseconds; `null` says never. */
+export interface AuthFrame {
+  readonly type: 'auth.ok' | 'auth.renew' | 'auth.error' | 'auth.retry' | 'auth.pong'
+  readonly id?: number
+  readonly connection?: string
+  readonly expiresIn?: number | null
+  readonly code?: string
+  readonly reason?: string
+  readonly within?: number
+}
+
+/** Asks for a sign of life. */
+export const PING = '{"type":"auth.ping"}'
+
+/** Reads a message as a frame. Returns `null` if it is the app's. */
+export function readFrame (data: unknown): AuthFrame | null {
+  if (typeof data !== 'string' || !data.startsWith('{"type":"auth.')) return null
+  try {
+    return JSON.parse(data) as AuthFrame
+  } catch {
+    return null
+  }
+}
