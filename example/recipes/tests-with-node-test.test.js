@@ -1,48 +1,57 @@
 /*
- * Tests of an app with node:test. No port is needed.
+ * Tests of an app with node:test. No port is needed, and no waiting.
  *
  *   node --test example/recipes/tests-with-node-test.test.js
  */
 const assert = require('node:assert/strict')
-const { once } = require('node:events')
 const { test } = require('node:test')
+const { expectClose, moveClock, restoreClock, signIn } = require('fastify-ws-auth/testing')
 const { createApp } = require('./cookie-login-and-plain-routes')
 
-async function start (t, name) {
+const ANN = { sub: 'ann', roles: ['member'], sid: 'one' }
+const HOUR = 60 * 60 * 1000
+
+async function start (t) {
   const app = await createApp()
-  t.after(() => app.close())
-  const response = await app.inject({ method: 'POST', url: '/login', payload: { name } })
-  return { app, headers: { cookie: response.headers['set-cookie'].split(';')[0] } }
+  t.after(async () => {
+    await app.close()
+    restoreClock()
+  })
+  return app
 }
 
 test('a member is greeted', async (t) => {
-  const { app, headers } = await start(t, 'ann')
+  const app = await start(t)
   const texts = []
   // The handler sends at once, so the listener has to be there before injectWS() resolves.
   const onInit = (socket) => socket.on('message', (data) => texts.push(String(data)))
-  const socket = await app.injectWS('/chat', { headers }, { onInit })
+  const socket = await app.injectWS('/chat', await signIn(app, ANN), { onInit })
   assert.deepEqual(texts, ['hello ann'])
   socket.terminate()
 })
 
-test('a dry run tells of a handshake without a socket', async (t) => {
-  const { app, headers } = await start(t, 'ann')
-  assert.equal((await app.inject({ url: '/chat', headers })).statusCode, 426) // it would be upgraded
-  assert.equal((await app.inject({ url: '/chat' })).json().code, 'WS_AUTH_TOKEN_MISSING')
+test('a user without the role is refused, which a dry run tells without a socket', async (t) => {
+  const app = await start(t)
+  const eve = await signIn(app, { sub: 'eve', roles: [] })
+  assert.equal((await app.inject({ url: '/chat', ...eve })).json().code, 'WS_AUTH_FORBIDDEN')
+  assert.equal((await app.inject({ url: '/chat', ...await signIn(app, ANN) })).statusCode, 426) // it would be upgraded
+  await assert.rejects(app.injectWS('/chat', eve), /403/)
 })
 
-test('a user without the role is refused', async (t) => {
-  const { app, headers } = await start(t, 'eve')
-  assert.equal((await app.inject({ url: '/chat', headers })).json().code, 'WS_AUTH_FORBIDDEN')
-  await assert.rejects(app.injectWS('/chat', { headers }), /403/)
+test('a login sets the cookie that opens a socket, and the socket ends with it', async (t) => {
+  const app = await start(t)
+  const response = await app.inject({ method: 'POST', url: '/login', payload: { name: 'ann' } })
+  const [cookie] = response.headers['set-cookie'].split(';')
+  const socket = await app.injectWS('/chat', { headers: { cookie } })
+  await moveClock(8 * HOUR)
+  await expectClose(socket, 'token_expired')
 })
 
 test('a logout closes the socket and ends the cookie', async (t) => {
-  const { app, headers } = await start(t, 'ann')
-  const socket = await app.injectWS('/chat', { headers })
-  const closed = once(socket, 'close')
-  assert.equal((await app.inject({ method: 'POST', url: '/logout', headers })).statusCode, 204)
-  const [code, reason] = await closed
-  assert.equal(`${code} ${reason}`, '3000 token_revoked')
-  assert.equal((await app.inject({ url: '/me', headers })).statusCode, 401)
+  const app = await start(t)
+  const ann = await signIn(app, ANN)
+  const socket = await app.injectWS('/chat', ann)
+  assert.equal((await app.inject({ method: 'POST', url: '/logout', ...ann })).statusCode, 204)
+  await expectClose(socket, { code: 3000, reason: 'token_revoked' })
+  assert.equal((await app.inject({ url: '/me', ...ann })).statusCode, 401)
 })

@@ -23,7 +23,7 @@ t.jobs = 2
 
 t.before(buildPackage)
 
-for (const [name, passed] of [['tests-with-vitest', /Tests\s+3 passed \(3\)/], ['tests-with-jest', /^Tests: +3 passed, 3 total$/m]] as const) {
+for (const [name, passed] of [['tests-with-vitest', /Tests\s+4 passed \(4\)/], ['tests-with-jest', /^Tests: +4 passed, 4 total$/m]] as const) {
   t.test(`${name}: all of its tests pass`, async (t) => {
     const folder = `example/recipes/${name}`
     const installed = await npm('ci', '--no-audit', '--no-fund', '--prefix', folder)

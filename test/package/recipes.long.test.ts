@@ -98,7 +98,7 @@ t.test('tests-with-node-test: all of its tests pass', async (t) => {
 t.test('tests-with-tap: all of its tests pass', async (t) => {
   const { code, output } = await runNode(ROOT, 'example/recipes/tests-with-tap.test.js')
   t.equal(code, 0, output)
-  t.match(output, /^# \{ total: 3, pass: 3 \}$/m)
+  t.match(output, /^# \{ total: 4, pass: 4 \}$/m)
 })
 
 t.test('jwks-with-oidc-provider: an access token is accepted, an ID token is refused, and a logout at the provider closes the connection', async (t) => {

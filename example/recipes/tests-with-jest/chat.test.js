@@ -6,42 +6,44 @@
  *
  *   npm ci --prefix example/recipes/tests-with-jest && npm test --prefix example/recipes/tests-with-jest
  */
-const { once } = require('node:events')
-const { afterEach, expect, test } = require('@jest/globals')
+const { afterEach, beforeEach, expect, test } = require('@jest/globals')
+const { expectClose, moveClock, restoreClock, signIn } = require('fastify-ws-auth/testing')
 const { createApp } = require('../cookie-login-and-plain-routes')
 
-let app
-afterEach(() => app.close())
+const ANN = { sub: 'ann', roles: ['member'], sid: 'one' }
 
-async function start (name) {
-  app = await createApp()
-  const response = await app.inject({ method: 'POST', url: '/login', payload: { name } })
-  return { headers: { cookie: response.headers['set-cookie'].split(';')[0] } }
-}
+let app
+beforeEach(async () => { app = await createApp() })
+afterEach(async () => {
+  await app.close()
+  restoreClock()
+})
 
 test('a member is greeted', async () => {
-  const { headers } = await start('ann')
   const texts = []
   // The handler sends at once, so the listener has to be there before injectWS() resolves.
   const onInit = (socket) => socket.on('message', (data) => texts.push(String(data)))
-  const socket = await app.injectWS('/chat', { headers }, { onInit })
+  const socket = await app.injectWS('/chat', await signIn(app, ANN), { onInit })
   expect(texts).toEqual(['hello ann'])
   socket.terminate()
 })
 
 test('a user without the role is refused', async () => {
-  const { headers } = await start('eve')
-  const response = await app.inject({ url: '/chat', headers })
+  const eve = await signIn(app, { sub: 'eve', roles: [] })
+  const response = await app.inject({ url: '/chat', ...eve })
   expect(response.json()).toMatchObject({ statusCode: 403, code: 'WS_AUTH_FORBIDDEN' })
-  await expect(app.injectWS('/chat', { headers })).rejects.toThrow('403')
+  await expect(app.injectWS('/chat', eve)).rejects.toThrow('403')
 })
 
-// ws keeps a timer for 5 s after a close. Jest says that it did not exit, and exits then.
 test('a logout closes the socket', async () => {
-  const { headers } = await start('ann')
-  const socket = await app.injectWS('/chat', { headers })
-  const closed = once(socket, 'close')
-  await app.inject({ method: 'POST', url: '/logout', headers })
-  const [code, reason] = await closed
-  expect(`${code} ${reason}`).toBe('3000 token_revoked')
+  const ann = await signIn(app, ANN)
+  const socket = await app.injectWS('/chat', ann)
+  await app.inject({ method: 'POST', url: '/logout', ...ann })
+  await expectClose(socket, { code: 3000, reason: 'token_revoked' })
+})
+
+test('the socket ends with its token', async () => {
+  const socket = await app.injectWS('/chat', await signIn(app, ANN, { expiresIn: 60_000 }))
+  await moveClock(60_000)
+  await expectClose(socket, 'token_expired')
 })
