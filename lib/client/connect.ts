@@ -3,16 +3,10 @@
  */
 import { LastingSocket } from './auth-socket'
 import type { Address } from './auth-socket'
-import { areDurations, checkOptions, isDuration, isFunction } from './settings'
+import { completeOptions } from './settings'
 import type { AuthSocket, ConnectOptions } from './types'
 
-const CHECKS = {
-  retry: areDurations('base', 'max', 'crowd', 'stableAfter'),
-  shouldReconnect: isFunction,
-  queue: isDuration,
-  page: (value: unknown) => typeof value === 'boolean',
-  signal: (value: unknown) => typeof value === 'object'
-}
+const TYPES = { retry: 'o', shouldReconnect: 'f', queue: 'n', page: 'b', signal: 'o' }
 
 /**
  * Opens a socket that lasts: it gets the token, renews it, comes back after failures, and stops if it is refused.
@@ -23,6 +17,5 @@ const CHECKS = {
  * @throws TypeError for a wrong option
  */
 export function connect (address: Address, options: ConnectOptions = {}): AuthSocket {
-  checkOptions(options, CHECKS)
-  return new LastingSocket(address, options)
+  return new LastingSocket(completeOptions(options, TYPES), address, options)
 }

@@ -10,15 +10,15 @@ export class WsAuthClientError extends Error {
   /** The end of the connection; `null` if it goes on. */
   readonly end: End | null
 
-  constructor (message: string, reason: string, end: End | null = null) {
+  constructor (message: string, end: End | null = null) {
     super(message)
     this.name = 'WsAuthClientError'
-    this.reason = reason
+    this.reason = end === null ? message : end.reason
     this.end = end
   }
 }
 
 /** The error of a socket that was refused or closed. */
 export function errorOf ({ status, end }: { readonly status: string, readonly end: End }): WsAuthClientError {
-  return new WsAuthClientError(`the socket was ${status}${end.reason === '' ? '' : `: ${end.reason}`}`, end.reason, end)
+  return new WsAuthClientError(`${status}: ${end.reason}`, end)
 }

@@ -13,9 +13,6 @@ export interface AuthFrame {
   readonly within?: number
 }
 
-/** Asks for a sign of life. */
-export const PING = '{"type":"auth.ping"}'
-
 /** Reads a message as a frame. Returns `null` if it is the app's. */
 export function readFrame (data: unknown): AuthFrame | null {
   if (typeof data !== 'string' || !data.startsWith('{"type":"auth.')) return null

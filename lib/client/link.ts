@@ -2,25 +2,22 @@
  * One connection: from the credential over the handshake and its renewals to its end. Both clients are made of it.
  */
 import { addressOf, FRAMES, writeHandshake } from './carrier'
-import type { Handshake } from './carrier'
-import { explain } from './dry-run'
-import { PING, readFrame } from './frames'
-import type { AuthFrame } from './frames'
+import { WsAuthClientError } from './error'
+import { readFrame } from './frames'
+import { failure, request } from './http'
+import type { Answer } from './http'
 import { Renewals } from './renewals'
 import type { Renewable } from './renewals'
 import { Scope, startWatch } from './runtime'
 import type { Settings } from './settings'
-import { getTicket, noUser } from './ticket'
-import type { End, WebSocketLike } from './types'
-import { actionOf } from './verdict'
-import type { Outcome } from './verdict'
+import type { CredentialRequest, End, WebSocketLike } from './types'
+import { actionOf, type Outcome } from './verdict'
+import { readCredential } from './wallet'
 
-/** How long a server that has chosen a subprotocol of the app may take for `auth.ok`, in milliseconds, before the connection counts as open. */
-const FRAMES_DELAY = 1000
+/** How long a server that has chosen a subprotocol of the app may take for `auth.ok`, and a socket to close after an error, in milliseconds. */
+const DELAY = 1000
 /** How long a connection may be silent, in milliseconds, before it is asked for a sign of life. */
 const SILENCE = 5000
-/** How long a socket may take to close after an error, in milliseconds. */
-const ERROR_DELAY = 1000
 
 /** What the server has told of a connection. */
 export interface LinkInfo {
@@ -31,6 +28,8 @@ export interface LinkInfo {
 
 /** The events of a connection. `onEnd` is the last one, and comes once. */
 export interface LinkEvents {
+  /** There is a socket, which is not open yet. */
+  onSocket (socket: WebSocketLike): void
   /** The connection is open, or was renewed. */
   onOpen (info: LinkInfo): void
   onMessage (data: unknown): void
@@ -39,31 +38,31 @@ export interface LinkEvents {
   onEnd (outcome: Outcome): void
 }
 
+type Address = () => string | PromiseLike<string>
+
 export class Link implements Renewable {
   readonly scope = new Scope()
   readonly settings: Settings
-  readonly #address: () => string | PromiseLike<string>
+  readonly #address: Address
   readonly #own: readonly string[]
   readonly #events: LinkEvents
   readonly #renewals = new Renewals(this)
   socket: WebSocketLike | null = null
   url = ''
-  /** The token of the connection; `null` if it has a cookie or a ticket alone. */
-  token: string | null = null
+  /** The token of the connection; `undefined` if it has a cookie or a ticket alone. */
+  token: string | undefined
   isOpen = false
-  binaryType: string | undefined
   /** Whether the server speaks auth frames on this connection. */
   hasFrames = false
   #silence = startWatch()
   #cancelProbe: (() => void) | null = null
   /** What `auth.retry` said, in milliseconds. */
-  #most: number | null = null
-  #settleOpening: (outcome: Outcome | null) => void = () => {}
+  #most: number | undefined
   #cancelOpening: () => void = () => {}
-  #cancelWait: () => void = () => {}
+  #settleOpening: (outcome: Outcome | null) => void = () => {}
 
   /** @param address the address of the server; @param own the subprotocols of the app */
-  constructor (settings: Settings, address: () => string | PromiseLike<string>, own: readonly string[], events: LinkEvents) {
+  constructor (settings: Settings, address: Address, own: readonly string[], events: LinkEvents) {
     this.settings = settings
     this.#address = address
     this.#own = own
@@ -75,10 +74,11 @@ export class Link implements Renewable {
     await null
     const { wallet, ticket } = this.settings
     for (let outcome: Outcome | null; !this.scope.isOver;) {
-      outcome = await this.#attempt().catch((error: unknown): Outcome => ({ end: { code: 1006, reason: '', wasOpen: false, error }, action: 'retry' }))
-      if (this.scope.isOver || outcome === null) return
-      if (outcome.action !== 'ask') return this.#finish(outcome)
-      if (wallet.refusals > 1 || !(wallet.canAsk || ticket !== undefined)) return this.#finish({ ...outcome, action: 'refuse' })
+      outcome = await this.#attempt().catch(failure)
+      if (outcome === null) return
+      const isRefused = outcome.action === 'ask'
+      if (isRefused) wallet.refuse(outcome.end.reason === 'ticket_invalid' ? undefined : this.token, outcome.end.reason)
+      if (!isRefused || wallet.refusals > 1 || (this.token === undefined && ticket === undefined)) this.#finish(isRefused ? { ...outcome, action: 'refuse' } : outcome)
     }
   }
 
@@ -90,12 +90,12 @@ export class Link implements Renewable {
   /** Asks for a sign of life, and ends the connection if there is none. */
   probe (): void {
     if (!this.isOpen || !this.hasFrames || this.#cancelProbe !== null || this.#silence() < SILENCE) return
-    this.sendFrame(PING)
-    this.#cancelProbe = this.scope.after(this.settings.answerTimeout, () => this.#lose('the server gave no sign of life'))
+    this.socket?.send('{"type":"auth.ping"}')
+    this.#cancelProbe = this.scope.after(this.settings.answer, () => this.#lose())
   }
 
-  sendFrame (frame: string): void {
-    this.socket?.send(frame)
+  sendFrame (frame: object): void {
+    this.socket?.send(JSON.stringify({ type: 'auth', ...frame }))
   }
 
   /** Ends the connection without an event. @throws the error of the socket for a wrong code */
@@ -106,64 +106,76 @@ export class Link implements Renewable {
 
   /** Ends the connection, because it goes on with the token of another user. */
   changeUser (): void {
-    const end = { code: 3000, reason: 'other_subject', wasOpen: true }
-    this.socket?.close(1000)
-    this.#finish({ end, action: 'anew' })
+    const { socket } = this
+    this.#lost({ code: 3000, reason: 'other_subject', wasOpen: true })
+    socket?.close()
   }
 
   onRenewalRefused (error: unknown): void {
     this.#events.onError(error)
   }
 
+  async getTicket (why: CredentialRequest['why'], token?: string): Promise<string> {
+    const { ticket, end, action } = await this.#requestTicket(why, token)
+    if (typeof ticket === 'string') return ticket
+    // An app without tickets has no path for them.
+    throw action === undefined && end.status !== 404 ? new Error(end.hint) : new WsAuthClientError(end.reason)
+  }
+
+  async #requestTicket (why: CredentialRequest['why'], token?: string): Promise<Answer> {
+    const { ticket, wallet, credential, fetch } = this.settings
+    return await this.scope.within(credential, async (signal) => {
+      if (typeof ticket === 'function') return { ticket: readCredential(await ticket(wallet.requestOf(why, signal)))?.[0], ...refused('token_missing') }
+      return fetch === false ? refused('token_missing') : await request(fetch, 'POST', this.url, token, signal, typeof ticket === 'string' ? ticket : '/ws-ticket')
+    })
+  }
+
   /** One handshake. @returns how it failed, or `null` if the connection is open */
   async #attempt (): Promise<Outcome | null> {
-    const { settings, scope } = this
-    const { wallet, via, ticket: hasTicket } = settings
-    this.url = addressOf(await scope.within(settings.credentialTimeout, 'the function for the address', this.#address))
-    this.token = wallet.canAsk ? await wallet.get('connect') : null
+    const { scope, settings } = this
+    const { wallet, via, fetch, credential, answer } = settings
+    this.url = addressOf(await scope.within(credential, this.#address))
+    const token = await wallet.get('connect')
+    const word = wallet.refused?.[1]
+    if (token === null || (token !== undefined && token === wallet.refused?.[0])) return refused(word ?? 'token_missing')
+    this.token = token
+    let ticket: string | undefined
+    if (settings.ticket !== undefined) {
+      const got = await this.#requestTicket(word === undefined ? 'connect' : 'rejected', token)
+      if (typeof got.ticket !== 'string') return got
+      ticket = got.ticket
+    }
     if (scope.isOver) return null
-    const { refused } = wallet
-    if (wallet.canAsk && (this.token === null || this.token === refused?.token)) return noUser(refused?.word)
-    const ticket = hasTicket === undefined ? null : await getTicket(settings, scope, this.url, this.token, refused === null ? 'connect' : 'rejected')
-    if (typeof ticket === 'object' && ticket !== null) return this.#judge(ticket)
-    const handshake = writeHandshake(this.url, this.#own, via, this.token, ticket)
     const outcome = await new Promise<Outcome | null>((resolve) => {
       this.#settleOpening = resolve
-      this.#open(handshake)
+      this.#open(this.settings.create(...writeHandshake(this.url, this.#own, via, token, ticket)), via === 'message')
     })
-    // A ticket is spent, so that a dry run could not find out.
-    const isHidden = outcome !== null && outcome.end.code === 1006 && outcome.end.error === undefined && outcome.end.hint === undefined && ticket === null
-    return this.#judge(isHidden ? await explain(settings, scope, this.url, this.token) : outcome)
+    // A ticket is spent: a dry run would not find out.
+    if (outcome === null || outcome.end.code !== 1006 || ticket !== undefined || fetch === false) return outcome
+    return await scope.within(answer, async (signal) => await request(fetch, 'GET', this.url, token, signal)).catch((error: unknown) => failure(error, 'no answer to a dry run: no network, or no CORS'))
   }
 
-  /** Notes that a credential is refused. */
-  #judge<T extends Outcome | null> (outcome: T): T {
-    if (outcome?.action === 'ask') this.settings.wallet.refuse(outcome.end.reason === 'ticket_invalid' ? null : this.token, outcome.end.reason)
-    return outcome
-  }
-
-  #open ({ url, protocols, headers, first }: Handshake): void {
-    let socket: WebSocketLike
-    try {
-      socket = this.socket = this.settings.create(url, protocols, headers)
-    } catch (error) {
-      const isFinal = (error as Error | null)?.name === 'SyntaxError'
-      return this.#settleOpening({ end: { code: 1006, reason: '', wasOpen: false, error, hint: 'the socket was not made' }, action: isFinal ? 'refuse' : 'retry' })
-    }
-    if (this.binaryType !== undefined) socket.binaryType = this.binaryType
-    this.#cancelOpening = this.scope.after(this.settings.connectTimeout, () => this.#lose('the server did not answer in time'))
+  #open (socket: WebSocketLike, isMessage: boolean): void {
+    const { scope } = this
+    const finish = (): void => this.#becomeOpen({ id: null, expiresIn: null })
+    const cancel = scope.after(this.settings.connect, () => this.#lose())
+    this.#cancelOpening = cancel
+    this.socket = socket
+    this.#events.onSocket(socket)
     socket.onopen = () => {
-      if (first !== null) socket.send(first)
-      this.hasFrames = first !== null || socket.protocol === FRAMES
-      if (!this.hasFrames) this.#cancelWait = this.scope.after(FRAMES_DELAY, () => this.#becomeOpen({ id: null, expiresIn: null }))
+      if (isMessage) this.sendFrame({ token: this.token })
+      this.hasFrames = isMessage || socket.protocol === FRAMES
+      if (this.hasFrames) return
+      const cancelWait = scope.after(DELAY, finish)
+      this.#cancelOpening = () => {
+        cancel()
+        cancelWait()
+      }
     }
     socket.onmessage = ({ data }: { data: unknown }) => this.#onMessage(data)
     socket.onclose = ({ code, reason }: { code: number, reason: string }) => this.#lost({ code, reason, wasOpen: this.isOpen })
     // Some sockets have no close event after a failed handshake, others none after an error.
-    socket.onerror = () => {
-      if (this.isOpen) this.scope.after(ERROR_DELAY, () => this.#lose('the socket had an error'))
-      else this.#lost({ code: 1006, reason: '', wasOpen: false })
-    }
+    socket.onerror = () => this.isOpen ? scope.after(DELAY, () => this.#lose()) : this.#lose()
   }
 
   #onMessage (data: unknown): void {
@@ -171,40 +183,31 @@ export class Link implements Renewable {
     this.#cancelProbe?.()
     this.#cancelProbe = null
     const frame = readFrame(data)
-    if (frame !== null) return this.#onFrame(frame)
+    if (frame?.type === 'auth.retry') this.#most = frame.within
+    else if (frame !== null) this.#renewals.onFrame(frame)
+    if (frame?.type === 'auth.ok') {
+      const { connection = null, expiresIn = null } = frame
+      this.hasFrames = true
+      this.#becomeOpen({ id: connection, expiresIn })
+    }
+    if (frame !== null) return
     if (!this.isOpen) this.#becomeOpen({ id: null, expiresIn: null })
     if (!this.scope.isOver) this.#events.onMessage(data)
-  }
-
-  #onFrame (frame: AuthFrame): void {
-    if (frame.type === 'auth.retry') this.#most = frame.within ?? null
-    else if (frame.type === 'auth.ok') this.#onAccepted(frame)
-    else this.#renewals.onFrame(frame)
-  }
-
-  #onAccepted (frame: AuthFrame): void {
-    const { connection = null, expiresIn = null } = frame
-    this.hasFrames = true
-    this.#renewals.onFrame(frame)
-    this.settings.wallet.accept(this.token, expiresIn)
-    this.#renewals.schedule(expiresIn)
-    this.#becomeOpen({ id: connection, expiresIn })
   }
 
   /** The connection is open, or goes on. */
   #becomeOpen (info: LinkInfo): void {
     this.#cancelOpening()
-    this.#cancelWait()
-    if (!this.isOpen) this.settings.wallet.accept(this.token, info.expiresIn)
+    this.settings.wallet.accept(this.token, info.expiresIn)
     this.isOpen = true
     this.#events.onOpen(info)
     this.#settleOpening(null)
   }
 
   /** Drops a socket that does not answer. */
-  #lose (hint: string): void {
+  #lose (): void {
     const { socket } = this
-    this.#lost({ code: 1006, reason: '', wasOpen: this.isOpen, hint })
+    this.#lost({ code: 1006, reason: '', wasOpen: this.isOpen })
     try {
       socket?.close()
     } catch {}
@@ -214,8 +217,9 @@ export class Link implements Renewable {
   #lost (end: End): void {
     const outcome = { end, action: actionOf(end), most: this.#most }
     this.#detach()
-    if (!end.wasOpen) this.#settleOpening(outcome)
-    else this.#finish(this.#judge(outcome))
+    if (!end.wasOpen) return this.#settleOpening(outcome)
+    if (outcome.action === 'ask') this.settings.wallet.refuse(this.token, end.reason)
+    this.#finish(outcome)
   }
 
   #finish (outcome: Outcome): void {
@@ -229,14 +233,18 @@ export class Link implements Renewable {
     this.scope.end()
   }
 
-  /** A socket without listeners is collected. The listener for errors stays, because ws throws an error without one. */
+  /** The listener for errors stays, because ws throws an error without one. */
   #detach (): void {
     this.#cancelOpening()
-    this.#cancelWait()
     const { socket } = this
     if (socket === null) return
     socket.onopen = socket.onmessage = socket.onclose = null
     socket.onerror = () => {}
     this.socket = null
   }
+}
+
+/** No user is logged in. */
+function refused (reason: string): Outcome {
+  return { end: { code: 1006, reason, wasOpen: false }, action: 'refuse' }
 }

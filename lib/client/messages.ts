@@ -28,7 +28,7 @@ export function iterateMessages (socket: AuthSocket, max: number): AsyncIterable
   const onMessage = ({ data }: MessageEventLike): void => {
     const [pull] = pulls.splice(0, 1)
     if (pull !== undefined) pull[0]({ done: false, value: data })
-    else if (kept.push(data) > max) finish(new WsAuthClientError(`more than ${max} messages wait`, ''))
+    else if (kept.push(data) > max) finish(new WsAuthClientError(`more than ${max} messages wait`))
   }
   const onState = (): void => {
     const { state } = socket

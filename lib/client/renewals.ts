@@ -6,24 +6,22 @@ import type { AuthFrame } from './frames'
 import { startWatch } from './runtime'
 import type { Scope } from './runtime'
 import type { Settings } from './settings'
-import { getTicket } from './ticket'
-import { actionOf, wordOf } from './verdict'
+import { wordOf } from './verdict'
 
 /** If no hint came until this part of a life, the client renews by itself. */
 const FALLBACK_PART = 0.95
 /** A rest of a life that is shorter is left, in milliseconds. */
 const SHORTEST_REST = 1000
 
-type Credential = { readonly token: string } | { readonly ticket: string }
-
 /** The connection that is renewed. */
 export interface Renewable {
   readonly scope: Scope
   readonly settings: Settings
-  readonly url: string
   readonly hasFrames: boolean
-  token: string | null
-  sendFrame (frame: string): void
+  token: string | undefined
+  sendFrame (frame: object): void
+  /** @returns a ticket. @throws WsAuthClientError if the server refuses */
+  getTicket (why: 'renew' | 'rejected', token?: string): Promise<string>
   /** The credential is good, but of another user. */
   changeUser (): void
   onRenewalRefused (error: unknown): void
@@ -31,13 +29,13 @@ export interface Renewable {
 
 export class Renewals {
   readonly #link: Renewable
-  #ids = 0
+  #id = 0
   #renewing: Promise<void> | null = null
-  #isKeeping = false
+  #isKept = false
   #onAnswer: (frame: AuthFrame) => void = () => {}
   #cancelFallback: () => void = () => {}
-  #life = Infinity
-  #age = startWatch()
+  /** The rest of the life of the token, in milliseconds. */
+  #rest = (): number => Infinity
 
   constructor (link: Renewable) {
     this.#link = link
@@ -45,100 +43,73 @@ export class Renewals {
 
   /** An answer to a renewal, or the hint that one is due. */
   onFrame (frame: AuthFrame): void {
-    if (frame.type !== 'auth.renew') return this.#onAnswer(frame)
-    if (typeof frame.expiresIn === 'number') this.#setLife(frame.expiresIn)
-    void this.#keepRenewing()
-  }
-
-  /** A life of so many milliseconds begins. */
-  schedule (life: number | null): void {
-    this.#cancelFallback()
-    this.#setLife(life ?? Infinity)
-    if (life !== null && life > SHORTEST_REST) this.#cancelFallback = this.#link.scope.after(life * FALLBACK_PART, () => { void this.#keepRenewing() })
+    if (frame.type === 'auth.pong') return
+    const isHint = frame.type === 'auth.renew'
+    if (frame.type !== 'auth.error') this.#begin(frame.expiresIn ?? Infinity)
+    if (isHint) void this.#keep()
+    else this.#onAnswer(frame)
   }
 
   /** Renews once; a call during another one shares it. @throws WsAuthClientError, or the error of the function for the credential */
-  renew (): Promise<void> {
-    this.#renewing ??= this.#renew().finally(() => { this.#renewing = null })
-    return this.#renewing
+  async renew (): Promise<void> {
+    try {
+      await (this.#renewing ??= this.#renew('renew'))
+    } finally {
+      this.#renewing = null
+    }
   }
 
-  #setLife (life: number): void {
-    this.#life = life
-    this.#age = startWatch()
+  /** A life of so many milliseconds begins. */
+  #begin (life: number): void {
+    const age = startWatch()
+    this.#rest = () => life - age()
+    this.#cancelFallback()
+    if (life > SHORTEST_REST && life < Infinity) this.#cancelFallback = this.#link.scope.after(life * FALLBACK_PART, () => { void this.#keep() })
   }
 
   /** Renews, and after a failure that may pass again and again until the end. */
-  async #keepRenewing (): Promise<void> {
-    if (this.#isKeeping) return
-    this.#isKeeping = true
-    for (;;) {
-      try {
-        await this.renew()
-        break
-      } catch (error) {
-        if (this.#link.scope.isOver) return
-        const rest = this.#life - this.#age()
-        if (isFinal(error) || rest < SHORTEST_REST) {
-          this.#link.onRenewalRefused(error)
-          break
-        }
-        await new Promise<void>((resolve) => this.#link.scope.after(Math.random() * Math.min(rest, 2 ** 31) / 4, resolve))
-      }
+  async #keep (): Promise<void> {
+    if (this.#isKept) return
+    this.#isKept = true
+    const { scope } = this.#link
+    let error: unknown
+    for (let isDone = false; !isDone;) {
+      error = await this.renew().catch((error: unknown) => error)
+      isDone = error === undefined || scope.isOver || error instanceof WsAuthClientError || this.#rest() < SHORTEST_REST
+      if (!isDone) await new Promise<void>((resolve) => scope.after(Math.random() * Math.min(this.#rest(), 2 ** 31) / 4, resolve))
     }
-    this.#isKeeping = false
+    this.#isKept = false
+    if ((error as Error | undefined)?.message && !scope.isOver) this.#link.onRenewalRefused(error)
   }
 
-  async #renew (): Promise<void> {
-    const { wallet } = this.#link.settings
-    if (!this.#link.hasFrames) throw new WsAuthClientError('the server does not renew this connection', 'forbidden')
-    for (let isSecond = false; ; isSecond = true) {
-      const credential = await this.#getCredential(isSecond)
-      const answer = await this.#ask(credential)
-      if (answer.type === 'auth.ok') return
-      const word = wordOf(answer.code)
-      if (answer.reason === 'other_subject') this.#link.changeUser()
-      else if (actionOf({ code: 1006, reason: word, wasOpen: true, status: 0 }) === 'ask') {
-        wallet.refuse('token' in credential ? credential.token : null, word)
-        wallet.refusals = 0
-        if (!isSecond && word !== 'token_revoked') continue
-      }
-      throw new WsAuthClientError(`the server refused the renewal: ${answer.reason ?? word}`, answer.reason ?? word)
+  async #renew (why: 'renew' | 'rejected'): Promise<void> {
+    const { hasFrames, settings: { wallet } } = this.#link
+    if (!hasFrames) throw new WsAuthClientError('no renewal on this connection')
+    const token = await wallet.get('renew')
+    if (token === null) throw new WsAuthClientError('token_missing')
+    const frame = await this.#ask(token === undefined ? { ticket: await this.#link.getTicket(why) } : { token })
+    if (frame.type === 'auth.ok') return
+    const word = frame.reason ?? wordOf(frame.code)
+    if (word === 'other_subject') this.#link.changeUser()
+    if (/^(token_|ticket_)/.test(word)) {
+      wallet.refuse(token, word)
+      // The connection is still open: only refused handshakes count.
+      wallet.refusals = 0
+      if (why === 'renew' && word !== 'token_revoked') return await this.#renew('rejected')
     }
-  }
-
-  /** The next token, or a ticket for the cookies of the page. */
-  async #getCredential (isSecond: boolean): Promise<Credential> {
-    const { settings, scope, url } = this.#link
-    if (settings.wallet.canAsk) {
-      const token = await settings.wallet.get('renew')
-      if (token === null) throw new WsAuthClientError('there is no credential', 'token_missing')
-      return { token }
-    }
-    if (settings.fetch === null && typeof settings.ticket !== 'function') throw new WsAuthClientError('there is no credential', 'token_missing')
-    const ticket = await getTicket(settings, scope, url, null, isSecond ? 'rejected' : 'renew')
-    if (typeof ticket === 'string') return { ticket }
-    const { reason, hint = '', status = 0 } = ticket.end
-    throw new WsAuthClientError(hint, reason === '' && status === 404 ? 'forbidden' : reason, null)
+    throw word === 'auth_unavailable' ? new Error(word) : new WsAuthClientError(word)
   }
 
   /** Sends an auth frame. @returns the answer. @throws if there is none in time */
-  async #ask (credential: Credential): Promise<AuthFrame> {
-    const { scope, settings } = this.#link
-    const id = ++this.#ids
-    return await scope.within(settings.answerTimeout, 'the answer to a renewal', async () => await new Promise((resolve) => {
+  async #ask (credential: { readonly token?: string, readonly ticket?: string }): Promise<AuthFrame> {
+    const id = ++this.#id
+    return await this.#link.scope.within(this.#link.settings.answer, async () => await new Promise((resolve) => {
       this.#onAnswer = (frame) => {
-        if (frame.type === 'auth.pong' || (frame.id !== undefined && frame.id !== id)) return
-        this.#onAnswer = () => {}
-        if (frame.type === 'auth.ok' && 'token' in credential) this.#link.token = credential.token
+        if (frame.id !== undefined && frame.id !== id) return
+        if (frame.type === 'auth.ok' && credential.token !== undefined) this.#link.token = credential.token
         resolve(frame)
       }
-      this.#link.sendFrame(JSON.stringify({ type: 'auth', ...credential, id }))
+      this.#link.sendFrame({ ...credential, id })
     }))
   }
-}
-
-/** Whether the server has refused for good. */
-function isFinal (error: unknown): boolean {
-  return error instanceof WsAuthClientError && error.reason !== '' && actionOf({ code: 1006, reason: error.reason, wasOpen: true, status: 0 }) !== 'crowd'
 }

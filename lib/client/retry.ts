@@ -2,6 +2,7 @@
  * When to come back.
  */
 import type { ConnectOptions } from './types'
+import { wordIn } from './verdict'
 import type { Outcome } from './verdict'
 
 export type Retry = Required<NonNullable<ConnectOptions['retry']>>
@@ -14,10 +15,11 @@ const LIMIT_FACTOR = 10
  *
  * @param attempt how many have failed in a row before
  */
-export function delayBefore ({ action, least = 0, most = null }: Outcome, attempt: number, { base, max, crowd }: Retry): number {
-  const backOff = Math.random() * Math.min(max, base * 2 ** attempt)
-  if (action === 'ask' || action === 'anew') return Math.random() * base
-  if (action === 'limit') return Math.max(least, LIMIT_FACTOR * base) + backOff
-  if (most !== null) return Math.random() * most
-  return least + (action === 'crowd' && attempt === 0 ? Math.random() * crowd : backOff)
+export function delayBefore ({ end, action, least = 0, most }: Outcome, attempt: number, { base, max, crowd }: Retry): number {
+  const word = wordIn(end)
+  const isCrowd = attempt === 0 && (/^(shutdown|drain|auth_unavailable|server_busy)$/.test(word) || /^101[23]$/.test(`${end.code}`))
+  const isLimit = /_limit$/.test(word)
+  const isAnew = action === 'ask' || /^(lifetime_exceeded|other_subject)$/.test(word)
+  const spread = most ?? (isAnew ? base : isCrowd ? crowd : Math.min(max, base * 2 ** attempt))
+  return least + (isLimit ? LIMIT_FACTOR * base : 0) + Math.random() * spread
 }

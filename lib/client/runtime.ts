@@ -35,55 +35,48 @@ const MAX_DELAY = 2 ** 31 - 1
 
 /** Timers and calls that end together. */
 export class Scope {
-  readonly #ends = new Set<() => void>()
   isOver = false
+  readonly #ends = new Set<() => void>()
 
-  /** Calls a function after a delay. @returns a function that cancels the timer */
-  after (delay: number, run: () => void): () => void {
-    const cancel = this.add(() => runtime.clearTimeout(timer))
+  /**
+   * Calls a function after a delay.
+   *
+   * @param onEnd called if the scope ends before
+   * @returns a function that cancels the timer
+   */
+  after (delay: number, run: () => void, onEnd?: () => void): () => void {
+    const cancel = (): void => {
+      runtime.clearTimeout(timer)
+      this.#ends.delete(end)
+    }
+    const end = (): void => {
+      cancel()
+      onEnd?.()
+    }
     const timer = runtime.setTimeout(() => {
       cancel()
       run()
     }, Math.min(delay, MAX_DELAY))
+    this.#ends.add(end)
     return cancel
   }
 
-  /** Adds something that ends with the others. @returns a function that ends it alone */
-  add (end: () => void): () => void {
-    const once = (): void => { if (this.#ends.delete(once)) end() }
-    this.#ends.add(once)
-    return once
-  }
-
-  /**
-   * Calls a function behind a microtask, with a deadline, and with a signal that says that its result is no longer needed.
-   *
-   * @returns its result. The promise stays pending if the scope ends
-   */
-  within<T> (delay: number, name: string, run: (signal: AbortSignalLike) => T | PromiseLike<T>): Promise<T> {
+  /** Calls a function behind a microtask, with a deadline, and with a signal that says that its result is no longer needed. @throws its error */
+  within<T> (delay: number, run: (signal: AbortSignalLike) => T | PromiseLike<T>): Promise<T> {
+    const controller = new runtime.AbortController()
     return new Promise((resolve, reject) => {
-      const controller = new runtime.AbortController()
-      const finish = this.add(() => {
-        cancel()
+      const stop = (): void => {
         controller.abort()
-      })
-      const cancel = this.after(delay, () => {
-        finish()
-        reject(new Error(`${name} took longer than ${delay} ms`))
-      })
-      const settle = <V> (settled: (value: V) => void) => (value: V): void => {
-        if (controller.signal.aborted) return
-        this.#ends.delete(finish)
-        cancel()
-        settled(value)
+        reject(new Error('timed out'))
       }
-      Promise.resolve().then(() => run(controller.signal)).then(settle(resolve), settle(reject))
+      const cancel = this.after(delay, stop, stop)
+      void Promise.resolve(controller.signal).then(run).then(resolve, reject).then(cancel)
     })
   }
 
   end (): void {
     this.isOver = true
-    for (const end of this.#ends) end()
+    this.#ends.forEach((end) => end())
   }
 }
 
@@ -93,6 +86,7 @@ export class Scope {
  * @returns a function that returns the elapsed time, in milliseconds
  */
 export function startWatch (): () => number {
-  const [steady, wall] = [runtime.performance.now(), Date.now()]
-  return () => Math.max(runtime.performance.now() - steady, Date.now() - wall)
+  const clocks = (): number[] => [runtime.performance.now(), Date.now()]
+  const start = clocks()
+  return () => Math.max(...clocks().map((now, i) => now - (start[i] as number)))
 }

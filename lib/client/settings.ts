@@ -1,8 +1,8 @@
 /*
  * The options of both clients, checked and complete.
  */
-import type { AuthOptions, FetchLike, WebSocketLike } from './types'
 import { runtime } from './runtime'
+import type { AuthOptions, FetchLike, WebSocketLike } from './types'
 import { Wallet } from './wallet'
 
 /** Complete options, and the token that all connections of a client share. */
@@ -10,59 +10,34 @@ export interface Settings extends Pick<AuthOptions, 'via' | 'ticket'> {
   readonly wallet: Wallet
   readonly protocols: readonly string[]
   readonly create: (url: string, protocols: string[], headers: Record<string, string>) => WebSocketLike
-  /** `null` if it is off. */
-  readonly fetch: FetchLike | null
-  readonly credentialTimeout: number
-  readonly connectTimeout: number
-  readonly answerTimeout: number
+  readonly fetch: FetchLike | false
+  /** In milliseconds. */
+  readonly credential: number
+  readonly connect: number
+  readonly answer: number
 }
 
-const CHECKS: Record<string, (value: unknown) => boolean> = {
-  token: isFunction,
-  ticket: (value) => value === true || typeof value === 'string' || isFunction(value),
-  via: (value) => ['subprotocol', 'message', 'header', 'query'].includes(value as string),
-  protocols: (value) => typeof value === 'string' || Array.isArray(value),
-  create: isFunction,
-  fetch: (value) => value === false || isFunction(value),
-  timeouts: areDurations('credential', 'connect', 'answer')
-}
+/** The types of the options, by their first letters. */
+const TYPES: Record<string, string> = { token: 'f', ticket: 'fsb', via: 's', protocols: 'so', create: 'f', fetch: 'fb', timeouts: 'o' }
 
-/** Checks the value of each option. @throws TypeError for a wrong or an unknown option */
-export function checkOptions (options: object, more: typeof CHECKS): void {
+/** Completes the options. @param more the types of other options. @throws TypeError for a wrong or an unknown option */
+export function completeOptions (options: AuthOptions, more: Record<string, string>): Settings {
+  const types: Record<string, string> = { ...TYPES, ...more }
   for (const [name, value] of Object.entries(options)) {
-    const check = new Map(Object.entries({ ...CHECKS, ...more })).get(name)
-    if (check === undefined) throw new TypeError(`"${name}" is not an option`)
-    if (value !== undefined && !check(value)) throw new TypeError(`"${name}" option has a wrong value`)
+    if (value !== undefined && !types[name]?.includes(String(typeof value)[0] as string)) throw new TypeError(`"${name}" option is wrong`)
   }
-}
-
-export function isFunction (value: unknown): boolean {
-  return typeof value === 'function'
-}
-
-export function isDuration (value: unknown): boolean {
-  return typeof value === 'number' && value >= 0
-}
-
-/** Makes a check of an object that has only durations of these names. */
-export function areDurations (...names: string[]): (value: unknown) => boolean {
-  return (value) => typeof value === 'object' && value !== null && Object.entries(value).every(([name, each]) => names.includes(name) && (each === undefined || isDuration(each)))
-}
-
-/** Completes the options. @throws TypeError if two of them do not fit */
-export function completeOptions ({ token, ticket, via = 'subprotocol', protocols = [], create, fetch, timeouts = {} }: AuthOptions): Settings {
-  if (via === 'header' && create === undefined) throw new TypeError('"via" option can be "header" only with the "create" option')
-  if (ticket !== undefined && fetch === false && !isFunction(ticket)) throw new TypeError('"ticket" option needs the "fetch" option')
+  const { token, ticket, via, protocols = [], create, fetch, timeouts = {} } = options
   const { credential = 10_000, connect = 15_000, answer = 5000 } = timeouts
+  if (via === 'header' && create === undefined) throw new TypeError('"via" option needs "create"')
   return {
     wallet: new Wallet(token, credential),
     ticket,
     via,
     protocols: ([] as string[]).concat(protocols),
     create: create ?? ((url, offered) => new runtime.WebSocket(url, offered)),
-    fetch: fetch === false ? null : fetch ?? ((url, options) => runtime.fetch(url, options)),
-    credentialTimeout: credential,
-    connectTimeout: connect,
-    answerTimeout: answer
+    fetch: fetch ?? ((url, init) => runtime.fetch(url, init)),
+    credential,
+    connect,
+    answer
   }
 }

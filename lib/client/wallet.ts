@@ -7,37 +7,23 @@ import type { Ask, Credential, CredentialRequest, WsAuthErrorCode } from './type
 /** The part of its life for which a token is kept. */
 const KEPT_PART = 0.9
 
-interface Kept {
-  readonly token: string
-  /** In milliseconds; `Infinity` if it is not known. */
-  readonly life: number
-  readonly age: () => number
-}
-
-type Waiting = readonly [resolve: (token: string | null) => void, reject: (error: unknown) => void]
-
-interface Call {
-  readonly why: CredentialRequest['why']
-  readonly scope: Scope
-}
-
-/** Checks a credential. @throws TypeError if it is none */
-export function readCredential (credential: Credential): { readonly token: string, readonly life: number } | null {
+/** Checks a credential. @returns its text and its life in milliseconds. @throws TypeError if it is none */
+export function readCredential (credential: Credential): readonly [token: string, life: number] | null {
   if (credential === null) return null
-  const { token, expiresIn: life = Infinity } = typeof credential === 'string' ? { token: credential } : Object(credential) as { token?: unknown, expiresIn?: unknown }
-  if (typeof token === 'string' && token !== '' && typeof life === 'number' && life >= 0) return { token, life }
-  throw new TypeError('a credential must be a string, { token, expiresIn } or null')
+  const { token, expiresIn = Infinity } = Object(typeof credential === 'string' ? { token: credential } : credential) as { token?: unknown, expiresIn?: unknown }
+  if (typeof token === 'string' && token !== '' && (expiresIn as number) >= 0) return [token, expiresIn as number]
+  throw new TypeError('no credential: a string, { token, expiresIn } or null')
 }
 
 export class Wallet {
   readonly #ask: Ask | undefined
   readonly #timeout: number
-  #kept: Kept | null = null
-  #call: Call | null = null
-  /** For all that wait for a token: a later call may take the place of the present one. */
-  #waiting: Waiting[] = []
+  /** The token that is kept, and whether it is still good. */
+  #kept: readonly [token: string, isGood: () => boolean] | null = null
+  #call: Promise<string | null> | null = null
+  #scope = new Scope()
   /** The token that was refused last, and the word of the refusal. */
-  refused: { readonly token: string | null, readonly word: string } | null = null
+  refused: readonly [token: string | undefined, word: string] | null = null
   /** How many credentials were refused in a row. */
   refusals = 0
 
@@ -46,64 +32,62 @@ export class Wallet {
     this.#timeout = timeout
   }
 
-  /** Whether there are other credentials. */
-  get canAsk (): boolean {
-    return this.#ask !== undefined
+  /** The token that is kept, else that of a call; `null` if no user is logged in, `undefined` if there is no function. @throws the error of the function */
+  async get (why: 'connect' | 'renew'): Promise<string | null | undefined> {
+    if (this.#ask === undefined) return undefined
+    if (why === 'connect' && this.#kept?.[1]() === true) return this.#kept[0]
+    return await (this.#call ??= this.#start(this.#ask, why))
   }
 
-  /** The token that is kept, else that of a call, or `null` if no user is logged in. @throws the error of the function, or a TypeError */
-  async get (why: 'connect' | 'renew'): Promise<string | null> {
-    const kept = this.#kept
-    if (why === 'connect' && kept !== null && kept.age() < kept.life * KEPT_PART) return kept.token
-    return await new Promise((resolve, reject) => {
-      this.#waiting.push([resolve, reject])
-      const isRejected = this.refused !== null && kept === null
-      // A call from before the refusal may bring the refused token.
-      if (this.#call === null || (isRejected && this.#call.why !== 'rejected')) this.#start(isRejected ? 'rejected' : why)
-    })
+  /** What a function for a credential is told. */
+  requestOf (why: CredentialRequest['why'], signal: CredentialRequest['signal']): CredentialRequest {
+    return { why, code: this.refused === null ? null : `WS_AUTH_${this.refused[1].toUpperCase()}` as WsAuthErrorCode, signal }
   }
 
-  /** A token was refused. */
-  refuse (token: string | null, word: string): void {
-    if (this.#kept?.token === token) this.#kept = null
-    this.refused = { token, word }
+  /** A token was refused. A call from before may bring the same one, and is ended. */
+  refuse (token: string | undefined, word: string): void {
+    if (token !== undefined && this.refused?.[0] === token) return
+    this.end()
+    this.refused = [token, word]
     this.refusals++
   }
 
-  /** The server has told the life of a token, in milliseconds from now. */
-  accept (token: string | null, life: number | null): void {
+  /** A token was accepted. @param life the rest of its life, in milliseconds, if the server has told it */
+  accept (token: string | undefined, life: number | null): void {
     this.refusals = 0
     this.refused = null
-    if (this.#kept?.token === token && life !== null) this.#kept = { ...this.#kept, life, age: startWatch() }
+    if (this.#kept?.[0] === token && life !== null) this.#keep(token as string, life)
   }
 
   /** Forgets all, and ends the call. */
   reset (): void {
-    this.#kept = this.refused = null
-    this.refusals = 0
     this.end()
+    this.refused = null
+    this.refusals = 0
   }
 
-  /** Ends the call. */
+  /** Forgets the token, and ends the call. */
   end (): void {
-    this.#call?.scope.end()
-    this.#call = null
-    this.#waiting = []
+    this.#kept = this.#call = null
+    this.#scope.end()
+    this.#scope = new Scope()
   }
 
-  #start (why: CredentialRequest['why']): void {
-    this.#call?.scope.end()
-    const call = this.#call = { why, scope: new Scope() }
+  #keep (token: string, life: number): void {
     const age = startWatch()
-    const code = why === 'rejected' ? `WS_AUTH_${this.refused?.word.toUpperCase()}` as WsAuthErrorCode : null
-    const settle = (settleOne: (waiting: Waiting) => void): void => {
-      if (this.#call !== call) return
-      this.#call = null
-      for (const waiting of this.#waiting.splice(0)) settleOne(waiting)
+    this.#kept = [token, () => age() < life * KEPT_PART]
+  }
+
+  async #start (ask: Ask, why: 'connect' | 'renew'): Promise<string | null> {
+    const scope = this.#scope
+    try {
+      const credential = await scope.within(this.#timeout, async (signal) => readCredential(await ask(this.requestOf(this.refused !== null && this.#kept === null ? 'rejected' : why, signal))))
+      if (scope.isOver) throw new Error('superseded')
+      if (credential === null) return null
+      this.#keep(...credential)
+      return credential[0]
+    } finally {
+      if (!scope.isOver) this.#call = null
     }
-    call.scope.within(this.#timeout, 'the function for the token', async (signal) => readCredential(await (this.#ask as Ask)({ why, code, signal }))).then((credential) => {
-      if (this.#call === call && credential !== null) this.#kept = { ...credential, age }
-      settle(([resolve]) => resolve(credential === null ? null : credential.token))
-    }, (error: unknown) => settle(([, reject]) => reject(error)))
   }
 }
