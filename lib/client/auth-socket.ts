@@ -149,12 +149,20 @@ export class LastingSocket extends Face implements AuthSocket {
   #onEnd (outcome: Outcome): void {
     const { end } = outcome
     if ((this.#openFor?.() ?? 0) >= this.#retry.stableAfter) this.#attempt = 0
-    const decision = this.#options.shouldReconnect?.(end)
+    const decision = this.#decide(end)
     if (decision === false || (decision === undefined && outcome.action === 'refuse')) return this.#stop('refused', end)
     this.#leave(() => {
       if (decision === undefined && wordIn(end) === 'idle') this.#set({ status: 'paused', why: 'idle', end })
       else this.#waitFor(delayBefore(outcome, this.#attempt++, this.#retry), end, outcome.least)
     }, end)
+  }
+
+  #decide (end: End): boolean | undefined {
+    try {
+      return this.#options.shouldReconnect?.(end)
+    } catch (error) {
+      this.fire('error', { error })
+    }
   }
 
   /** Waits, and connects then. While the device is offline it waits longer, but not for ever: it may be wrong about that. */

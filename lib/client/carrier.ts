@@ -5,7 +5,7 @@ import { runtime } from './runtime'
 import type { AuthOptions } from './types'
 
 /** The subprotocol of a client that understands auth frames. */
-export const FRAMES = 'ws-auth'
+const FRAMES = 'ws-auth'
 
 /** What a subprotocol may consist of (RFC 9110, 5.6.2). */
 const HTTP_TOKEN = /^[\w!#$%&'*+.^`|~-]+$/

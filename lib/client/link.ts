@@ -1,7 +1,7 @@
 /*
  * One connection: from the credential over the handshake and its renewals to its end. Both clients are made of it.
  */
-import { addressOf, FRAMES, writeHandshake } from './carrier'
+import { addressOf, writeHandshake } from './carrier'
 import { WsAuthClientError } from './error'
 import { readFrame } from './frames'
 import { failure, request } from './http'
@@ -14,7 +14,7 @@ import type { CredentialRequest, End, WebSocketLike } from './types'
 import { actionOf, type Outcome } from './verdict'
 import { readCredential } from './wallet'
 
-/** How long a server that has chosen a subprotocol of the app may take for `auth.ok`, and a socket to close after an error, in milliseconds. */
+/** How long an open socket may take for `auth.ok`, if the server sends one, and a socket to close after an error, in milliseconds. */
 const DELAY = 1000
 /** How long a connection may be silent, in milliseconds, before it is asked for a sign of life. */
 const SILENCE = 5000
@@ -157,16 +157,14 @@ export class Link implements Renewable {
 
   #open (socket: WebSocketLike, isMessage: boolean): void {
     const { scope } = this
-    const finish = (): void => this.#becomeOpen({ id: null, expiresIn: null })
     const cancel = scope.after(this.settings.connect, () => this.#lose())
     this.#cancelOpening = cancel
     this.socket = socket
     this.#events.onSocket(socket)
     socket.onopen = () => {
-      if (isMessage) this.sendFrame({ token: this.token })
-      this.hasFrames = isMessage || socket.protocol === FRAMES
-      if (this.hasFrames) return
-      const cancelWait = scope.after(DELAY, finish)
+      if (isMessage) return this.sendFrame({ token: this.token })
+      // A public route, and a server whose option `renewal` is off, say nothing.
+      const cancelWait = scope.after(DELAY, () => this.#becomeOpen({ id: null, expiresIn: null }))
       this.#cancelOpening = () => {
         cancel()
         cancelWait()
