@@ -75,9 +75,9 @@ export class Link implements Renewable {
     const { wallet, ticket } = this.settings
     for (let outcome: Outcome | null; !this.scope.isOver;) {
       outcome = await this.#attempt().catch(failure)
-      if (outcome === null) return
+      if (this.scope.isOver || outcome === null) return
       const isRefused = outcome.action === 'ask'
-      if (isRefused) wallet.refuse(outcome.end.reason === 'ticket_invalid' ? undefined : this.token, outcome.end.reason)
+      if (outcome.action !== undefined) wallet.refuse(outcome.end.reason === 'ticket_invalid' ? undefined : this.token, outcome.end.reason)
       if (!isRefused || wallet.refusals > 1 || (this.token === undefined && ticket === undefined)) this.#finish(isRefused ? { ...outcome, action: 'refuse' } : outcome)
     }
   }

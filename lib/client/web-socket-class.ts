@@ -26,6 +26,7 @@ class AuthWebSocket extends Face implements WebSocketLike {
       onError: () => {},
       onEnd: (outcome) => this.#onEnd(outcome)
     })
+    link.url = String(url)
     void link.start()
   }
 
