@@ -33,9 +33,9 @@ export async function blackhole (target: AnyApp | string | URL | number): Promis
   const { protocol } = hostOf(target)
   const links = new Set<Link>()
   let isHeld = false
-  const server = createServer({ allowHalfOpen: true }, (client) => {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
     const { hostname, port } = hostOf(target)
-    const link = new Link(client, connect({ host: hostname, port, allowHalfOpen: true }), () => links.delete(link))
+    const link = new Link(client, connect({ host: hostname, port, allowHalfOpen: true, noDelay: true }), () => links.delete(link))
     links.add(link)
     link.hold(isHeld)
   })

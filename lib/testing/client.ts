@@ -103,6 +103,12 @@ class TestServer {
     await this.#server.stop()
   }
 
+  /** Ends the server without a close frame, as `kill -9` does: clients see 1006. */
+  async crash (): Promise<void> {
+    await this.#server.crash()
+  }
+
+  /** Starts the server on its port again, after `stop()` or `crash()`. */
   async start (): Promise<void> {
     await this.#server.start()
   }

@@ -1,10 +1,11 @@
 /*
  * Lets time go by for all apps of this process, without waiting for it.
  */
-import { setTimeout as pause } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
 import { OpenConnection } from '../connection/open-connection'
 import { runningApps } from '../plugin/running-apps'
 import { clockOffset, setClockOffset } from './clock'
+import { clientHasRead, patiently } from './patience'
 
 /** How {@link moveClock} moves the clock. */
 export interface MoveClockOptions {
@@ -19,14 +20,10 @@ export interface MovedClock {
   [Symbol.dispose] (): void
 }
 
-/** How many pauses, of how many milliseconds, a client may take to renew. */
-const PAUSES = 100
-const PAUSE = 5
-
 /**
- * Sets the clock of this process forward. The connections, hints, first messages, tickets, revocations and tokens of all of its apps follow: when this
- * resolves, everything that is due has happened, and its frames are sent. On the way the clock stops wherever something is due. A client
- * that is asked to renew gets up to half a second of real time for it.
+ * Sets the clock of this process forward. The connections, hints, first messages, tickets, revocations and tokens of all of its apps follow:
+ * when this resolves, everything that is due has happened, and its frames are sent. On the way the clock stops wherever something is due. A
+ * client that is asked to renew gets up to half a second of real time for it.
  *
  * What does not move: timers of the app and of clients, the heartbeat, deadlines of handshakes and of verifications, other processes, the clock of Redis.
  *
@@ -58,24 +55,23 @@ async function stopOnTheWay (target: number): Promise<void> {
 /** The offset at which the next connection or first message is due; `Infinity` for none. */
 function offsetOfNext (): number {
   let next = Infinity
-  for (const { lifecycle, waitingRoom } of runningApps()) next = Math.min(next, lifecycle.sweep.nextAt, waitingRoom.nextAt)
+  for (const { parts: { lifecycle, waitingRoom } } of runningApps()) next = Math.min(next, lifecycle.sweep.nextAt, waitingRoom.nextAt)
   return next - Date.now() + clockOffset()
 }
 
-/** Wakes the connections that are due, and waits for those of which the client may renew now. */
+/** Wakes what is due, and lets clients renew that were asked to. */
 async function wakeDue (): Promise<void> {
-  const asked: OpenConnection[] = []
-  for (const { lifecycle, waitingRoom } of runningApps()) {
+  const asked: Array<Promise<void>> = []
+  for (const { app, parts: { lifecycle, waitingRoom } } of runningApps()) {
     waitingRoom.endDue()
     for (const sleeper of lifecycle.sweep.takeDue()) {
       sleeper.wake()
-      if (sleeper instanceof OpenConnection && mayRenew(sleeper)) asked.push(sleeper)
+      if (sleeper instanceof OpenConnection && mayRenew(sleeper)) asked.push(renewal(app, sleeper))
     }
   }
-  const ends = new Map(asked.map((connection) => [connection, connection.expiresAt]))
-  const isWaiting = (): boolean => asked.some((connection) => !connection.isEnded && connection.expiresAt === ends.get(connection))
-  // The first turn writes what was sent.
-  for (let pauses = PAUSES; pauses === PAUSES || (isWaiting() && pauses > 0); pauses--) await pause(pauses === PAUSES ? 0 : PAUSE)
+  await Promise.all(asked)
+  // What was sent is written in this turn.
+  await new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Whether a connection is in the last fifth of its token's life, in which the hint to renew is sent. */
@@ -84,4 +80,11 @@ function mayRenew ({ isEnded, expiresAt, claims, openedAt }: OpenConnection): bo
   const left = expiresAt - Date.now()
   const issuedAt = claims?.iat === undefined ? openedAt : claims.iat * 1000
   return left > 0 && left <= (expiresAt - issuedAt) / 5
+}
+
+/** Waits for a renewal, and for the client to read its answer: a hint that comes with that answer would be no news to it. */
+async function renewal (app: FastifyInstance, connection: OpenConnection): Promise<void> {
+  const { expiresAt } = connection
+  const hasRenewed = await patiently(() => connection.isEnded || connection.expiresAt !== expiresAt)
+  if (hasRenewed && !connection.isEnded) await clientHasRead(app, connection)
 }

@@ -95,6 +95,12 @@ t.test('tests-with-node-test: all of its tests pass', async (t) => {
   t.match(output, /pass 4$/m)
 })
 
+t.test('tests-of-a-client: all of its tests pass', async (t) => {
+  const { code, output } = await runNode(ROOT, '--test', 'example/recipes/tests-of-a-client.test.js')
+  t.equal(code, 0, output)
+  t.match(output, /pass 4$/m)
+})
+
 t.test('tests-with-tap: all of its tests pass', async (t) => {
   const { code, output } = await runNode(ROOT, 'example/recipes/tests-with-tap.test.js')
   t.equal(code, 0, output)

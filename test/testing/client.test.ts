@@ -87,12 +87,16 @@ t.test('blackhole() passes nothing until pass()', async (t) => {
   await once(socket, 'message')
 })
 
-t.test('stop() refuses connections until start()', async (t) => {
+t.test('stop() and crash() refuse connections until start()', async (t) => {
   const server = await startServer(t)
   const token = await server.token()
   await server.stop()
   const socket = new WebSocket(server.url, ['bearer', token])
   await once(socket, 'error')
+  await server.start()
+  const closed = expectClose(await connect(t, server, token), { code: 1006 })
+  await server.crash()
+  await closed
   await server.start()
   await connect(t, server, token)
 })
