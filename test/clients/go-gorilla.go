@@ -73,8 +73,10 @@ func main() {
 	socket.Close()
 
 	socket = connect("", "bearer", token, "ws-auth")
+	var opening struct{ Type string }
+	must(json.Unmarshal([]byte(read(socket)), &opening))
 	read(socket)
-	say(object{"step": "renewal by offer", "protocol": socket.Subprotocol(), "answer": authenticate(socket, next)})
+	say(object{"step": "renewal by offer", "protocol": socket.Subprotocol(), "opening": opening.Type, "answer": authenticate(socket, next)})
 	socket.Close()
 
 	socket = connect(short)

@@ -79,8 +79,9 @@ class JavaNetHttp {
     byMessage.leave();
 
     Connection byOffer = new Connection(null, "bearer", TOKEN, "ws-auth");
+    String opening = byOffer.read().replaceFirst("^\\{\"type\":\"([^\"]*)\".*$", "$1");
     byOffer.read();
-    say("renewal by offer", "\"protocol\":\"" + byOffer.socket.getSubprotocol() + "\",\"answer\":" + byOffer.authenticate(NEXT));
+    say("renewal by offer", "\"protocol\":\"" + byOffer.socket.getSubprotocol() + "\",\"opening\":\"" + opening + "\",\"answer\":" + byOffer.authenticate(NEXT));
     byOffer.leave();
 
     Connection expiring = new Connection(shortToken);

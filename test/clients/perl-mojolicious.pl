@@ -61,8 +61,9 @@ say_step(step => 'renewal after it', answer => authenticate($tx, $next));
 $tx->finish;
 
 $tx = handshake(undef, 'bearer', $token, 'ws-auth');
+my $opening = decode_json(next_of($tx))->{type};
 next_of($tx);
-say_step(step => 'renewal by offer', protocol => $tx->protocol, answer => authenticate($tx, $next));
+say_step(step => 'renewal by offer', protocol => $tx->protocol, opening => $opening, answer => authenticate($tx, $next));
 $tx->finish;
 
 $tx = handshake($short);

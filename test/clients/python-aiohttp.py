@@ -39,9 +39,10 @@ async def main():
             say("renewal after it", answer=await socket.receive_json())
 
         async with connect(protocols=("bearer", TOKEN, "ws-auth")) as socket:
+            opening = (await socket.receive_json())["type"]
             await socket.receive_str()
             await socket.send_json({"token": NEXT, "type": "auth"})
-            say("renewal by offer", protocol=socket.protocol, answer=await socket.receive_json())
+            say("renewal by offer", protocol=socket.protocol, opening=opening, answer=await socket.receive_json())
 
         async with connect(short) as socket:
             await socket.receive_str()

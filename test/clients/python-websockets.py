@@ -45,9 +45,10 @@ async def main():
         say("renewal after it", answer=json.loads(await socket.recv()))
 
     async with connect(subprotocols=["bearer", TOKEN, "ws-auth"]) as socket:
+        opening = json.loads(await socket.recv())["type"]
         await socket.recv()
         await socket.send(auth(NEXT))
-        say("renewal by offer", protocol=socket.subprotocol, answer=json.loads(await socket.recv()))
+        say("renewal by offer", protocol=socket.subprotocol, opening=opening, answer=json.loads(await socket.recv()))
 
     async with connect(short) as socket:
         await socket.recv()

@@ -164,7 +164,7 @@ t.test('onLimit \'close-oldest\' keeps the newest connections', async (t) => {
 
   for (const [mix, byMessage] of Object.entries(MIXES)) {
     t.test(`onLimit 'close-oldest' keeps limits.perUser if a hundred clients come at once, ${mix}`, async (t) => {
-      const { app, port } = await startChat(t, { verify: slow, limits: { perUser: 3, onLimit: 'close-oldest' }, renewal: true, token: { message: true } })
+      const { app, port } = await startChat(t, { verify: slow, limits: { perUser: 3, onLimit: 'close-oldest' }, token: { message: true } })
       let most = 0
       app.websocketServer.on('connection', () => { most = Math.max(most, app.wsAuth.connections.size) })
       const all = await attemptMany(t, port, 100, byMessage)

@@ -165,7 +165,7 @@ export class PageSocket {
   async renewBy (path: string): Promise<void> {
     await this.#kept.evaluate(({ socket }, path) => {
       socket.addEventListener('message', ({ data }) => {
-        if (data !== '{"type":"auth.renew"}') return
+        if (!String(data).startsWith('{"type":"auth.renew"')) return
         void fetch(path, { method: 'POST' }).then((response) => response.text()).then((token) => socket.send(JSON.stringify({ type: 'auth', token })))
       })
     }, path)

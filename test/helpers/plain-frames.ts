@@ -9,14 +9,34 @@ export function plain (text: string): string {
   if (text.startsWith('{"type":"auth.ok",')) return plainOk(text)
   if (!text.startsWith('{"type":"auth.renew",')) return text
   const { type, expiresIn, ...rest } = JSON.parse(text)
-  if (!Number.isInteger(expiresIn) || expiresIn < 0 || Object.keys(rest).length > 0) throw new Error(`no hint: ${text}`)
+  if (!isWhole(expiresIn) || Object.keys(rest).length > 0) throw new Error(`no hint: ${text}`)
   return JSON.stringify({ type })
 }
 
 function plainOk (text: string): string {
-  const { type, connection, expiresAt, expiresIn, endsIn, ...rest } = JSON.parse(text)
-  const isIn = expiresAt === null ? expiresIn === null : Number.isInteger(expiresIn) && Math.abs(Math.max(expiresAt - Date.now(), 0) - expiresIn) < ROUGHLY
-  const isEnd = endsIn === null || (Number.isInteger(endsIn) && endsIn >= 0)
-  if (!ID.test(connection) || !isIn || !isEnd || Object.keys(rest).length > 0) throw new Error(`no auth.ok of an open connection: ${text}`)
-  return JSON.stringify({ type, expiresAt })
+  return JSON.stringify(plainAnswer(JSON.parse(text)))
+}
+
+/** Leaves `type` and `expiresAt` of an `auth.ok` that was read. @throws Error if it is another frame */
+export function plainAnswer (frame: Record<string, unknown>): object {
+  const { type, connection, expiresAt, expiresIn, endsIn, ...rest } = frame as { connection: string, expiresAt: number | null, expiresIn: number | null, endsIn: number | null } & Record<string, unknown>
+  const isIn = expiresAt === null ? expiresIn === null : isWhole(expiresIn) && Math.abs(Math.max(expiresAt - Date.now(), 0) - expiresIn) < ROUGHLY
+  const isOk = type === 'auth.ok' && ID.test(connection) && isIn && (endsIn === null || isWhole(endsIn))
+  if (!isOk || Object.keys(rest).length > 0) throw new Error(`no auth.ok of an open connection: ${JSON.stringify(frame)}`)
+  return { type, expiresAt }
+}
+
+function isWhole (value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0
+}
+
+/** What a page got, as `message <text>`, with the plain text of a frame. */
+export function plainEvent (event: string): string {
+  return event.startsWith('message ') ? `message ${plain(event.slice(8))}` : event
+}
+
+/** The same with nothing but the type of a frame. */
+export function typeOfEvent (event: string): string {
+  const [, type] = /^message \{"type":"(auth\.\w+)"/.exec(event) ?? []
+  return type === undefined ? event : `message ${type}`
 }

@@ -94,7 +94,7 @@ t.test('a server on Deno lets users in, refuses others, and ends connections as 
   ])
   t.strictSame(byHeader, ['', ...expired])
   t.strictSame(bySubprotocol, ['bearer', ...expired])
-  t.match(byMessage, ['', /^{"type":"auth.ok","expiresAt":\d+}$/, 'hello ann on Deno', 'got hi'])
+  t.match(byMessage, ['', /^{"type":"auth.ok","connection":"[\w-]{22}","expiresAt":\d+,"expiresIn":\d+,"endsIn":\d+}$/, 'hello ann on Deno', 'got hi'])
   t.strictSame(byMessage.slice(-2), [3000, 'token_expired'])
   t.strictSame(refused, [
     ['', 'Unexpected server response: 401', 1006, ''],

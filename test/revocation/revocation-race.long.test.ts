@@ -55,7 +55,6 @@ class Client {
 
   constructor (path: string, claims: Claims, url: string, headers: Record<string, string>, firstMessage: string | null) {
     this.claims = claims
-    this.isAuthenticated = firstMessage === null
     this.socket = connect(path)
     this.socket.on('error', () => {})
     this.socket.on('close', () => { this.#isGone = true })

@@ -4,6 +4,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import { sign } from '../app'
+import { plain } from '../plain-frames'
 import type { Dice } from './dice'
 import type { ChaosInstance } from './instance'
 
@@ -87,7 +88,8 @@ export class Polite {
     try {
       expect(await talk.opened, 'open')
       if (carrier === 'subprotocol') expect(talk.protocol, 'bearer')
-      if (carrier === 'message') expect(await talk.say(JSON.stringify({ type: 'auth', token })), JSON.stringify({ type: 'auth.ok', expiresAt: claims.exp * 1000 }))
+      const opening = carrier === 'message' ? await talk.say(JSON.stringify({ type: 'auth', token })) : await talk.next()
+      expect(plain(opening), JSON.stringify({ type: 'auth.ok', expiresAt: claims.exp * 1000 }))
       for (let i = 0; i < messages && !isOver(); i++) {
         expect(await talk.say(`${this.#sub} says ${i}`), `echo ${this.#sub} says ${i}`)
         if (messages === Infinity) await pause(200)
@@ -101,8 +103,8 @@ export class Polite {
 
   async #renew (talk: Talk): Promise<void> {
     const claims = this.#claims(700)
-    expect(await talk.say(JSON.stringify({ type: 'auth', token: sign(claims) })), JSON.stringify({ type: 'auth.ok', expiresAt: claims.exp * 1000 }))
-    expect(await talk.say(JSON.stringify({ type: 'auth', token: sign({ ...claims, sub: 'another' }) })), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID"}')
+    expect(plain(await talk.say(JSON.stringify({ type: 'auth', token: sign(claims) }))), JSON.stringify({ type: 'auth.ok', expiresAt: claims.exp * 1000 }))
+    expect(await talk.say(JSON.stringify({ type: 'auth', token: sign({ ...claims, sub: 'another' }) })), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID","reason":"other_subject"}')
   }
 
   async #connect (carrier: Carrier, token: string): Promise<WebSocket> {
@@ -146,7 +148,11 @@ class Talk {
   constructor (socket: WebSocket) {
     this.#socket = socket
     socket.on('error', () => {})
-    socket.on('message', (data) => { this.#messages.push(String(data)); this.#onMessage() })
+    socket.on('message', (data) => {
+      if (String(data).startsWith('{"type":"auth.retry"')) return
+      this.#messages.push(String(data))
+      this.#onMessage()
+    })
     this.#closed = new Promise((resolve) => socket.once('close', (code, reason) => resolve(`closed ${code} ${String(reason)}`)))
     this.opened = new Promise((resolve) => {
       socket.once('open', () => resolve('open'))
@@ -166,7 +172,7 @@ class Talk {
   /** What comes back, or how it was closed. */
   async say (text: string): Promise<string> {
     this.#socket.send(text)
-    return await this.#next()
+    return await this.next()
   }
 
   async leave (): Promise<string> {
@@ -178,7 +184,8 @@ class Talk {
     this.#socket.terminate()
   }
 
-  async #next (): Promise<string> {
+  /** The next message, or how it was closed. */
+  async next (): Promise<string> {
     const message = new Promise<void>((resolve) => { this.#onMessage = resolve })
     const end = this.#messages.length === 0 ? await Promise.race([message, this.#closed]) : undefined
     return this.#messages.shift() ?? end ?? ''
