@@ -72,12 +72,16 @@ export class Link implements Renewable {
   /** Opens the connection. If a credential is refused, the next one is tried. */
   async start (): Promise<void> {
     await null
-    const { wallet, ticket } = this.settings
+    const { wallet, ticket, finals } = this.settings
     for (let outcome: Outcome | null; !this.scope.isOver;) {
       outcome = await this.#attempt().catch(failure)
       if (this.scope.isOver || outcome === null) return
       const isRefused = outcome.action === 'ask'
-      if (outcome.action !== undefined) wallet.refuse(outcome.end.reason === 'ticket_invalid' ? undefined : this.token, outcome.end.reason)
+      if (isRefused) wallet.refuse(outcome.end.reason === 'ticket_invalid' ? undefined : this.token, outcome.end.reason)
+      else if (outcome.action === 'refuse' && this.token !== undefined) {
+        finals?.set(this.url, [this.token, outcome.end.reason])
+        wallet.forget()
+      }
       if (!isRefused || wallet.refusals > 1 || (this.token === undefined && ticket === undefined)) this.#finish(isRefused ? { ...outcome, action: 'refuse' } : outcome)
     }
   }
@@ -137,8 +141,10 @@ export class Link implements Renewable {
     this.url = addressOf(await scope.within(credential, this.#address))
     const token = await wallet.get('connect')
     const word = wallet.refused?.[1]
+    this.token = token ?? undefined
     if (token === null || (token !== undefined && token === wallet.refused?.[0])) return refused(word ?? 'token_missing')
-    this.token = token
+    const final = settings.finals?.get(this.url)
+    if (token !== undefined && token === final?.[0]) return refused(final[1])
     let ticket: string | undefined
     if (settings.ticket !== undefined) {
       const got = await this.#requestTicket(word === undefined ? 'connect' : 'rejected', token)

@@ -15,6 +15,8 @@ export interface Settings extends Pick<AuthOptions, 'via' | 'ticket'> {
   readonly credential: number
   readonly connect: number
   readonly answer: number
+  /** The tokens that addresses have refused for good, with the words. */
+  readonly finals?: Map<string, readonly [token: string, word: string]>
 }
 
 /** The types of the options, by their first letters. */

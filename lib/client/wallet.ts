@@ -59,6 +59,11 @@ export class Wallet {
     if (this.#kept?.[0] === token && life !== null) this.#keep(token as string, life)
   }
 
+  /** Forgets the token. */
+  forget (): void {
+    this.#kept = null
+  }
+
   /** Forgets all, and ends the call. */
   reset (): void {
     this.end()

@@ -62,7 +62,8 @@ class AuthWebSocket extends Face implements WebSocketLike {
 
   #fail (code: number, reason: string): void {
     this.readyState = 3
-    this.fire('error')
+    // graphql-ws comes back if an error has a code.
+    this.fire('error', { code, reason })
     this.#close(code, reason)
   }
 
@@ -82,7 +83,7 @@ class AuthWebSocket extends Face implements WebSocketLike {
  * @throws TypeError for a wrong option
  */
 export function webSocketClass (options: AuthOptions & { readonly closeCodes?: CloseCodes }): WebSocketLikeClass {
-  const settings = completeOptions(options, { closeCodes: 'o' })
+  const settings = { ...completeOptions(options, { closeCodes: 'o' }), finals: new Map() }
   return class extends AuthWebSocket {
     constructor (url: string | URLLike, protocols: string | string[] = []) {
       super(settings, options.closeCodes ?? {}, url, protocols)
