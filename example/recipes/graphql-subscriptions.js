@@ -22,7 +22,7 @@ async function createApp (options) {
     token: { header: false, query: false, cookie: false }
   })
 
-  // Leave the close codes as they are: clients of graphql-ws stop for ever at 4401 and 4403, and connect again after 3000.
+  // Leave the close codes as they are: clients of graphql-ws stop for ever at 4401, and connect again after 3000.
   const message = { read: fastifyWsAuth.readers.graphqlWs, deliver: true }
   const handler = makeHandler({
     schema,
