@@ -97,6 +97,28 @@ t.test('the table of frames has the frames that the plugin sends and reads', asy
   t.equal(frames.length, sent.length + got.length)
 })
 
+t.test('the table of options of the client has every option, and its other tables every state and every member', async (t) => {
+  const [document, types] = [readDocument('lib/client/README.md'), readFileSync(join(ROOT, 'lib/client/types.ts'), 'utf8')]
+  const namesIn = (from: string, to: string, name: RegExp): string[] => [...types.slice(types.indexOf(from), types.indexOf(to)).matchAll(name)].map(([, name = '']) => name)
+  const namesOf = (heading: string): string[] => tableOf(section(document, heading)).map(([name = '']) => name.replace(/\W.*/, ''))
+  t.strictSame([...new Set(namesOf('## Options'))].sort(), namesIn('interface AuthOptions', 'interface End', /^ {2}readonly (\w+)\?:/gm).sort())
+  t.strictSame(namesOf('## State').sort(), namesIn('type State', 'interface AuthSocketEvents', /'(\w+)'/g).filter((name) => !['offline', 'pagehide', 'idle'].includes(name)).sort())
+  t.strictSame(namesOf('## Events and methods').sort(), ['close', 'messages', 'opened', 'reconnect', 'renew'])
+})
+
+t.test('the README of the client quotes the recipes', async (t) => {
+  const quoted = blocksOf(readDocument('lib/client/README.md')).map(({ source }) => source)
+  for (const [name, part] of [['tabs.js', 'navigator.locks'], ['cookie-login.js', 'ticket: true'], ['react.jsx', 'function useSocket']] as const) {
+    const block = quoted.find((source) => source.includes(part)) ?? 'nothing'
+    t.ok(readDocument(`example/client/${name}`).includes(block), name)
+  }
+})
+
+t.test('example/README.md lists each recipe of the client, and its server', async (t) => {
+  const readme = readDocument('example/README.md')
+  for (const name of readdirSync(join(ROOT, 'example/client'))) t.ok(readme.includes(`client/${name}`), name)
+})
+
 t.test('the example of metrics has the format that Prometheus reads', async (t) => {
   const source = blocksOf(section(reference, '## Events, log lines and counts')).find(({ source }) => source.includes('/metrics'))?.source ?? ''
   const { app } = await prepare(t, {
