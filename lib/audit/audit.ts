@@ -10,8 +10,9 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Identity } from '../authentication/identity'
 import type { CloseReason } from '../base/close-codes'
 import { WsAuthError } from '../base/errors'
+import { BusyLines } from './busy-lines'
 import { isObserved, publish } from './event'
-import type { WsAuthEvent } from './event'
+import type { RefusalLine, WsAuthEvent } from './event'
 import type { Stats } from './stats'
 
 /** The token that an event is about, as far as it is known. */
@@ -27,6 +28,7 @@ const NOTHING = { code: null, reason: null, route: null, source: null, sub: null
 /** Reports decisions. No method throws. Each `startedAt` is in milliseconds since the epoch. */
 export class Audit {
   readonly #stats: Stats
+  readonly #busyLines = new BusyLines()
 
   constructor (stats: Stats) {
     this.#stats = stats
@@ -55,7 +57,8 @@ export class Audit {
 
   refused (request: FastifyRequest, refusal: WsAuthError, token: TokenSummary | null, startedAt: number, dryRun: boolean): void {
     if (!dryRun) this.#stats.countRefused(refusal.code)
-    report('refused', request, token ?? NO_TOKEN, startedAt, { code: refusal.code, dryRun }, refusal)
+    const skipped = refusal.code === 'WS_AUTH_BUSY' ? this.#busyLines.next() : 0
+    report('refused', request, token ?? NO_TOKEN, startedAt, { code: refusal.code, dryRun }, { refusal, skipped })
   }
 
   /** An upgrade request that no hook of ours received, or that a hook of the app held for too long. There is no Fastify request. */
@@ -64,7 +67,7 @@ export class Audit {
     const { code } = refusal
     this.#stats.countRefused(code)
     try {
-      publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration: elapsedSince(startedAt) }, refusal)
+      publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration: elapsedSince(startedAt) }, { refusal, skipped: 0 })
     } catch {
       // The app's logger threw, as in `report`.
     }
@@ -72,16 +75,16 @@ export class Audit {
 
   renewalRefused (request: FastifyRequest, connection: ConnectionSummary, refusal: WsAuthError, startedAt: number): void {
     this.#stats.countRefused(refusal.code)
-    report('renewal_refused', request, connection, startedAt, { code: refusal.code, connectionId: connection.id }, refusal)
+    report('renewal_refused', request, connection, startedAt, { code: refusal.code, connectionId: connection.id }, { refusal, skipped: 0 })
   }
 }
 
 /** Skips building the event if nothing observes it, because reading the address is a system call. */
-function report (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: TokenSummary, startedAt: number, more: Partial<WsAuthEvent>, refusal?: WsAuthError): void {
+function report (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: TokenSummary, startedAt: number, more: Partial<WsAuthEvent>, refused?: RefusalLine): void {
   try {
-    if (!isObserved(request.log, refusal)) return
+    if (!isObserved(request.log, refused)) return
     const route = request.routeOptions.url ?? null
-    publish(request.log, { ...NOTHING, event, route, source, sub, address: addressOf(request), duration: elapsedSince(startedAt), ...more }, refusal)
+    publish(request.log, { ...NOTHING, event, route, source, sub, address: addressOf(request), duration: elapsedSince(startedAt), ...more }, refused)
   } catch {
     // The app's logger threw. The decision stands, and there is no other place to report it.
   }

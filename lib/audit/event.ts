@@ -47,19 +47,26 @@ const MESSAGES: Record<WsAuthEvent['event'], string> = {
 
 const events = channel(CHANNEL)
 
+/** A refusal, as it is logged. */
+export interface RefusalLine {
+  readonly refusal: WsAuthError
+  /** How many refusals before it had no line; `null` if it has none itself. */
+  readonly skipped: number | null
+}
+
 /**
  * Whether an event would reach a subscriber or the log. Pino replaces the methods of the levels that it leaves out by one
  * function, whose name is `noop`.
  */
-export function isObserved (log: FastifyBaseLogger, refusal: WsAuthError | undefined): boolean {
-  return events.hasSubscribers || (isServerFault(refusal) ? log.error : log.info).name !== 'noop'
+export function isObserved (log: FastifyBaseLogger, refused: RefusalLine | undefined): boolean {
+  return events.hasSubscribers || (refused?.skipped !== null && log[levelOf(refused?.refusal)].name !== 'noop')
 }
 
 /** Calls the subscribers, and writes the log line. @throws what the app's logger throws */
-export function publish (log: FastifyBaseLogger, event: WsAuthEvent, refusal?: WsAuthError): void {
+export function publish (log: FastifyBaseLogger, event: WsAuthEvent, refused?: RefusalLine): void {
   if (events.hasSubscribers) callSubscribers(event, log)
-  if (refusal === undefined) log.info(event, MESSAGES[event.event])
-  else logRefusal(log, event, refusal)
+  if (refused === undefined) log.info(event, MESSAGES[event.event])
+  else if (refused.skipped !== null) logRefusal(log, event, refused)
 }
 
 /**
@@ -78,19 +85,23 @@ function callSubscribers (event: WsAuthEvent, log: FastifyBaseLogger): void {
   }
 }
 
-function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, refusal: WsAuthError): void {
+function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, { refusal, skipped }: RefusalLine): void {
   const { code, cause } = refusal
+  const level = levelOf(refusal)
   const message = MESSAGES[event.event]
-  if (!isServerFault(refusal)) {
-    return log.info({ ...event, why: cause instanceof Error ? cause.message : cause }, message)
+  if (level === 'error') {
+    const isUncovered = code === 'WS_AUTH_ROUTE_UNPROTECTED'
+    return log.error({ ...event, err: cause ?? refusal }, isUncovered
+      ? `${event.route} was declared before fastify-ws-auth was registered, or outside its scope: await app.register(fastifyWsAuth) first, in the scope of all websocket routes`
+      : message)
   }
-  const isUncovered = code === 'WS_AUTH_ROUTE_UNPROTECTED'
-  log.error({ ...event, err: cause ?? refusal }, isUncovered
-    ? `${event.route} was declared before fastify-ws-auth was registered, or outside its scope: await app.register(fastifyWsAuth) first, in the scope of all websocket routes`
-    : message)
+  const why = cause instanceof Error ? cause.message : cause
+  if (level === 'warn') log.warn({ ...event, why, skipped }, message)
+  else log.info({ ...event, why }, message)
 }
 
-/** Whether the server, not the client, is the cause of the refusal. */
-function isServerFault (refusal: WsAuthError | undefined): boolean {
-  return refusal !== undefined && refusal.statusCode >= 500
+/** `error` if the server, not the client, is the cause of the refusal; `warn` if it has no room. */
+function levelOf (refusal: WsAuthError | undefined): 'info' | 'warn' | 'error' {
+  if (refusal === undefined || refusal.statusCode < 500) return 'info'
+  return refusal.code === 'WS_AUTH_BUSY' ? 'warn' : 'error'
 }

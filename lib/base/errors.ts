@@ -46,6 +46,7 @@ export const wsAuthErrors = Object.freeze({
   WS_AUTH_ORIGIN_FORBIDDEN: row(403, 'The origin may not connect here', 'forbidden', 'origin_forbidden'),
   WS_AUTH_TIMEOUT: row(408, 'No token came in time', 'timeout', 'auth_timeout'),
   WS_AUTH_LIMIT: row(429, 'Too many connections', 'limit', 'connection_limit'),
+  WS_AUTH_BUSY: row(503, 'The server is busy', 'unavailable', 'server_busy'),
   WS_AUTH_UNAVAILABLE: row(503, 'Authentication is unavailable', 'unavailable', 'auth_unavailable'),
   WS_AUTH_HANDSHAKE_INVALID: row(400, 'Not a valid WebSocket opening handshake'),
   WS_AUTH_ROUTE_NOT_WEBSOCKET: row(404, 'This route does not speak WebSocket'),

@@ -27,19 +27,19 @@ export class Limits {
   }
 
   /**
-   * Returns `WS_AUTH_LIMIT` if too much is pending, or `null`.
+   * Returns `WS_AUTH_BUSY` if too much is pending, or `null`.
    *
    * @param more how many would be pending in addition
    */
   refusalOfPending (more: number): WsAuthError | null {
-    return this.#pending.count + more > this.#limits.pending ? refusal('limits.pending') : null
+    return this.#pending.count + more > this.#limits.pending ? new WsAuthError('WS_AUTH_BUSY', { cause: 'limits.pending' }) : null
   }
 
   /** Returns `WS_AUTH_LIMIT` if a user may have no further connection, or `null`. */
   refusalOfSlot (sub: string | null): WsAuthError | null {
     if (sub === null || !this.#isCounted) return null
     const count = this.#connections.countBySub(sub) + (this.#taken.get(sub) ?? 0)
-    return count >= this.#limits.perUser ? refusal('limits.perUser') : null
+    return count >= this.#limits.perUser ? new WsAuthError('WS_AUTH_LIMIT', { cause: 'limits.perUser' }) : null
   }
 
   /** Takes a slot for a handshake. @returns gives it back, to be called once; `null` if slots are not counted */
@@ -65,8 +65,4 @@ export class Limits {
     if (left === 0) this.#taken.delete(sub)
     else this.#taken.set(sub, left)
   }
-}
-
-function refusal (limit: string): WsAuthError {
-  return new WsAuthError('WS_AUTH_LIMIT', { cause: limit })
 }

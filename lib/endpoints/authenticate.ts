@@ -15,7 +15,7 @@ import { readCredential } from '../credentials/choose'
 import { NONE } from '../credentials/found'
 import { findHeaders } from '../credentials/headers'
 import { reasonOfMissing } from '../credentials/near-misses'
-import { challengeOf } from '../handshake/answer'
+import { addAdvice } from '../handshake/answer'
 import { assertOriginOf } from '../handshake/origin'
 import { hasOwnPolicy } from '../handshake/routes'
 import type { CompleteRouteOptions } from '../options/complete-options'
@@ -86,7 +86,6 @@ function refuse (refusal: WsAuthError, { source, sub }: Authentication, reply: F
   const log = quietLog(reply.request.log)
   if (statusCode >= 500) log.error({ code, source, sub, err: cause ?? refusal }, 'request refused')
   else log.info({ code, source, sub, why: cause instanceof Error ? cause.message : cause }, 'request refused')
-  const challenge = challengeOf(code, scopes)
-  if (challenge !== undefined) reply.header('www-authenticate', challenge)
+  addAdvice(reply, code, scopes)
   throw refusal
 }

@@ -7,7 +7,7 @@ import type { Authentication } from '../authentication/authentication'
 import type { KnownNames } from '../credentials/known-names'
 import { WsAuthError } from '../base/errors'
 import type { CompleteOptions } from '../options/complete-options'
-import { challengeOf } from '../handshake/answer'
+import { addAdvice } from '../handshake/answer'
 import { takeAuthenticated } from '../handshake/candidate'
 import { declareTicketRoute } from '../handshake/routes'
 import { readBinding } from '../authentication/ticket-binding'
@@ -37,8 +37,7 @@ export function addTicketRoute (app: FastifyInstance, path: string, { options, t
     const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
       const refusal = asRefusal(error)
       audit.refused(request, refusal, asker, startedAt, false)
-      const challenge = challengeOf(refusal.code, null)
-      if (challenge !== undefined) reply.header('www-authenticate', challenge)
+      addAdvice(reply, refusal.code, null)
       throw refusal
     })
     audit.ticketIssued(request, asker, startedAt)

@@ -6,6 +6,7 @@ import type { ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { wsAuthErrors } from '../base/errors'
+import { retryAfterOf } from './answer'
 
 /** A socket of `node:http`, and the response that is being written to it. */
 type HttpSocket = Duplex & { readonly _httpMessage?: ServerResponse | null }
@@ -60,6 +61,6 @@ export function writeUnavailable (socket: Duplex): void {
   const { statusCode, message } = wsAuthErrors.WS_AUTH_UNAVAILABLE
   const error = STATUS_CODES[statusCode]
   const body = JSON.stringify({ statusCode, code: 'WS_AUTH_UNAVAILABLE', error, message })
-  socket.end(`HTTP/1.1 ${statusCode} ${error}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\n` +
+  socket.end(`HTTP/1.1 ${statusCode} ${error}\r\nRetry-After: ${retryAfterOf('WS_AUTH_UNAVAILABLE')}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\n` +
     `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`, () => socket.destroy())
 }

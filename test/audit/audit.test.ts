@@ -106,6 +106,7 @@ const REFUSALS: Array<{ code: string, name: string, status: number, plugin?: fas
   { code: 'WS_AUTH_FORBIDDEN', name: 'without the role', status: 403, wsAuth: { roles: ['admin'] }, told: { source: 'header', sub: 'ann' } },
   { code: 'WS_AUTH_ORIGIN_FORBIDDEN', name: 'from another origin', status: 403, plugin: { origin: [] }, headers: { ...BEARER, origin: 'https://evil.example' }, told: { source: 'header' } },
   { code: 'WS_AUTH_LIMIT', name: 'where verify throws WS_AUTH_LIMIT', status: 429, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_LIMIT') } }, told: { source: 'header' } },
+  { code: 'WS_AUTH_BUSY', name: 'where verify throws WS_AUTH_BUSY', status: 503, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_BUSY') } }, told: { source: 'header' } },
   { code: 'WS_AUTH_UNAVAILABLE', name: 'where authorize throws', status: 503, wsAuth: { authorize: () => { throw new Error('thrown by a test') } }, told: { source: 'header', sub: 'ann' } },
   { code: 'WS_AUTH_UNAVAILABLE', name: 'where verify hangs', status: 503, plugin: { handshakeTimeout: 100, verify: async () => await new Promise(() => {}) }, told: { source: 'header' } },
   { code: 'WS_AUTH_UNAVAILABLE', name: 'where verify throws WS_AUTH_UNAVAILABLE without a cause', status: 503, plugin: { verify: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_UNAVAILABLE') } }, told: { source: 'header' } },
@@ -139,8 +140,8 @@ t.test('each refusal of a handshake is one event, one line and one count', async
         t.equal(lines.length, 1)
         const { level, err, msg, why: cause, ...line } = lines[0] as Line
         t.match(line, event)
-        t.equal(level, status < 500 ? 30 : 50)
-        if (status >= 500) t.match(err, { type: String, message: String, stack: String })
+        t.equal(level, status < 500 ? 30 : code === 'WS_AUTH_BUSY' ? 40 : 50)
+        if (level === 50) t.match(err, { type: String, message: String, stack: String })
         else t.equal(err, undefined)
         if (why !== undefined) t.equal(cause, why)
         t.match(msg, code === 'WS_AUTH_ROUTE_UNPROTECTED' ? /^\/early was declared before/ : /^websocket handshake refused$/)

@@ -163,12 +163,12 @@ t.test('POST /ws-ticket issues tickets', async (t) => {
     for (const method of ['GET', 'PUT', 'DELETE', 'HEAD'] as const) t.equal((await app.inject({ method, url: '/ws-ticket', headers: bearer() })).statusCode, 404, method)
   })
 
-  await t.test('POST /ws-ticket answers 429 if there is no room for another pending connection', async (t) => {
+  await t.test('POST /ws-ticket answers 503 if there is no room for another pending connection', async (t) => {
     const { app, port } = await startChat(t, { limits: { pending: 1 }, renewal: true, token: { message: true } })
     t.equal((await ask(app)).status, 200)
     t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 101)
     await until(() => statsOf(app).pending === 1, 'one waits for its first message')
-    t.match(await ask(app), { status: 429, code: 'WS_AUTH_LIMIT' })
+    t.match(await ask(app), { status: 503, code: 'WS_AUTH_BUSY', headers: { 'retry-after': /^[1-5]$/ } })
   })
 
   await t.test('a ticket keeps the claims, and its user may be a value that JSON cannot hold', async (t) => {

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { Browser } from 'playwright-core'
 import { redisBackplane } from '../../lib/backplane/redis/index'
+import { WsAuthError } from '../../lib/base/errors'
 import type fastifyWsAuth from '../../lib/index'
 import { sign, start } from '../helpers/app'
 import type { StartedApp } from '../helpers/app'
@@ -43,6 +44,7 @@ const ATTEMPTS: Record<fastifyWsAuth.WsAuthErrorCode, Attempt> = {
   WS_AUTH_ORIGIN_FORBIDDEN: { path: '/elsewhere', token: member('ann'), close: 'close 3003 origin_forbidden clean' },
   WS_AUTH_TIMEOUT: { path: '/first-message', close: 'close 3008 auth_timeout clean' },
   WS_AUTH_LIMIT: { path: '/chat', token: member('busy'), close: 'close 4429 connection_limit clean' },
+  WS_AUTH_BUSY: { path: '/busy', token: member('ann'), close: 'close 4503 server_busy clean' },
   WS_AUTH_UNAVAILABLE: { path: '/down', token: member('ann'), close: 'close 4503 auth_unavailable clean' },
   // Nothing could be echoed of it: a browser would fail the connection, whatever was answered.
   WS_AUTH_HANDSHAKE_INVALID: { path: '/chat', protocols: [`base64url.bearer.${base64url(member('ann'))}`], close: null },
@@ -62,6 +64,7 @@ async function startRefusing (t: Test, browser: Browser, plugin: fastifyWsAuth.W
       app.get('/chat', { websocket: true, wsAuth: { roles: ['member'] } }, () => {})
       app.get('/elsewhere', { websocket: true, wsAuth: { origin: ['https://other.example'] } }, () => {})
       app.get('/first-message', { websocket: true, wsAuth: { token: { message: { timeout: 100 } } } }, () => {})
+      app.get('/busy', { websocket: true, wsAuth: { authorize: () => { throw new WsAuthError('WS_AUTH_BUSY') } } }, () => {})
       app.get('/down', { websocket: true, wsAuth: { authorize: () => { throw new Error('no database') } } }, () => {})
     }
   })
@@ -103,6 +106,7 @@ t.test('a browser gets each refusal, close code and subprotocol as documented', 
     t.equal(await dryRun(ATTEMPTS.WS_AUTH_TOKEN_AMBIGUOUS), '400 WS_AUTH_TOKEN_AMBIGUOUS')
     t.equal(await dryRun(ATTEMPTS.WS_AUTH_FORBIDDEN), '403 WS_AUTH_FORBIDDEN')
     t.equal(await dryRun(ATTEMPTS.WS_AUTH_LIMIT), '429 WS_AUTH_LIMIT')
+    t.equal(await dryRun(ATTEMPTS.WS_AUTH_BUSY), '503 WS_AUTH_BUSY')
     t.equal(await dryRun(ATTEMPTS.WS_AUTH_UNAVAILABLE), '503 WS_AUTH_UNAVAILABLE')
     t.equal(await dryRun({ path: '/chat', token: member('ann'), close: null }), '426 undefined', 'which would have been accepted')
   })

@@ -17,6 +17,7 @@ type Test = Parameters<typeof RawClient.open>[0]
 type Options = fastifyWsAuth.WsAuthOptions
 type Verify = NonNullable<Options['verify']>
 
+const BUSY_BODY = '{"statusCode":503,"code":"WS_AUTH_BUSY","error":"Service Unavailable","message":"The server is busy"}'
 const LIMIT_BODY = '{"statusCode":429,"code":"WS_AUTH_LIMIT","error":"Too Many Requests","message":"Too many connections"}'
 const ANN = { authorization: `Bearer ${sign({ sub: 'ann' })}` }
 const never = async (): Promise<never> => await new Promise(() => {})
@@ -328,7 +329,7 @@ t.test('a place is free again if its handshake does not become a connection', as
 })
 
 t.test('no more than limits.pending handshakes and first messages are pending', async (t) => {
-  const refused: Partial<Record<WsAuthErrorCode, number>> = { WS_AUTH_LIMIT: 1 }
+  const refused: Partial<Record<WsAuthErrorCode, number>> = { WS_AUTH_BUSY: 1 }
 
   t.test('limits.pending counts handshakes and first messages together, also on public routes', async (t) => {
     const { app, port } = await startChat(t, {
@@ -343,14 +344,15 @@ t.test('no more than limits.pending handshakes and first messages are pending', 
     await until(() => statsOf(app).pending === 4, 'all are pending')
 
     const { answer } = await upgrade(t, port, { path: '/chat' })
-    t.equal(answer.status, 429)
-    t.equal(answer.body, LIMIT_BODY)
+    t.equal(answer.status, 503)
+    t.equal(answer.body, BUSY_BODY)
+    t.match(answer.headers['retry-after'], /^[1-5]$/)
     t.same(statsOf(app).refused, refused)
     for (const path of ['/chat', '/optional', '/public']) {
-      t.equal((await upgrade(t, port, { path, headers: ANN })).answer.status, 429, path)
+      t.equal((await upgrade(t, port, { path, headers: ANN })).answer.status, 503, path)
     }
     const dryRun = await RawClient.open(t, port)
-    t.equal((await dryRun.send(plainText({ path: '/chat', headers: ANN })).response()).status, 429)
+    t.equal((await dryRun.send(plainText({ path: '/chat', headers: ANN })).response()).status, 503)
     t.equal(statsOf(app).pending, 4)
 
     held[0].socket.destroy()
@@ -359,7 +361,7 @@ t.test('no more than limits.pending handshakes and first messages are pending', 
     t.equal((await upgrade(t, port, { path: '/chat', headers: ANN })).answer.status, 101)
     waiting.push(await upgrade(t, port, { path: '/chat' }))
     t.equal(waiting[2]?.answer.status, 101)
-    t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 429)
+    t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 503)
 
     waiting[0]?.send(authFrame())
     await until(() => statsOf(app).pending === 3, 'one has authenticated')
@@ -378,7 +380,7 @@ t.test('no more than limits.pending handshakes and first messages are pending', 
   t.test('limits.pending holds over injectWS', async (t) => {
     const { app } = await prepare(t, { plugin: { limits: { pending: 2 }, renewal: true, token: { message: true } }, routes: addChat })
     const clients = [await app.injectWS('/chat'), await app.injectWS('/chat')]
-    for (let i = 0; i < 3; i++) await t.rejects(app.injectWS('/chat'), { message: 'Unexpected server response: 429' })
+    for (let i = 0; i < 3; i++) await t.rejects(app.injectWS('/chat'), { message: 'Unexpected server response: 503' })
     t.equal(statsOf(app).pending, 2)
     clients[0]?.terminate()
     await until(() => statsOf(app).pending === 1, 'one has gone')
@@ -390,7 +392,7 @@ t.test('no more than limits.pending handshakes and first messages are pending', 
     const { app, port } = await startChat(t, { limits: { pending: 10 }, renewal: true, token: { message: true } })
     const clients = await Promise.all(Array.from({ length: 60 }, async () => await upgrade(t, port, { path: '/chat' })))
     t.equal(count(clients.map(({ answer }) => answer.status), 101), 10)
-    t.equal(count(clients.map(({ answer }) => answer.status), 429), 50)
+    t.equal(count(clients.map(({ answer }) => answer.status), 503), 50)
     t.equal(statsOf(app).pending, 10)
     for (const { socket } of clients) socket.destroy()
     await until(() => statsOf(app).pending === 0, 'all have gone')
@@ -423,7 +425,7 @@ t.test('5,000 clients that wait for a first message cost little memory, and one 
   t.ok(heap < MAX_HEAP, `${heap} bytes of heap`)
   t.ok(after.rss - before.rss < COUNT * 64 * 1024, 'and of memory')
 
-  t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 429)
+  t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 503)
   first.socket.destroy()
   while ((await ask()).pending === COUNT) await new Promise((resolve) => setTimeout(resolve, 10))
   t.equal((await upgrade(t, port, { path: '/chat' })).answer.status, 101)

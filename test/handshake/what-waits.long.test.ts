@@ -174,7 +174,7 @@ for (const protocol of PROTOCOLS) {
     }, () => {}))
     await until(() => refused.length + waiting.length >= 60, 'all requests', 10_000)
     t.equal(waiting.length, 10, 'ten are verified')
-    t.strictSame(refused, Array(50).fill('429 WS_AUTH_LIMIT'))
+    t.strictSame(refused, Array(50).fill('503 WS_AUTH_BUSY'))
     t.equal(statsOf(app).pending, 10)
     for (const { abort } of sent) abort()
     await Promise.all(answers)
@@ -304,7 +304,7 @@ void t.test('upgrades, first messages, dry runs and requests for tickets share l
     await until(() => statsOf(app).pending === clients.length, `${what} that waits`)
   }
   t.equal((await clients[1]?.response())?.status, 101)
-  for (const [what, text] of KINDS) t.match(await (await RawClient.open(t, port)).send(text).response(), { status: 429, body: 'WS_AUTH_LIMIT' }, `${what} more`)
+  for (const [what, text] of KINDS) t.match(await (await RawClient.open(t, port)).send(text).response(), { status: 503, body: 'WS_AUTH_BUSY' }, `${what} more`)
   t.equal(waiting.length, 3)
   for (const [i, client] of clients.entries()) {
     client.socket.destroy()

@@ -140,6 +140,7 @@ export const TABLE: Record<string, { status: number, close: CloseName | null, re
   WS_AUTH_ORIGIN_FORBIDDEN: { status: 403, close: 'forbidden', reason: 'origin_forbidden', error: null },
   WS_AUTH_TIMEOUT: { status: 408, close: 'timeout', reason: 'auth_timeout', error: null },
   WS_AUTH_LIMIT: { status: 429, close: 'limit', reason: 'connection_limit', error: null },
+  WS_AUTH_BUSY: { status: 503, close: 'unavailable', reason: 'server_busy', error: null },
   WS_AUTH_UNAVAILABLE: { status: 503, close: 'unavailable', reason: 'auth_unavailable', error: null },
   WS_AUTH_HANDSHAKE_INVALID: { status: 400, close: null, reason: '', error: null },
   WS_AUTH_ROUTE_NOT_WEBSOCKET: { status: 404, close: null, reason: '', error: null },

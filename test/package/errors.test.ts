@@ -2,7 +2,7 @@ import createError from '@fastify/error'
 import t from 'tap'
 import { DEFAULT_CLOSE_CODES, WsAuthError, wsAuthErrors } from '../../lib/base/errors'
 import type { WsAuthErrorCode } from '../../lib/base/errors'
-import { challengeOf } from '../../lib/handshake/answer'
+import { challengeOf, retryAfterOf } from '../../lib/handshake/answer'
 
 const table: Array<[code: WsAuthErrorCode, statusCode: number, close: [number, string] | null, challenge: string | undefined]> = [
   ['WS_AUTH_TOKEN_MISSING', 401, [3000, 'token_missing'], 'Bearer realm="websocket"'],
@@ -15,6 +15,7 @@ const table: Array<[code: WsAuthErrorCode, statusCode: number, close: [number, s
   ['WS_AUTH_ORIGIN_FORBIDDEN', 403, [3003, 'origin_forbidden'], undefined],
   ['WS_AUTH_TIMEOUT', 408, [3008, 'auth_timeout'], undefined],
   ['WS_AUTH_LIMIT', 429, [4429, 'connection_limit'], undefined],
+  ['WS_AUTH_BUSY', 503, [4503, 'server_busy'], undefined],
   ['WS_AUTH_UNAVAILABLE', 503, [4503, 'auth_unavailable'], undefined],
   ['WS_AUTH_HANDSHAKE_INVALID', 400, null, undefined],
   ['WS_AUTH_ROUTE_NOT_WEBSOCKET', 404, null, undefined],
@@ -30,6 +31,7 @@ t.test('the errors have the codes, statuses, close codes and challenges of the c
     t.strictSame(error.close, close && { code: close[0], reason: close[1] })
     t.equal(error.message, wsAuthErrors[code].message)
     t.equal(challengeOf(code, null), challenge)
+    t.match(retryAfterOf(code), statusCode === 503 || statusCode === 429 ? /^[1-5]$/ : undefined)
     t.ok(close === null || Buffer.byteLength(close[1]) <= 123, 'a reason fits into a close frame')
   }
   t.ok(Object.isFrozen(wsAuthErrors) && Object.values(wsAuthErrors).every((row) => Object.isFrozen(row)))
