@@ -12,6 +12,8 @@ export interface Proxy {
   cut: () => void
   /** Says nothing any more, without ending a connection: what a lost network looks like. */
   freeze: () => void
+  /** Does so to the connections of now, and passes on those of later: a device that went from one network to another. */
+  lose: () => void
   restore: () => void
 }
 
@@ -45,6 +47,7 @@ export async function startProxy (t: { teardown (end: () => unknown): void }, ta
     port: (server.address() as AddressInfo).port,
     cut: () => set('cut'),
     freeze: () => set('frozen'),
+    lose: () => { for (const socket of open) socket.unpipe().pause() },
     restore: () => set('open')
   }
 }
