@@ -23,7 +23,7 @@ function lines (page: Page, text: string): ReturnType<Page['locator']> {
 /** A window of a browser of its own, in which a user has logged in. */
 async function openWindow (t: Test, browser: Browser, url: string, name: string, greeting: string): Promise<Page> {
   const page = await openPage(t, browser, url)
-  await lines(page, 'closed: 3000 token_missing').waitFor()
+  await lines(page, 'refused token_missing').waitFor()
   await page.getByRole('button', { name }).click()
   await lines(page, greeting).waitFor()
   return page
@@ -83,7 +83,7 @@ t.test('the quick start works in a browser', { skip: reasonToSkip() }, async (t)
     const { url } = await startFile(t, FILE)
     const ann = await openWindow(t, browser, url, 'ann', 'server: hello ann')
     const bea = await openWindow(t, browser, url, 'bea', 'server: hello bea')
-    const eve = await openWindow(t, browser, url, 'eve', 'closed: 3003 forbidden')
+    const eve = await openWindow(t, browser, url, 'eve', 'refused forbidden')
     await say(bea, 'first')
     await lines(ann, 'bea: first').waitFor()
     await say(ann, '/clear')
@@ -95,5 +95,23 @@ t.test('the quick start works in a browser', { skip: reasonToSkip() }, async (t)
       t.equal(await page.locator('li').count(), 1)
     }
     t.equal(await lines(eve, 'bea').count(), 0)
+  })
+
+  t.test('a window comes back after a restart, and is refused if the restart has ended the login', async (t) => {
+    const env = { JWT_SECRET: 'a secret of the tests, and long enough' }
+    const first = await startFile(t, FILE, env)
+    const port = { PORT: new URL(first.url).port }
+    const ann = await openWindow(t, browser, first.url, 'ann', 'server: hello ann')
+    await first.stop()
+    await lines(ann, 'waiting').waitFor()
+    const second = await startFile(t, FILE, { ...env, ...port })
+    await lines(ann, 'server: hello ann').nth(1).waitFor()
+    await say(ann, 'back again')
+    await lines(ann, 'ann: back again').waitFor()
+    t.equal(await lines(ann, 'refused').count(), 1, 'before the login alone')
+
+    await second.stop()
+    await startFile(t, FILE, port)
+    await lines(ann, 'refused token_invalid').waitFor()
   })
 })
