@@ -158,7 +158,7 @@ export class Link implements Renewable {
     })
     // A ticket is spent: a dry run would not find out.
     if (outcome === null || outcome.end.code !== 1006 || ticket !== undefined || fetch === false) return outcome
-    return await scope.within(answer, async (signal) => await request(fetch, 'GET', this.url, token, signal)).catch((error: unknown) => failure(error, 'no answer to a dry run: no network, or no CORS'))
+    return await scope.within(answer, async (signal) => await request(fetch, 'GET', this.url, token, signal)).catch((error: unknown) => failure(error, 'no answer to a dry run: no network, no CORS, or a CSP'))
   }
 
   #open (socket: WebSocketLike, isMessage: boolean): void {

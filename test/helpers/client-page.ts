@@ -65,11 +65,11 @@ export const PAGE_SCRIPT = `${SHARED_SCRIPT}
   /** Has a worker open a socket. */
   globalThis.connectInWorker = (kind, name, url, options) => {
     const worker = kind === 'shared' ? new SharedWorker('/worker.js', { type: 'module' }).port : new Worker('/worker.js', { type: 'module' })
-    worker.postMessage(['connectAs', name, url, options])
     globalThis.askWorker = (call, ...parameters) => new Promise((resolve) => {
       worker.onmessage = ({ data }) => resolve(data)
       worker.postMessage([call, ...parameters])
     })
+    return askWorker('connectAs', name, url, options)
   }
   globalThis.isReady = true
 `
