@@ -33,11 +33,12 @@ export const WORDS: Readonly<Record<string, Does>> = {
   origin_forbidden: 'refuse',
   disconnected: 'refuse',
   connection_replaced: 'refuse',
-  handshake_invalid: 'refuse',
-  route_not_websocket: 'refuse',
   auth_timeout: 'retry',
   internal_error: 'retry'
 }
+
+/** Words that have no close frame. */
+const BY_STATUS: Readonly<Record<string, Does>> = { handshake_invalid: 'refuse', route_not_websocket: 'refuse' }
 
 /** Each close code that has no word. */
 export const CODES: Readonly<Record<number, Does>> = {
@@ -61,6 +62,17 @@ export const DELAYS: Readonly<Partial<Record<Does, readonly [least: number, most
   retry: [0, 1000]
 }
 
+/** What the document says of each. */
+export const TOLD: Readonly<Record<Does, RegExp>> = {
+  ask: /^asks for another token/,
+  anew: /^connects anew with the same token/,
+  crowd: /^comes back at random within `crowd`/,
+  limit: /^comes back after ten times `base`/,
+  retry: /^comes back, after waits that grow/,
+  idle: /^comes back at the next `send`/,
+  refuse: /^is refused/
+}
+
 /** The word of a code of `wsAuthErrors`: `WS_AUTH_TOKEN_EXPIRED` is `token_expired`. */
 export function wordOf (code: string): string {
   const word = code.replace('WS_AUTH_', '').toLowerCase()
@@ -69,5 +81,5 @@ export function wordOf (code: string): string {
 
 /** What the client does after an end with a word of the server. */
 export function doesAfter (word: string): Does {
-  return WORDS[word] ?? 'retry'
+  return WORDS[word] ?? BY_STATUS[word] ?? 'retry'
 }
