@@ -73,6 +73,9 @@ import fastifyWsAuth, { fastifyWsAuth as named, memoryBackplane, WsAuthError, ws
 import type { Backplane, Connection, WsAuthOptions } from 'fastify-ws-auth'
 import { redisBackplane } from 'fastify-ws-auth/redis'
 import type { RedisClient } from 'fastify-ws-auth/redis'
+import { testServer } from 'fastify-ws-auth/client/testing'
+import { expectClose, moveClock, signIn } from 'fastify-ws-auth/testing'
+import type { SignedIn } from 'fastify-ws-auth/testing'
 
 declare module 'fastify-ws-auth' { interface WsAuthTypes { role: 'admin' | 'member' } }
 declare module '@fastify/jwt' { interface FastifyJWT { user: { sub: string } } }
@@ -95,6 +98,9 @@ declare const client: RedisClient
 const backplane: Backplane = Math.random() < 0.5 ? memoryBackplane() : redisBackplane({ client, staleAfter: 1000 })
 app.register(fastifyWsAuth, { ...options, backplane })
 void app.wsAuth.revoke({ sub: 'ann' }).then(({ closed, instances }) => { console.log(closed, instances.map(({ id }) => id)) })
+void signIn(app, { sub: 'ann' }).then(async (ann: SignedIn) => { await expectClose(await app.injectWS('/', ann), 'token_expired') })
+void moveClock(1000).then((clock) => { clock.restore() })
+void testServer().then(async (server) => { await server.token(1000); await server.close() })
 const error: WsAuthError = new WsAuthError('WS_AUTH_FORBIDDEN')
 const status: number = wsAuthErrors[error.code].statusCode
 console.log(status)
@@ -167,6 +173,28 @@ t.test('the packed package installs and works', async (t) => {
     for (const file of files.filter((file) => file.endsWith('.js'))) {
       const source = readFileSync(join(folder, 'node_modules/fastify-ws-auth', file), 'utf8')
       t.notMatch(source, /require\("(?:ioredis|redis|iovalkey|@redis)/, file)
+    }
+  })
+
+  t.test('the package has the modules for tests, from CommonJS and from an ES module', async (t) => {
+    const names = '{ blackhole, expectClose, moveClock, restartable, restoreClock, signIn }'
+    const use = `
+      async function use () {
+        const server = await testServer()
+        const { token } = await signIn(server.app, { sub: 'ann' })
+        const socket = await server.app.injectWS('/', { headers: { authorization: 'Bearer ' + token } })
+        await moveClock(3600000)
+        const { reason } = await expectClose(socket, 'token_expired')
+        restoreClock()
+        await server.close()
+        console.log(reason, typeof blackhole, typeof restartable)
+      }
+      use()`
+    writeFileSync(join(folder, 'testing.mjs'), `import { testServer } from 'fastify-ws-auth/client/testing'\nimport ${names} from 'fastify-ws-auth/testing'\n${use}`)
+    writeFileSync(join(folder, 'testing.cjs'), `const { testServer } = require('fastify-ws-auth/client/testing')\nconst ${names} = require('fastify-ws-auth/testing')\n${use}`)
+    for (const file of ['testing.mjs', 'testing.cjs']) {
+      const { output } = await runNode(folder, file)
+      t.equal(output.trim(), 'token_expired function function', file)
     }
   })
 
