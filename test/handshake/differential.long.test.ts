@@ -7,6 +7,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
+import { moveClock, restoreClock } from '../../lib/testing/index'
 import { CODES } from '../helpers/handshake-contract'
 import { isClean } from '../helpers/handshake-model'
 import { drawAll, TriedApp, visible } from '../helpers/handshake-run'
@@ -93,7 +94,8 @@ t.test('10,000 drawn handshakes have the outcomes that the contract gives', asyn
     await app.prepare(trials, now)
   }
   // What expires a second after it was issued has.
-  await new Promise((resolve) => setTimeout(resolve, 2100))
+  t.teardown(restoreClock)
+  await moveClock(2100)
   const began = Date.now()
   const disagreements: Disagreement[] = []
   await inBatches(wanted, AT_ONCE, async (trial) => {

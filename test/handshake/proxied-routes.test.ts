@@ -10,6 +10,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { connectionOf } from '../../lib/index'
+import { moveClock, restoreClock } from '../../lib/testing/index'
 import { prepare, sign, start, until } from '../helpers/app'
 
 const TOKEN = sign({ sub: 'ann', roles: ['member'] })
@@ -90,10 +91,12 @@ t.test('a proxied connection ends on both sides if its token expires, is revoked
   const upstream = await startUpstream(t)
   const { app, port } = await start(t, { plugin: { routes: { '/api/*': true } }, routes: async (app) => { await proxy(app, upstream.url) } })
   const open = async (claims: Record<string, unknown>): Promise<Client> => await ask(`ws://127.0.0.1:${port}/api/x?token=${sign(claims)}`)
-  const [short, revoked, last] = await Promise.all([open({ sub: 'ann', exp: Date.now() / 1000 + 2 }), open({ sub: 'bob' }), open({ sub: 'eve' })])
+  const [short, revoked, last] = await Promise.all([open({ sub: 'ann', exp: Date.now() / 1000 + 60 }), open({ sub: 'bob' }), open({ sub: 'eve' })])
   t.strictSame([short.first, revoked.first, last.first], ['text hello', 'text hello', 'text hello'])
   t.equal((await app.wsAuth.revoke({ sub: 'bob' })).closed, 1)
   t.equal(await revoked.closed, '3000 token_revoked')
+  t.teardown(restoreClock)
+  await moveClock(60_000)
   t.equal(await short.closed, '3000 token_expired')
   await until(() => upstream.closes.length === 2, 'the ends at the upstream')
   await app.close()

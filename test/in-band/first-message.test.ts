@@ -8,6 +8,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import tap from 'tap'
 import { WebSocket } from 'ws'
 import fastifyWsAuth from '../../lib/index'
+import { moveClock, restoreClock } from '../../lib/testing/index'
 import { prepare, sign, start, until, within } from '../helpers/app'
 import { clientFrame, RawClient, upgrade } from '../helpers/raw-client'
 import { CLOSE, OK, PING, TEXT, TOKEN_INVALID, VERIFIERS, assertNobody, authFrame, connect, fragment, never, soon, startChat, text, turns } from '../helpers/first-message-app'
@@ -207,11 +208,12 @@ t.test('the signal of a verifier is not aborted after its answer is accepted', a
 t.test('a token that expires during its verification is refused with token_expired', async (t) => {
   const heard: string[] = []
   const { app, port } = await start(t, {
-    plugin: { renewal: true, token: { message: true }, user: async (claims) => { await until(() => Date.now() > Number(claims.exp) * 1000, 'its expiry'); return { sub: 'x' } } },
+    plugin: { renewal: true, token: { message: true }, user: async () => { await moveClock(60_000); return { sub: 'x' } } },
     routes: (app) => app.get('/chat', { websocket: true }, () => { heard.push('handler') })
   })
+  t.teardown(restoreClock)
   const client = await connect(t, { app, port })
-  client.send(Buffer.concat([authFrame(sign({ sub: 'x', exp: Math.floor(Date.now() / 1000) + 1 })), clientFrame(TEXT, 'one')]))
+  client.send(Buffer.concat([authFrame(sign({ sub: 'x', exp: Math.floor(Date.now() / 1000) + 60 })), clientFrame(TEXT, 'one')]))
   t.same(await client.close(), { code: 3000, reason: 'token_expired' })
   client.send(clientFrame(CLOSE, Buffer.from([3, 232])))
   await within(2000, 'the end: its answer is read', client.ended)

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { RouteWsAuth, WsAuthOptions } from '../../lib/index'
+import { moveClock, restoreClock } from '../../lib/testing/index'
 import { prepare, sign, start, until } from '../helpers/app'
 import { clientFrame, RawClient, upgrade } from '../helpers/raw-client'
 import { closeOf, openSocket } from '../helpers/sockets'
@@ -124,12 +125,13 @@ t.test('auth.ok does not come if the connection ends at once', async (t) => {
     routes,
     plugin: {
       user: async (claims) => {
-        if (claims.exp !== undefined) await until(() => Date.now() > Number(claims.exp) * 1000, 'its expiry')
+        if (claims.exp !== undefined) await moveClock(60_000)
         return { sub: 'ann' }
       }
     }
   })
-  const late = await openSocket(app, '/ws', sign({ sub: 'ann', exp: Math.floor(Date.now() / 1000) + 1 }), OFFER)
+  t.teardown(restoreClock)
+  const late = await openSocket(app, '/ws', sign({ sub: 'ann', exp: Math.floor(Date.now() / 1000) + 60 }), OFFER)
   t.strictSame(await closeOf(late), { code: 3000, reason: 'token_expired' })
   t.strictSame([late.messages, ids], [[], []])
   app.websocketServer.once('connection', (socket) => socket.close(4000))
