@@ -36,15 +36,15 @@ export function reasonToSkip (): string | false {
 
 /**
  * Starts a browser with a profile of its own; both go away with the test. The pages of its default context are tabs of one
- * window, of which one can be seen; those of any other think that they always are.
+ * window, of which one can be seen; those of any other think that they always are. `flags` are further ones.
  */
-export async function startBrowser (t: { teardown (end: () => Promise<void>): void }): Promise<Browser> {
+export async function startBrowser (t: { teardown (end: () => Promise<void>): void }, flags: readonly string[] = []): Promise<Browser> {
   if (!existsSync(EXECUTABLE)) throw new Error(`there is no Chromium at ${EXECUTABLE}`)
   const profile = await mkdtemp(join(tmpdir(), 'fastify-ws-auth-chromium-'))
   await mkdir(join(profile, 'Default'))
   await writeFile(join(profile, 'Default/Preferences'), JSON.stringify(PREFERENCES))
   // A process group of its own: Chromium is a shell script that starts a program that starts more of them.
-  const child = spawn(EXECUTABLE, [...FLAGS, '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank'], {
+  const child = spawn(EXECUTABLE, [...FLAGS, ...flags, '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank'], {
     detached: true, stdio: ['ignore', 'ignore', 'pipe']
   })
   tie(child, child.pid && -child.pid)

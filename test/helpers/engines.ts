@@ -2,7 +2,7 @@
  * Browsers behind one face, so that a test of a page runs in each of them.
  */
 import { existsSync } from 'node:fs'
-import type { BrowserContext } from 'playwright-core'
+import type { BrowserContext, CDPSession, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { reasonToSkip as reasonWithoutChromium, startBrowser } from './browser'
 import { FIREFOX, startFirefox } from './firefox'
@@ -63,8 +63,11 @@ export async function startChromium (t: Teardown): Promise<Engine> {
 async function openTab (context: BrowserContext, url: string): Promise<Tab> {
   const page = await context.newPage()
   await page.goto(url)
-  // A session of its own would keep its own network.
-  const devTools = await context.newCDPSession(page)
+  return tabOf(page, await context.newCDPSession(page))
+}
+
+/** @param devTools the one session of the page that sets its network */
+export function tabOf (page: Page, devTools: CDPSession): Tab {
   return {
     goto: async (url) => { await page.goto(url) },
     // The navigation ends the expression that asks for it.
@@ -74,7 +77,7 @@ async function openTab (context: BrowserContext, url: string): Promise<Tab> {
       await shown
     },
     run: async (expression) => await page.evaluate(`(async () => (${expression}))()`),
-    sibling: async (url) => await openTab(context, url),
+    sibling: async (url) => await openTab(page.context(), url),
     setOffline: async (isOffline) => {
       await devTools.send('Network.enable')
       await devTools.send('Network.emulateNetworkConditions', { offline: isOffline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 })
