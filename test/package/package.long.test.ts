@@ -129,6 +129,8 @@ t.test('the packed package installs and works', async (t) => {
       .filter((path) => path.endsWith('.ts'))
       .map((path) => join('dist', parse(path).dir, parse(path).name))
       .flatMap((path) => [`${path}.js`, `${path}.d.ts`])
+    // The bundle of the client for ES modules.
+    built.push('dist/client/index.mjs', 'dist/client/index.d.mts')
     t.strictSame(files, [...new Set(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...documents, ...built])].sort())
     t.ok(files.includes(join(manifest.main)), 'main')
     t.ok(files.includes(join(manifest.types)), 'types')
