@@ -11,7 +11,7 @@ const KEPT_PART = 0.9
 export function readCredential (credential: Credential): readonly [token: string, life: number] | null {
   if (credential === null) return null
   const { token, expiresIn = Infinity } = Object(typeof credential === 'string' ? { token: credential } : credential) as { token?: unknown, expiresIn?: unknown }
-  if (typeof token === 'string' && token !== '' && typeof expiresIn === 'number' && expiresIn >= 0) return [token, expiresIn]
+  if (typeof token === 'string' && token !== '' && (expiresIn as number) >= 0) return [token, expiresIn as number]
   throw new TypeError('no credential: a string, { token, expiresIn } or null')
 }
 
@@ -44,10 +44,12 @@ export class Wallet {
     return { why, code: this.refused === null ? null : `WS_AUTH_${this.refused[1].toUpperCase()}` as WsAuthErrorCode, signal }
   }
 
-  /** A token was refused. A call from before may bring the same one, and is ended. */
+  /** A token was refused; `undefined` for a ticket, which says nothing about the token. A call from before may bring the same one, and is ended. */
   refuse (token: string | undefined, word: string): void {
-    if (token !== undefined && this.refused?.[0] === token) return
-    this.end()
+    if (token !== undefined) {
+      if (this.refused?.[0] === token) return
+      this.end()
+    }
     this.refused = [token, word]
     this.refusals++
   }

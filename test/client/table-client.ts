@@ -41,7 +41,7 @@ const AT_ONCE = 40
 /** As an app of graphql-ws has them. */
 export const CLOSE_CODES = { unauthorized: 4401, forbidden: 4403 }
 
-class Trial {
+export class Trial {
   readonly #cell: Cell
   readonly #kind: string
   readonly #events: string[] = []
@@ -100,6 +100,8 @@ class Trial {
       create: (url, protocols, headers) => {
         this.#sockets++
         const all = { ...this.#cell.headers, ...headers }
+        // A page cannot set headers.
+        if (this.#kind === 'page') return new (globalThis as unknown as { WebSocket: new (url: string, protocols: string[]) => WebSocketLike }).WebSocket(url, protocols)
         if (this.#kind === 'ws') return new WsSocket(url, protocols, { headers: all }) as unknown as WebSocketLike
         // The own WebSocket of Node.js takes headers there.
         return new (globalThis as unknown as { WebSocket: new (url: string, options: object) => WebSocketLike }).WebSocket(url, { protocols, headers: all })
@@ -123,4 +125,4 @@ async function main (): Promise<void> {
   process.stdout.write(JSON.stringify(results))
 }
 
-if (process.argv[1] === __filename) void main()
+if (typeof process === 'object' && process.argv[1] === __filename) void main()
