@@ -44,31 +44,31 @@ interface Meanwhile {
   readonly run: (app: ClientApp) => Promise<unknown>
   /** What the page is told at last. */
   readonly events: RegExp
-  readonly calls: readonly string[]
+  readonly calls: RegExp
 }
 
 const FROZEN: Record<string, Meanwhile> = {
   'the server closes its connection': {
     run: async ({ server: { app } }) => await app.wsAuth.disconnect({ sub: 'ann' }, { code: 4000, reason: 'later' }),
     events: /^open,close (?:1006|4000 later),open$/,
-    calls: ['connect']
+    calls: /^connect$/
   },
   'its token expires': {
     lives: [6, 60],
     run: async ({ size }) => await eventually(() => size() === 0, 'it has expired'),
     events: /^open,close (?:1006|3000 token_expired),open$/,
-    calls: ['connect', 'connect']
+    calls: /^connect,(?:renew|connect|rejected WS_AUTH_TOKEN_EXPIRED)/
   },
   'its user is logged out': {
     lives: [60, null],
     run: async ({ server: { app } }) => await app.wsAuth.revoke({ sub: 'ann' }),
     events: /^open,close (?:1006|3000 token_revoked),error token_revoked$/,
-    calls: ['connect', 'rejected WS_AUTH_TOKEN_REVOKED']
+    calls: /^connect,rejected WS_AUTH_TOKEN_REVOKED$/
   },
   'a new version of the server is deployed': {
     run: async ({ server }) => await server.restart(),
     events: /^open,close (?:1006|1001 shutdown),open$/,
-    calls: ['connect']
+    calls: /^connect$/
   }
 }
 
@@ -84,7 +84,7 @@ async function freeze (t: Test, browser: Browser, { settings, lives = [60], run,
   t.same((await client.report()).events, ['open'], 'a frozen page is told nothing')
   await devTools.send('Page.setWebLifecycleState', { state: 'active' })
   const { events, calls, state } = await client.until(({ events }) => expected.test(events.join()), String(expected))
-  t.same(calls, expectedCalls)
+  t.match(calls.join(), expectedCalls)
   const isRefused = state.status === 'refused'
   t.equal(size(), isRefused ? 0 : 1, events.join())
   if (!isRefused) await client.echo('again')
