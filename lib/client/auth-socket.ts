@@ -29,7 +29,7 @@ export class LastingSocket extends Face implements AuthSocket {
   readonly #queue: Queue
   readonly #hasPage: boolean
   #state: State = Object.freeze({ status: 'connecting', attempt: 0, end: null })
-  /** The timer of the present wait. */
+  /** The timers of the present wait. The first one counts. */
   #wait = new Scope()
   #attempt = 0
   /** For how long it has been open, in milliseconds; `null` if it is not. */
@@ -117,7 +117,7 @@ export class LastingSocket extends Face implements AuthSocket {
   }
 
   #connect (): void {
-    this.#wait.end()
+    this.#resetWait()
     const link: Link = this.link = new Link(this.#settings, this.#address, this.#settings.protocols, this.#eventsOf(() => this.link === link))
     this.#set({ status: 'connecting', attempt: this.#attempt, end: this.#lastEnd })
     void link.start()
@@ -148,7 +148,6 @@ export class LastingSocket extends Face implements AuthSocket {
 
   #onEnd (outcome: Outcome): void {
     const { end } = outcome
-    if ((this.#openFor?.() ?? 0) >= this.#retry.stableAfter) this.#attempt = 0
     const decision = this.#decide(end)
     if (decision === false || (decision === undefined && outcome.action === 'refuse')) return this.#stop('refused', end)
     this.#leave(() => {
@@ -170,26 +169,26 @@ export class LastingSocket extends Face implements AuthSocket {
     this.#isHeld = least > 0
     const connect = (): void => this.#hasPage && isOffline() ? this.#pause('offline', end) : this.#connect()
     if (this.#hasPage && isOffline()) return connect()
-    this.#connectIn(delay, connect)
+    this.#wait.after(delay, connect)
     this.#set({ status: 'waiting', attempt: this.#attempt, end, delay })
   }
 
   #pause (why: 'offline' | 'pagehide', end: End | null): void {
-    this.#wait.end()
-    if (why === 'offline') this.#connectIn(this.#retry.max)
+    this.#resetWait()
+    if (why === 'offline') this.#wait.after(this.#retry.max, () => this.#connect())
     this.#set({ status: 'paused', why, end })
   }
 
-  #connectIn (delay: number, connect = () => this.#connect()): void {
+  #resetWait (): void {
     this.#wait.end()
     this.#wait = new Scope()
-    this.#wait.after(delay, connect)
   }
 
   /** Leaves the present connection, for another state. */
   #leave (enter: () => void, { code, reason }: { readonly code: number, readonly reason: string } = { code: 1000, reason: '' }): void {
     const hadOpened = this.#hasOpened
     this.#hasOpened = false
+    if ((this.#openFor?.() ?? 0) >= this.#retry.stableAfter) this.#attempt = 0
     this.#openFor = null
     const { link } = this
     this.link = null
@@ -236,7 +235,7 @@ export class LastingSocket extends Face implements AuthSocket {
   #onBack (spread = this.#retry.base): void {
     const { status } = this.#state
     this.link?.probe()
-    if (status === 'paused' || (status === 'waiting' && !this.#isHeld)) this.#connectIn(Math.random() * spread)
+    if (status === 'paused' || (status === 'waiting' && !this.#isHeld)) this.#wait.after(Math.random() * spread, () => this.#connect())
   }
 
   /** The page goes into the cache of the browser, or ends. */

@@ -139,6 +139,7 @@ export class Link implements Renewable {
     const { scope, settings } = this
     const { wallet, via, fetch, credential, answer } = settings
     this.url = addressOf(await scope.within(credential, this.#address))
+    if (scope.isOver) return null
     const token = await wallet.get('connect')
     const word = wallet.refused?.[1]
     this.token = token ?? undefined
@@ -154,7 +155,7 @@ export class Link implements Renewable {
     if (scope.isOver) return null
     const outcome = await new Promise<Outcome | null>((resolve) => {
       this.#settleOpening = resolve
-      this.#open(this.settings.create(...writeHandshake(this.url, this.#own, via, token, ticket)), via === 'message')
+      this.#open(this.settings.create(...writeHandshake(this.url, this.#own, via, token, ticket)), via === 'message' && token !== undefined)
     })
     // A ticket is spent: a dry run would not find out.
     if (outcome === null || outcome.end.code !== 1006 || ticket !== undefined || fetch === false) return outcome
@@ -166,6 +167,7 @@ export class Link implements Renewable {
     const cancel = scope.after(this.settings.connect, () => this.#lose())
     this.#cancelOpening = cancel
     this.socket = socket
+    this.#most = undefined
     this.#events.onSocket(socket)
     socket.onopen = () => {
       if (isMessage) return this.sendFrame({ token: this.token })

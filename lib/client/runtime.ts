@@ -45,6 +45,10 @@ export class Scope {
    * @returns a function that cancels the timer
    */
   after (delay: number, run: () => void, onEnd?: () => void): () => void {
+    if (this.isOver) {
+      onEnd?.()
+      return () => {}
+    }
     const cancel = (): void => {
       runtime.clearTimeout(timer)
       this.#ends.delete(end)
@@ -70,7 +74,7 @@ export class Scope {
         reject(new Error('timed out'))
       }
       const cancel = this.after(delay, stop, stop)
-      void Promise.resolve(controller.signal).then(run).then(resolve, reject).then(cancel)
+      void Promise.resolve(controller.signal).then((signal) => signal.aborted ? undefined as T : run(signal)).then(resolve, reject).then(cancel)
     })
   }
 

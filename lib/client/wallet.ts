@@ -11,7 +11,7 @@ const KEPT_PART = 0.9
 export function readCredential (credential: Credential): readonly [token: string, life: number] | null {
   if (credential === null) return null
   const { token, expiresIn = Infinity } = Object(typeof credential === 'string' ? { token: credential } : credential) as { token?: unknown, expiresIn?: unknown }
-  if (typeof token === 'string' && token !== '' && (expiresIn as number) >= 0) return [token, expiresIn as number]
+  if (typeof token === 'string' && token !== '' && typeof expiresIn === 'number' && expiresIn >= 0) return [token, expiresIn]
   throw new TypeError('no credential: a string, { token, expiresIn } or null')
 }
 

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket as WsWebSocket } from 'ws'
+import { connect } from '../../lib/client/index'
 import { expectClose, signIn } from '../../lib/testing/index'
 import type { ClosableSocket } from '../../lib/testing/index'
 import { start } from '../helpers/app'
@@ -63,6 +64,23 @@ for (const [name, open] of Object.entries(CLASSES)) {
     }
   })
 }
+
+t.test('the client of this package is expected to close, and keeps how it has ended', async (t) => {
+  const chat = await startChat(t)
+  const socket = connect(`ws://127.0.0.1:${chat.port}/chat`, {
+    token: ({ why }) => why === 'connect' ? chat.token : null,
+    retry: { base: 10 },
+    create: (url, protocols) => new WsWebSocket(url, protocols) as never
+  })
+  t.teardown(() => socket.close())
+  await socket.opened
+  const closed = expectClose(socket, 'token_revoked')
+  const isRefused = new Promise<void>((resolve) => socket.subscribe(() => { if (socket.state.status === 'refused') resolve() }))
+  await chat.revoke()
+  t.strictSame(await closed, { code: 3000, reason: 'token_revoked' })
+  await isRefused
+  t.match(await expectClose(socket), { reason: 'token_revoked' }, 'no user is logged in any more')
+})
 
 t.test('a socket that does not close is an error after the timeout', async (t) => {
   const chat = await startChat(t)

@@ -1,0 +1,100 @@
+/*
+ * A world for the client, without a network and without waiting: a clock, a page, sockets and controllers that count who listens. The
+ * globals are in place from `install` to `uninstall`.
+ */
+import { flush, VirtualClock } from './clock'
+import { FakeSocket } from './fake-socket'
+
+type Listener = (event: unknown) => void
+
+/** A target of events that knows how many listen. */
+export class FakeTarget {
+  readonly listeners = new Set<{ readonly type: string, readonly listener: Listener }>()
+  visibilityState = 'visible'
+
+  readonly addEventListener = (type: string, listener: Listener): void => { this.listeners.add({ type, listener }) }
+
+  readonly removeEventListener = (type: string, listener: Listener): void => {
+    for (const each of this.listeners) if (each.type === type && each.listener === listener) this.listeners.delete(each)
+  }
+
+  dispatch (type: string): void {
+    for (const each of [...this.listeners]) if (each.type === type) each.listener({ type })
+  }
+}
+
+/** An `AbortSignal` that knows how many listen. */
+export class FakeSignal extends FakeTarget {
+  aborted = false
+}
+
+export class FakeAbortController {
+  readonly signal = new FakeSignal()
+
+  abort (): void {
+    if (this.signal.aborted) return
+    this.signal.aborted = true
+    this.signal.dispatch('abort')
+  }
+}
+
+export class Lab {
+  readonly clock = new VirtualClock()
+  readonly window = new FakeTarget()
+  readonly document = new FakeTarget()
+  readonly navigator = { onLine: true }
+  readonly sockets: FakeSocket[] = []
+  random: () => number = () => 0.5
+  readonly #restore: Array<() => void> = []
+
+  /** For the option `create`. */
+  readonly create = (url: string, protocols: string[], headers: Record<string, string>): FakeSocket => {
+    const socket = new FakeSocket(this.clock, url, protocols, headers)
+    this.sockets.push(socket)
+    return socket
+  }
+
+  /** The last socket. */
+  get socket (): FakeSocket {
+    const socket = this.sockets.at(-1)
+    if (socket === undefined) throw new Error('there is no socket yet')
+    return socket
+  }
+
+  /** How many listen to the page. */
+  get listeners (): number {
+    return this.window.listeners.size + this.document.listeners.size
+  }
+
+  install ({ hasPage = true } = {}): void {
+    const { clock, window, document, navigator } = this
+    this.#set(globalThis, { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, AbortController: FakeAbortController, performance: { now: () => clock.now } })
+    this.#set(Date, { now: () => clock.now + clock.skew })
+    this.#set(Math, { random: () => this.random() })
+    if (hasPage) this.#set(globalThis, { document, navigator, addEventListener: window.addEventListener, removeEventListener: window.removeEventListener })
+  }
+
+  uninstall (): void {
+    for (const restore of this.#restore.splice(0).reverse()) restore()
+  }
+
+  async advance (duration: number): Promise<void> {
+    await this.clock.advance(duration)
+  }
+
+  /** Runs all microtasks. */
+  async flush (): Promise<void> {
+    await flush()
+  }
+
+  #set (target: object, values: object): void {
+    for (const [name, value] of Object.entries(values)) {
+      const before = Object.getOwnPropertyDescriptor(target, name)
+      Object.defineProperty(target, name, { configurable: true, writable: true, value })
+      this.#restore.push(() => {
+        if (before === undefined) Reflect.deleteProperty(target, name)
+        else Object.defineProperty(target, name, before)
+      })
+    }
+  }
+}
