@@ -111,6 +111,8 @@ t.test('10,000 drawn handshakes have the outcomes that the contract gives', asyn
   t.equal(disagreements.length, 0, `FC_SEED=${SEED}: of ${wanted.length} handshakes all lead to what the model says`)
 
   t.test('each code that a handshake can have is drawn at least 20 times', async (t) => {
-    for (const verdict of ['accepted', 'dry run accepted', '1009', ...CODES]) t.ok((counts.get(verdict) ?? 0) >= 20, `FC_SEED=${SEED}: ${verdict}, ${counts.get(verdict) ?? 0} times`)
+    // How many handshakes wait at once is not drawn.
+    const drawn = CODES.filter((code) => code !== 'WS_AUTH_BUSY')
+    for (const verdict of ['accepted', 'dry run accepted', '1009', ...drawn]) t.ok((counts.get(verdict) ?? 0) >= 20, `FC_SEED=${SEED}: ${verdict}, ${counts.get(verdict) ?? 0} times`)
   })
 })

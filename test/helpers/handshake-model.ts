@@ -18,7 +18,8 @@ function assertOrigin ({ app, route }: World, sent: Sent, isAmbient: boolean): v
 }
 
 function isSameHost ({ trustProxy }: AppRule, sent: Sent, origin: string): boolean {
-  const forwarded = (name: string): string | null => trustProxy ? valueOf(sent, `x-forwarded-${name}`) : null
+  // `injectWS` has no socket, so Fastify trusts no proxy before it.
+  const forwarded = (name: string): string | null => trustProxy && sent.way !== 'inject' ? valueOf(sent, `x-forwarded-${name}`) : null
   const host = (forwarded('host') ?? valueOf(sent, 'host') ?? '').toLowerCase()
   const [, scheme = '', name = '', port] = /^(https?):\/\/([a-z0-9.-]+)(?::(\d+))?$/.exec(origin) ?? []
   if (scheme === '' || (forwarded('proto') === 'https' && scheme !== 'https')) return false
