@@ -16,6 +16,11 @@ export function failure (error?: unknown, hint?: string): Outcome {
   return { end: { code: 1006, reason: '', wasOpen: false, error, hint } }
 }
 
+/** No user is logged in. */
+export function refused (reason: string): Outcome {
+  return { end: { code: 1006, reason, wasOpen: false }, action: 'refuse' }
+}
+
 /** Sends a request with a token, else with the cookies. @param path a path of the server of the WebSocket. Default: that of the WebSocket. @throws the error of `fetch` */
 export async function request (fetch: FetchLike, method: string, url: string, token: string | undefined, signal: AbortSignalLike, path = ''): Promise<Answer> {
   const response = await fetch(new runtime.URL(path, url.replace(/^ws/, 'http')).href, {

@@ -7,5 +7,5 @@ export { WsAuthClientError } from './error'
 export { webSocketClass } from './web-socket-class'
 export type {
   AbortSignalLike, Ask, AuthOptions, AuthSocket, AuthSocketEvents, CloseEventLike, ConnectOptions, Credential, CredentialRequest, End, ErrorEventLike, EventLike,
-  FetchLike, MessageEventLike, Sendable, State, URLLike, WebSocketLike, WebSocketLikeClass, WsAuthErrorCode
+  FetchLike, MessageEventLike, Sendable, SocketLike, State, URLLike, WebSocketLike, WebSocketLikeClass, WsAuthErrorCode
 } from './types'

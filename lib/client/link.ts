@@ -4,13 +4,11 @@
 import { addressOf, writeHandshake } from './carrier'
 import { WsAuthClientError } from './error'
 import { readFrame } from './frames'
-import { failure, request } from './http'
-import type { Answer } from './http'
-import { Renewals } from './renewals'
-import type { Renewable } from './renewals'
+import { failure, refused, request, type Answer } from './http'
+import { Renewals, type Renewable } from './renewals'
 import { Scope, startWatch } from './runtime'
 import type { Settings } from './settings'
-import type { CredentialRequest, End, WebSocketLike } from './types'
+import type { CredentialRequest, End, SocketLike } from './types'
 import { actionOf, type Outcome } from './verdict'
 import { readCredential } from './wallet'
 
@@ -29,7 +27,7 @@ export interface LinkInfo {
 /** The events of a connection. `onEnd` is the last one, and comes once. */
 export interface LinkEvents {
   /** There is a socket, which is not open yet. */
-  onSocket (socket: WebSocketLike): void
+  onSocket (socket: SocketLike): void
   /** The connection is open, or was renewed. */
   onOpen (info: LinkInfo): void
   onMessage (data: unknown): void
@@ -47,7 +45,7 @@ export class Link implements Renewable {
   readonly #own: readonly string[]
   readonly #events: LinkEvents
   readonly #renewals = new Renewals(this)
-  socket: WebSocketLike | null = null
+  socket: SocketLike | null = null
   url = ''
   /** The token of the connection; `undefined` if it has a cookie or a ticket alone. */
   token: string | undefined
@@ -162,7 +160,7 @@ export class Link implements Renewable {
     return await scope.within(answer, async (signal) => await request(fetch, 'GET', this.url, token, signal)).catch((error: unknown) => failure(error, 'no answer to a dry run: no network, no CORS, or a CSP'))
   }
 
-  #open (socket: WebSocketLike, isMessage: boolean): void {
+  #open (socket: SocketLike, isMessage: boolean): void {
     const { scope } = this
     const cancel = scope.after(this.settings.connect, () => this.#lose())
     this.#cancelOpening = cancel
@@ -248,9 +246,4 @@ export class Link implements Renewable {
     socket.onerror = () => {}
     this.socket = null
   }
-}
-
-/** No user is logged in. */
-function refused (reason: string): Outcome {
-  return { end: { code: 1006, reason, wasOpen: false }, action: 'refuse' }
 }

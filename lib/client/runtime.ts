@@ -1,7 +1,7 @@
 /*
  * What the client takes from its runtime, a browser or another, when it needs it and never at import.
  */
-import type { AbortSignalLike, EventLike, FetchLike, WebSocketLike } from './types'
+import type { AbortSignalLike, EventLike, FetchLike, SocketLike } from './types'
 
 /** A target of events, as `document` is. */
 export interface TargetLike {
@@ -17,7 +17,7 @@ interface Runtime extends TargetLike {
   readonly EventTarget: new () => TargetLike
   readonly TextEncoder: new () => { encode (text: string): Uint8Array }
   readonly URL: new (url: string, base?: string) => { readonly href: string }
-  readonly WebSocket: new (url: string, protocols: string[]) => WebSocketLike
+  readonly WebSocket: new (url: string, protocols: string[]) => SocketLike
   readonly document?: TargetLike & { readonly visibilityState: string }
   readonly fetch: FetchLike
   readonly location?: { readonly href: string }

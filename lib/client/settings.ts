@@ -2,14 +2,14 @@
  * The options of both clients, checked and complete.
  */
 import { runtime } from './runtime'
-import type { AuthOptions, FetchLike, WebSocketLike } from './types'
+import type { AuthOptions, FetchLike, SocketLike } from './types'
 import { Wallet } from './wallet'
 
 /** Complete options, and the token that all connections of a client share. */
 export interface Settings extends Pick<AuthOptions, 'via' | 'ticket'> {
   readonly wallet: Wallet
   readonly protocols: readonly string[]
-  readonly create: (url: string, protocols: string[], headers: Record<string, string>) => WebSocketLike
+  readonly create: (url: string, protocols: string[], headers: Record<string, string>) => SocketLike
   readonly fetch: FetchLike | false
   /** In milliseconds. */
   readonly credential: number

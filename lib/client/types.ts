@@ -49,14 +49,9 @@ export interface WebSocketEvents {
 /** What a WebSocket can send. */
 export type Sendable = string | ArrayBuffer | ArrayBufferView | { readonly size: number, arrayBuffer (): Promise<ArrayBuffer> }
 
-/** A WebSocket as of the HTML standard: that of a browser, of Node.js, or of the library ws. */
-export interface WebSocketLike {
-  readonly CONNECTING: 0
-  readonly OPEN: 1
-  readonly CLOSING: 2
-  readonly CLOSED: 3
-  readonly readyState: 0 | 1 | 2 | 3
-  readonly url: string
+/** What the client needs of a socket: that of a browser, of Node.js, or of the library ws. */
+export interface SocketLike {
+  readonly readyState: number
   readonly protocol: string
   readonly extensions: string
   readonly bufferedAmount: number
@@ -67,6 +62,16 @@ export interface WebSocketLike {
   onerror: ((event: any) => any) | null
   send (data: any): void
   close (code?: number, reason?: string): void
+}
+
+/** A WebSocket as of the HTML standard. */
+export interface WebSocketLike extends SocketLike {
+  readonly CONNECTING: 0
+  readonly OPEN: 1
+  readonly CLOSING: 2
+  readonly CLOSED: 3
+  readonly readyState: 0 | 1 | 2 | 3
+  readonly url: string
   addEventListener (type: any, listener: any, options?: any): void
   removeEventListener (type: any, listener: any, options?: any): void
   dispatchEvent (event: any): boolean
@@ -123,7 +128,7 @@ export interface AuthOptions {
   /** The subprotocols of the app. Default: none */
   readonly protocols?: string | readonly string[]
   /** Makes a socket: for ws, undici and React Native, whose third arguments differ. Default: `new WebSocket(url, protocols)` */
-  readonly create?: (url: string, protocols: string[], headers: Record<string, string>) => WebSocketLike
+  readonly create?: (url: string, protocols: string[], headers: Record<string, string>) => SocketLike
   /** Gets tickets, and finds out why a handshake failed. `false` does neither. Default: `globalThis.fetch` */
   readonly fetch?: FetchLike | false
   /** In milliseconds: a credential (10 000), the time from the socket to `auth.ok` (15 000), an answer of the server (5000). */
