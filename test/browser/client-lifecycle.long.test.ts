@@ -10,7 +10,7 @@ import { eventually } from '../helpers/browser'
 import { startClientApp } from '../helpers/client-app'
 import type { ClientAppSettings } from '../helpers/client-app'
 import { connectIn, count } from '../helpers/client-page'
-import { ENGINES } from '../helpers/engines'
+import { ENGINES, WEBKIT } from '../helpers/engines'
 import type { Engine, Tab } from '../helpers/engines'
 import { buildPackage, tie } from '../helpers/example'
 import { startProxy } from '../helpers/proxy'
@@ -140,45 +140,6 @@ const SCENARIOS: Record<string, Scenario> = {
     await client.echo('after')
   },
 
-  'a page that changes its network finds the lost connection 5 s after it is online, and opens another': async (t, engine) => {
-    const app = await startClientApp(t)
-    const proxy = await startProxy(t, { host: '127.0.0.1', port: app.port })
-    const tab = await engine.open(t, `http://127.0.0.1:${proxy.port}/`)
-    const client = await connectIn(tab, '/ws', { lives: [60], retry: SOON })
-    await client.opened()
-    proxy.lose()
-    // A connection is asked only after a silence of 5 s.
-    await tab.run('new Promise((resolve) => setTimeout(resolve, 5100))')
-    t.same((await client.report()).states, ['connecting', 'open'], 'the page is not told')
-    await tab.setOffline(true)
-    await tab.setOffline(false)
-    await eventually(async () => (await pageEvents(tab)).includes('online'), 'the page is online')
-    const from = Date.now()
-    const { events } = await client.opened(2)
-    const took = Date.now() - from
-    t.same(events, ['open', 'close 1006', 'open'])
-    t.ok(took > 4000 && took < 15_000, `after ${took} ms`)
-    await client.echo('by the new network')
-  },
-
-  'a page that goes offline keeps its connection, and one without a connection waits until it is online': async (t, engine) => {
-    const { tab, server } = await openPage(t, engine)
-    const staying = await connectIn(tab, '/ws', { lives: [60] }, 'staying')
-    const ended = await connectIn(tab, '/ws', { lives: [60], sub: 'bea', retry: SOON }, 'ended')
-    await Promise.all([staying.opened(), ended.opened()])
-    await tab.setOffline(true)
-    await eventually(async () => (await pageEvents(tab)).includes('offline'), 'the page is offline')
-    await server.app.wsAuth.disconnect({ sub: 'bea' }, { code: 4000, reason: 'later' })
-    await ended.is('paused')
-    await tab.setOffline(false)
-    const { events, states, calls } = await ended.opened(2)
-    t.same(events, ['open', 'close 4000 later', 'open'])
-    t.same(states, ['connecting', 'open', 'paused offline', 'connecting', 'open'])
-    t.same(calls, ['connect'])
-    await staying.echo('still here')
-    t.same((await staying.report()).events, ['open', 'message still here'])
-  },
-
   'a page closes its connection when it is left, and opens it when it is back': async (t, engine) => {
     const { tab, url, size, server } = await openPage(t, engine)
     const client = await connectIn(tab, '/ws', { lives: [60] })
@@ -217,15 +178,58 @@ const SCENARIOS: Record<string, Scenario> = {
   }
 }
 
+/** Those that need a browser whose network can be taken away. */
+const OFFLINE: Record<string, Scenario> = {
+  'a page that changes its network finds the lost connection 5 s after it is online, and opens another': async (t, engine) => {
+    const app = await startClientApp(t)
+    const proxy = await startProxy(t, { host: '127.0.0.1', port: app.port })
+    const tab = await engine.open(t, `http://127.0.0.1:${proxy.port}/`)
+    const client = await connectIn(tab, '/ws', { lives: [60], retry: SOON })
+    await client.opened()
+    proxy.lose()
+    // A connection is asked only after a silence of 5 s.
+    await tab.run('new Promise((resolve) => setTimeout(resolve, 5100))')
+    t.same((await client.report()).states, ['connecting', 'open'], 'the page is not told')
+    await tab.setOffline(true)
+    await tab.setOffline(false)
+    await eventually(async () => (await pageEvents(tab)).includes('online'), 'the page is online')
+    const from = Date.now()
+    const { events } = await client.opened(2)
+    const took = Date.now() - from
+    t.same(events, ['open', 'close 1006', 'open'])
+    t.ok(took > 4000 && took < 15_000, `after ${took} ms`)
+    await client.echo('by the new network')
+  },
+
+  'a page that goes offline keeps its connection, and one without a connection waits until it is online': async (t, engine) => {
+    const { tab, server } = await openPage(t, engine)
+    const staying = await connectIn(tab, '/ws', { lives: [60] }, 'staying')
+    const ended = await connectIn(tab, '/ws', { lives: [60], sub: 'bea', retry: SOON }, 'ended')
+    await Promise.all([staying.opened(), ended.opened()])
+    await tab.setOffline(true)
+    await eventually(async () => (await pageEvents(tab)).includes('offline'), 'the page is offline')
+    await server.app.wsAuth.disconnect({ sub: 'bea' }, { code: 4000, reason: 'later' })
+    await ended.is('paused')
+    await tab.setOffline(false)
+    const { events, states, calls } = await ended.opened(2)
+    t.same(events, ['open', 'close 4000 later', 'open'])
+    t.same(states, ['connecting', 'open', 'paused offline', 'connecting', 'open'])
+    t.same(calls, ['connect'])
+    await staying.echo('still here')
+    t.same((await staying.report()).events, ['open', 'message still here'])
+  }
+}
+
 t.test('the client lasts in pages', async (t) => {
   await buildPackage()
-  t.jobs = 2
-  for (const { name, skip, start } of ENGINES) {
+  t.jobs = 3
+  for (const { name, skip, start } of [...ENGINES, WEBKIT]) {
     t.test(`in ${name}`, { skip, buffered: true }, async (t) => {
       const engine = await start(t)
       t.comment(`${name} ${engine.version}`)
-      t.jobs = Object.keys(SCENARIOS).length
-      for (const [title, run] of Object.entries(SCENARIOS)) t.test(title, { buffered: true }, async (t) => await run(t, engine))
+      const scenarios = Object.entries({ ...SCENARIOS, ...engine.hasManyPages ? OFFLINE : {} })
+      t.jobs = engine.hasManyPages ? scenarios.length : 1
+      for (const [title, run] of scenarios) t.test(title, { buffered: true }, async (t) => await run(t, engine))
     })
   }
 })

@@ -13,7 +13,7 @@ import { declareRoutes, rowsOf } from '../client/table'
 import type { Row } from '../client/table'
 import type { Result } from '../client/table-client'
 import { SECRET, sign } from '../helpers/app'
-import { ENGINES } from '../helpers/engines'
+import { ENGINES, WEBKIT } from '../helpers/engines'
 import type { AddressInfo } from 'node:net'
 
 const PAGE = '<!doctype html><title>refusals</title><script type="module" src="/table.js"></script>'
@@ -84,8 +84,8 @@ function seenOf ({ state, end, tokenCalls, sockets, posts, dryRuns }: Result): o
 }
 
 t.test('a page is told of each refusal, and stops or comes back as the table of words says', async (t) => {
-  t.jobs = 2
-  for (const { name, skip, start } of ENGINES) {
+  t.jobs = 3
+  for (const { name, skip, start } of [...ENGINES, WEBKIT]) {
     t.test(`in ${name}`, { skip, buffered: true }, async (t) => {
       const host = await startServer(t)
       const engine = await start(t)

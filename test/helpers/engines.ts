@@ -6,6 +6,7 @@ import type { BrowserContext, CDPSession, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { reasonToSkip as reasonWithoutChromium, startBrowser } from './browser'
 import { FIREFOX, startFirefox } from './firefox'
+import { reasonWithoutWebKit, startWebKit } from './webkit'
 
 /** What ends with a test. */
 export type Teardown = Pick<Test, 'teardown'>
@@ -28,6 +29,8 @@ export interface Tab {
 export interface Engine {
   readonly name: string
   readonly version: string
+  /** Whether pages can be open at the same time, and lose their network. */
+  readonly hasManyPages: boolean
   /** Opens a page that shares nothing with others. */
   open (t: Teardown, url: string): Promise<Tab>
 }
@@ -46,12 +49,16 @@ export const ENGINES = [
   { name: 'Firefox', skip: reasonWithoutFirefox(), start: startFirefox }
 ]
 
+/** It can do less, and is not installed in CI. */
+export const WEBKIT = { name: 'WebKit', skip: reasonWithoutWebKit(), start: startWebKit }
+
 /** Starts a Chromium. */
 export async function startChromium (t: Teardown): Promise<Engine> {
   const browser = await startBrowser(t)
   return {
     name: 'Chromium',
     version: browser.version(),
+    hasManyPages: true,
     open: async (t, url) => {
       const context = await browser.newContext()
       t.teardown(() => context.close())

@@ -98,6 +98,7 @@ export async function startFirefox (t: Teardown): Promise<Engine> {
   return {
     name: 'Firefox',
     version: capabilities.browserVersion,
+    hasManyPages: true,
     open: async (t, url) => {
       const { userContext } = await session.send('browser.createUserContext', {})
       t.teardown(async () => { await session.send('browser.removeUserContext', { userContext }).catch(() => {}) })
