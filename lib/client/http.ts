@@ -34,7 +34,7 @@ export async function request (fetch: FetchLike, method: string, url: string, to
   const { code, ticket } = await response.json().catch(() => null) as { code?: unknown, ticket?: unknown } | null ?? {}
   const reason = wordOf(code)
   const end = { code: 1006, reason, wasOpen: false, status, hint: reason === '' ? hintOf(status) : undefined }
-  return { ticket, end, action: reason === '' ? undefined : actionOf(end), least: 1000 * (Number(response.headers.get('retry-after')) || 0) }
+  return { ticket, end, action: reason === '' ? undefined : actionOf(end), least: 1000 * Math.max(0, Number(response.headers.get('retry-after')) || 0) }
 }
 
 function hintOf (status: number): string {

@@ -66,7 +66,7 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a page whose token expires gets another one and connects again': async (t, engine) => {
     const { tab, asked } = await openPage(t, engine, { plugin: { renewal: false } })
-    const client = await connectIn(tab, '/ws', { lives: [3, 60], retry: SOON })
+    const client = await connectIn(tab, '/ws', { lives: [6, 60], retry: SOON })
     const { events, calls } = await client.opened(2)
     t.same(events, ['open', 'close 3000 token_expired', 'open'])
     t.same(calls, ['connect', 'rejected WS_AUTH_TOKEN_EXPIRED'])

@@ -196,7 +196,7 @@ const RECIPES: Record<string, Scenario> = {
   },
 
   'a login by cookie lasts while it is used': async (t, engine) => {
-    const { url, output } = await startFile(t, 'client/cookie-login.js', { TOKEN_SECONDS: '6' })
+    const { url, output } = await startFile(t, 'client/cookie-login.js', { TOKEN_SECONDS: '12' })
     const tab = await engine.open(t, url)
     await shows(tab, 'refused token_missing')
     await tab.run('void document.querySelector(\'button\').click()')

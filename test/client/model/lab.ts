@@ -71,7 +71,7 @@ export class Lab {
     this.#set(globalThis, { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, AbortController: FakeAbortController, performance: { now: () => clock.now } })
     this.#set(Date, { now: () => clock.now + clock.skew })
     this.#set(Math, { random: () => this.random() })
-    if (hasPage) this.#set(globalThis, { document, navigator, addEventListener: window.addEventListener, removeEventListener: window.removeEventListener })
+    if (hasPage) this.#set(globalThis, { ononline: null, document, navigator, addEventListener: window.addEventListener, removeEventListener: window.removeEventListener })
   }
 
   uninstall (): void {
