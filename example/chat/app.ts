@@ -35,11 +35,13 @@ export async function createApp (redis?: Redis): Promise<FastifyInstance> {
     backplane: redis && redisBackplane({ client: redis }),
     // A page gets a close code, because it cannot see the status of a refused handshake. Other clients get the status.
     rejectWith: 'auto',
-    // A connection ends with its token, unless the client sends a new one. The grace is for one that is on its way.
+    // A connection ends with its token, unless the client sends a new one. The grace is for one that is on its way. Frames are spoken
+    // with plain sockets too, so that the page can show them.
     renewal: true,
     expiryGrace: 2000,
     // One connection too many closes the oldest. Its page must not come back by itself, because the two would take turns.
-    limits: { perUser: 10, onLimit: 'close-oldest' },
+    // It is enough for twenty tabs of the page.
+    limits: { perUser: 120, onLimit: 'close-oldest' },
     heartbeat: { interval: 30_000 },
     websocket: { options: { maxPayload: 16 * 1024 } }
   })

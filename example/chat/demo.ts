@@ -24,7 +24,7 @@ const TIMEOUT = 15_000
 const WIDTHS = [26, 35]
 /** How long the tokens live whose end is to be seen, in seconds. */
 const BRIEFLY = 4
-const LIMIT = 10
+const LIMIT = 120
 
 /**
  * Drives the servers at `urls`, and has them stopped. What can be done at another instance than the one that it is about

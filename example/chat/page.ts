@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify'
 
 /** Seen from where it is built to. */
 const FOLDER = join(__dirname, '../../chat/public')
-const TYPES: Record<string, string> = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript' }
+const TYPES: Record<string, string> = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.mjs': 'text/javascript' }
 
 const HEADERS = {
   // Scripts and styles are files of this server. An injected one is neither.
@@ -23,9 +23,12 @@ const HEADERS = {
 
 export function addPage (app: FastifyInstance): void {
   app.addHook('onRequest', async (_request, reply) => { reply.headers(HEADERS) })
-  for (const name of readdirSync(FOLDER)) {
-    const content = readFileSync(join(FOLDER, name))
-    const type = `${TYPES[extname(name)]}; charset=utf-8`
-    app.get(name === 'index.html' ? '/' : `/${name}`, async (_request, reply) => reply.type(type).send(content))
-  }
+  for (const name of readdirSync(FOLDER)) addFile(app, name === 'index.html' ? '/' : `/${name}`, join(FOLDER, name))
+  // The client, as one ES module.
+  addFile(app, '/client.mjs', require.resolve('fastify-ws-auth/client').replace(/js$/, 'mjs'))
+}
+
+function addFile (app: FastifyInstance, path: string, file: string): void {
+  const content = readFileSync(file)
+  app.get(path, async (_request, reply) => reply.type(`${TYPES[extname(file)]}; charset=utf-8`).send(content))
 }

@@ -36,7 +36,7 @@ export async function tokenOf (url: string, cookie: string, lifetime?: number): 
 export async function enterRoom (url: string, cookie: string): Promise<{ socket: WebSocket, id: string }> {
   const socket = connect(url, cookie)
   const [data] = await once(socket, 'message', { signal: AbortSignal.timeout(TIMEOUT) })
-  return { socket, id: (JSON.parse(String(data)) as { connection: { id: string } }).connection.id }
+  return { socket, id: (JSON.parse(String(data)) as { connection: string }).connection }
 }
 
 export async function statusOf (url: string, path: string, cookie: string): Promise<number> {

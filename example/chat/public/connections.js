@@ -7,9 +7,9 @@ import { ownIds } from './link.js'
 import { me } from './session.js'
 
 let refreshTimer = 0
-/** Asks once for many changes, because connections open and close together. */
+/** Asks once for many changes, because connections open and close together, and not in a tab that is not seen. */
 export function refreshConnections () {
-  if (refreshTimer !== 0) return
+  if (refreshTimer !== 0 || document.hidden) return
   refreshTimer = setTimeout(async () => {
     refreshTimer = 0
     const response = await fetch('/connections').catch(() => null)
@@ -19,6 +19,8 @@ export function refreshConnections () {
     if (stats !== null) renderStats(stats)
   }, 200)
 }
+
+document.addEventListener('visibilitychange', () => { if (me !== null) refreshConnections() })
 
 function renderStats ({ refused, closed, ...counts }) {
   const badgesOf = (group, counts) => Object.entries(counts).map(([name, count]) => element('li', 'badge', `${group}${name} ${count}`))

@@ -19,6 +19,11 @@ export function countDown (place, expiresAt) {
   tick(place)
 }
 
+/** Lets an element count down so many milliseconds. */
+export function countDownFor (place, left) {
+  countDown(place, left === null ? null : Date.now() + clockOffset + left)
+}
+
 function tick (place) {
   const { expiresAt, note } = place.dataset
   const left = expiresAt === '' ? null : expiresAt - clockOffset - Date.now()

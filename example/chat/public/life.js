@@ -1,60 +1,88 @@
 /*
- * One connection from its first message to its end, to be watched, and as many more as a user may have.
+ * One connection from its first message to its end, to be watched, and as many more as a user may have. The first is a plain WebSocket,
+ * because the client hides the frames that are to be seen.
  */
 import { countDown } from './countdown.js'
 import { find, logTo, notify, timeOf } from './dom.js'
-import { Link, links } from './link.js'
-import { freshToken } from './session.js'
+import { Link, links, openSocket } from './link.js'
+import { freshToken, me } from './session.js'
+
+/** How many connections a user may have: `limits.perUser` of app.ts. */
+const LIMIT = 120
 
 const logLife = (text) => logTo(find('#life-log'), text)
-let isSilent = false
+let socket = null
 
-const lifeLink = new Link({
-  isLasting: false,
-  address: async () => {
-    if (isSilent) return { path: '/members/first-message' }
-    return { path: '/members/first-message', firstMessage: { type: 'auth', token: await freshToken() } }
-  },
-  onState: (state, detail = '') => {
-    const badge = find('#life-state')
-    badge.dataset.state = state
-    badge.textContent = detail || state
-    for (const id of ['#life-open', '#life-silent']) find(id).disabled = lifeLink.isWanted
-    find('#life-close').disabled = !lifeLink.isWanted
-    find('#life-renew').disabled = state !== 'open'
-    if (state !== 'open') countDown(find('#life-left'))
-    if (detail !== '') logLife(`closed ${detail}`)
-  },
-  onFrame: ({ type, code, connection, expiresAt = connection?.expiresAt }) => {
-    if (type === 'welcome' || type === 'auth.ok') countDown(find('#life-left'), expiresAt)
-    if (type.startsWith('auth.')) logLife(`received ${[type, code, expiresAt && `until ${timeOf(expiresAt)}`].filter(Boolean).join(' ')}`)
-  }
-})
+function show (state, detail = '') {
+  const badge = find('#life-state')
+  badge.dataset.state = state
+  badge.textContent = detail || state
+  for (const id of ['#life-open', '#life-silent']) find(id).disabled = state === 'connecting' || state === 'open'
+  find('#life-close').disabled = state === 'closed'
+  find('#life-renew').disabled = state !== 'open'
+  if (state !== 'open') countDown(find('#life-left'))
+  if (detail !== '') logLife(`closed ${detail}`)
+}
 
-function openLife (silently) {
-  isSilent = silently
-  logLife(silently ? 'connecting, and nothing is sent' : 'connecting, and {"type":"auth","token":"…"} is sent')
-  lifeLink.open()
+async function openLife (isSilent) {
+  logLife(isSilent ? 'connecting, and nothing is sent' : 'connecting, and {"type":"auth","token":"…"} is sent')
+  show('connecting')
+  const token = isSilent ? null : await freshToken().catch(() => null)
+  if (!isSilent && token === null) return show('closed')
+  const opened = socket = openSocket({ path: '/members/first-message' })
+  opened.onopen = () => { if (!isSilent) opened.send(JSON.stringify({ type: 'auth', token })) }
+  opened.onmessage = ({ data }) => { if (opened === socket) read(JSON.parse(data)) }
+  opened.onclose = ({ code, reason }) => { if (opened === socket) show('closed', code === 1006 ? '' : `${code} ${reason}`) }
+}
+
+function read ({ type, code, connection, expiresAt = connection?.expiresAt }) {
+  if (type === 'welcome') show('open')
+  if (type === 'welcome' || type === 'auth.ok') countDown(find('#life-left'), expiresAt)
+  if (type.startsWith('auth.')) logLife(`received ${[type, code, expiresAt && `until ${timeOf(expiresAt)}`].filter(Boolean).join(' ')}`)
+  if (type === 'auth.renew' && find('#auto-renew').checked) renew()
+}
+
+async function renew () {
+  const token = await freshToken().catch(() => null)
+  if (token === null) notify('There is no new token: the connection ends with the old one.')
+  else if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: 'auth', token }))
+}
+
+function close () {
+  const closed = socket
+  socket = null
+  closed?.close(1000)
+  show('closed')
 }
 
 find('#life-open').onclick = () => openLife(false)
 find('#life-silent').onclick = () => openLife(true)
-find('#life-renew').onclick = () => lifeLink.renew()
-find('#life-close').onclick = () => lifeLink.close()
-lifeLink.close()
+find('#life-renew').onclick = renew
+find('#life-close').onclick = close
+links.add({ close })
+close()
 
-/** Opens one more. Past the limit the server closes the oldest. */
-find('#one-more').onclick = () => {
+/** Opens as many as the user may have, and one more. The server closes the oldest. */
+find('#one-more').onclick = async () => {
+  const response = await fetch('/connections').catch(() => null)
+  if (!response?.ok) return notify('The server cannot be reached.')
+  const { connections } = await response.json()
+  for (let count = connections.filter(({ name }) => name === me.user.name).length; count <= LIMIT; count++) {
+    await openOneMore().catch(() => {})
+  }
+}
+
+function openOneMore () {
   const link = new Link({
-    address: async () => ({ path: '/members' }),
-    isLasting: false,
-    isRenewable: false,
+    path: '/members',
+    options: { shouldReconnect: () => false },
     onFrame: () => {},
-    onState: (state, detail) => {
+    onState: (_status, detail) => {
       if (link.isWanted) return
       links.delete(link)
       if (detail) notify(`One more was closed: ${detail}`)
     }
   })
   link.open()
+  return link.opened
 }

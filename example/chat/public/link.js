@@ -1,16 +1,14 @@
 /*
- * A WebSocket that renews and comes back by itself.
+ * A connection of the page by the client of fastify-ws-auth, which gets its token, renews it, comes back and stops. What is here is what
+ * the page shows of it, and the question whether the login has ended.
  */
+import { connect } from './client.mjs'
 import { setClock } from './countdown.js'
-import { find, notify } from './dom.js'
-import { delayOf } from './retry.js'
-import { freshToken, isStillLoggedIn } from './session.js'
+import { notify } from './dom.js'
+import { isStillLoggedIn } from './session.js'
 
-const UNAUTHORIZED = 3000
-const FORBIDDEN = 3003
-
-/** Opens a WebSocket to a path of this server. */
-export function connect ({ path, protocols }) {
+/** Opens a plain WebSocket to a path of this server, for what the client hides. */
+export function openSocket ({ path, protocols }) {
   const url = new URL(path, window.location.href)
   url.protocol = url.protocol.replace('http', 'ws')
   return new WebSocket(url, protocols)
@@ -21,58 +19,47 @@ export const links = new Set()
 /** The ids of the connections that this page has had. */
 export const ownIds = new Set()
 
-/** A connection that renews its token when the server asks for it, and is opened again if it is lost and not refused. */
 export class Link {
-  #address
+  #path
+  #options
   #onState
   #onFrame
-  #isLasting
-  #isRenewable
   #socket = null
-  #timer = 0
-  #attempt = 0
-  #isWanted = false
   /** The reason of its loss, until it is back. */
   #detail = ''
 
-  /**
-   * `address` is called before each attempt, so that each has a new token. With `isLasting: false` a lost link stays closed.
-   * A link by the cookie is not `isRenewable`, because it lives as long as the login.
-   */
-  constructor ({ address, onState, onFrame, isLasting = true, isRenewable = true }) {
-    this.#address = address
+  /** `options` are those of `connect`. `onState` gets the status, the reason in words, and the state. */
+  constructor ({ path, options = {}, onState, onFrame }) {
+    this.#path = path
+    this.#options = { retry: { max: 10_000 }, ...options }
     this.#onState = onState
     this.#onFrame = onFrame
-    this.#isLasting = isLasting
-    this.#isRenewable = isRenewable
     links.add(this)
   }
 
-  get isWanted () { return this.#isWanted }
+  get isWanted () {
+    return this.#socket !== null && this.#socket.readyState !== WebSocket.CLOSED
+  }
+
+  /** Resolves when it is open. */
+  get opened () {
+    return this.#socket.opened
+  }
 
   open () {
-    if (this.#isWanted) return
-    this.#isWanted = true
-    this.#attempt = 0
+    if (this.isWanted) return
+    if (this.#socket !== null) return this.#socket.reconnect()
+    const socket = this.#socket = connect(this.#path, this.#options)
+    socket.onmessage = ({ data }) => this.#read(JSON.parse(data), socket)
+    socket.subscribe(() => this.#show(socket.state))
+    this.#show(socket.state)
+  }
+
+  close () {
+    this.#socket?.close()
+    this.#socket = null
     this.#detail = ''
-    this.#connect()
-  }
-
-  close (state = 'closed', detail = '') {
-    this.#isWanted = false
-    clearTimeout(this.#timer)
-    this.#socket?.close(1000)
-    this.#socket = null
-    this.#onState(state, detail)
-  }
-
-  /** Opens it anew, because the network is back: a connection that was lost silently looks open until something is sent. */
-  reopen () {
-    if (!this.#isWanted || !this.#isLasting) return
-    this.#socket?.close(1000)
-    this.#socket = null
-    this.#attempt = 0
-    this.#retry()
+    this.#onState('closed', '', { status: 'closed' })
   }
 
   send (frame) {
@@ -81,58 +68,30 @@ export class Link {
     return true
   }
 
-  /** The server answers with `auth.ok` or `auth.error`. After an error the old token counts until it expires. */
   async renew () {
     try {
-      this.send({ type: 'auth', token: await freshToken() })
-    } catch {
-      notify('There is no new token: the connection ends with the old one.')
+      await this.#socket.renew()
+    } catch ({ message }) {
+      notify(`Not renewed: ${message}`)
     }
   }
 
-  async #connect () {
-    this.#onState('connecting', this.#detail)
-    const address = await this.#address().catch(() => undefined)
-    if (!this.#isWanted || this.#socket !== null) return
-    if (address === undefined) return this.#isLasting ? this.#retry() : this.close()
-    const socket = this.#socket = connect(address)
-    if (address.firstMessage !== undefined) socket.onopen = () => socket.send(JSON.stringify(address.firstMessage))
-    socket.onmessage = ({ data }) => {
-      if (socket === this.#socket) this.#read(JSON.parse(data), socket)
-    }
-    socket.onclose = ({ code, reason }) => {
-      if (socket === this.#socket) this.#lose(code, reason)
-    }
-  }
-
-  #read (frame, socket) {
+  #read (frame, { protocol }) {
     if (frame.type === 'welcome') {
-      this.#attempt = 0
-      this.#detail = ''
       setClock(frame.connection.openedAt)
       ownIds.add(frame.connection.id)
-      this.#onState('open')
-    } else if (frame.type === 'auth.renew' && this.#isRenewable && find('#auto-renew').checked) {
-      this.renew()
     }
-    this.#onFrame(frame, socket)
+    this.#onFrame(frame, protocol)
   }
 
-  async #lose (code, reason) {
-    this.#socket = null
-    // The browser says 1006 if no close frame has come.
-    if (code !== 1006) this.#detail = `${code} ${reason}`
-    if (code === FORBIDDEN) return this.close('refused', this.#detail)
-    if (!this.#isLasting) return this.close('closed', this.#detail)
-    this.#onState('waiting', this.#detail)
-    if (code === UNAUTHORIZED && await isStillLoggedIn(this.#detail).catch(() => true) === false) return
-    if (this.#isWanted) this.#retry()
-  }
-
-  #retry () {
-    clearTimeout(this.#timer)
-    this.#onState('waiting', this.#detail)
-    this.#timer = setTimeout(() => this.#connect(), delayOf(this.#attempt++))
+  #show (state) {
+    const { status, end } = state
+    if (status === 'open') this.#detail = ''
+    // An attempt that found no server says nothing new.
+    else if (end && (end.code !== 1006 || end.reason !== '')) this.#detail = `${end.code} ${end.reason}`
+    if (status === 'closed') return
+    this.#onState(status, this.#detail, state)
+    if (end?.reason.startsWith('token_') && status !== 'connecting') isStillLoggedIn(this.#detail).catch(() => {})
   }
 }
 

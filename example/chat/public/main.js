@@ -4,7 +4,7 @@
 import { attacks } from './attacks.js'
 import { disconnect } from './connections.js'
 import { find, notify } from './dom.js'
-import { closeAll, links } from './link.js'
+import { closeAll } from './link.js'
 import { refusals } from './refusals.js'
 import { rooms, selected, selectRoom } from './rooms.js'
 import { listen, logIn, logOut, me, start } from './session.js'
@@ -44,16 +44,9 @@ function show (id, isDark = false) {
   if (id === 'login') find('#name').focus()
 }
 
-// A browser may keep a page that was left, with its connections, and show it again.
-window.addEventListener('pagehide', closeAll)
-window.addEventListener('pageshow', ({ persisted }) => { if (persisted) start() })
-
 // Connections stay open without a network, because the server may be on this device.
 window.addEventListener('offline', showNetwork)
-window.addEventListener('online', () => {
-  showNetwork()
-  for (const link of links) link.reopen()
-})
+window.addEventListener('online', showNetwork)
 
 function showNetwork () {
   find('#offline').hidden = navigator.onLine

@@ -2,7 +2,7 @@
  * Handshakes that the server refuses, each also as a plain request, because a page cannot see the status of a handshake.
  */
 import { cloneOf, element, find, notify } from './dom.js'
-import { connect } from './link.js'
+import { openSocket } from './link.js'
 import { freshTicket, freshToken } from './session.js'
 
 const GARBAGE = 'not.a.token'
@@ -52,7 +52,7 @@ async function dryRun ({ path, token }) {
 
 function handshake ({ path, token }) {
   return new Promise((resolve) => {
-    const socket = connect({ path, protocols: token === undefined ? [] : ['bearer', token] })
+    const socket = openSocket({ path, protocols: token === undefined ? [] : ['bearer', token] })
     socket.onclose = ({ code, reason }) => resolve({ isRefused: true, label: 'WebSocket', text: `${code} ${reason}` })
     socket.onmessage = () => {
       resolve({ isRefused: false, label: 'WebSocket', text: 'open' })

@@ -6,7 +6,7 @@ import { cloneOf, element, find, hourOf, notify } from './dom.js'
 import { Link } from './link.js'
 import { me, start } from './session.js'
 
-const STATUS = { open: 'online', connecting: 'connecting', waiting: 'reconnecting', refused: 'refused', closed: 'offline' }
+const STATUS = { open: 'online', connecting: 'connecting', waiting: 'reconnecting', paused: 'paused', refused: 'refused', closed: 'offline' }
 
 class Room {
   said = []
@@ -18,9 +18,8 @@ class Room {
   constructor (name) {
     this.name = name
     this.link = new Link({
-      address: async () => ({ path: `/${name}` }),
-      isRenewable: false,
-      onState: (state, detail = '') => this.#change({ state, detail }),
+      path: `/${name}`,
+      onState: (state, detail, { delay }) => this.#change({ state, detail, backAt: delay && Date.now() + delay }),
       onFrame: (frame) => this.#read(frame)
     })
   }
@@ -76,13 +75,24 @@ function renderRoomButton ({ name, unread }) {
 function renderRoom (room) {
   const status = find('#status')
   status.dataset.state = room.state
-  status.textContent = STATUS[room.state]
+  status.replaceChildren(STATUS[room.state], countdown)
+  countSeconds()
   renderLost(room)
   const online = room.state === 'open' ? room.online : []
   find('#online-label').textContent = online.length === 0 ? 'Nobody is online' : 'Online'
   find('#online').replaceChildren(...online.map((name) => element('li', 'badge good', name)))
   find('#composer button').disabled = room.state !== 'open'
   renderMessages(room)
+}
+
+/** The seconds until the next attempt. They are not read aloud. */
+const countdown = element('span', '', '')
+countdown.ariaHidden = 'true'
+setInterval(countSeconds, 250)
+
+function countSeconds () {
+  const { backAt } = rooms[selected]
+  countdown.textContent = backAt === undefined ? '' : ` in ${Math.max(0, Math.ceil((backAt - Date.now()) / 1000))} s`
 }
 
 /** Another tab may have logged in another user: all tabs share the cookie. */

@@ -87,10 +87,13 @@ export async function logOut (path) {
   return response?.status === 200 ? response.json() : null
 }
 
-/** A new token, by the login in the cookie. A script can read it, so it lives briefly and is not kept. */
+/** A new token, by the login in the cookie, or `null` if the login has ended. A script can read it, so it lives briefly. */
 export async function freshToken () {
   const response = await post('/token', { lifetime: Number(find('#lifetime').value) })
-  if (response.status === 401) onLoggedOut()
+  if (response.status === 401) {
+    onLoggedOut()
+    return null
+  }
   if (!response.ok) throw new Error(`/token: ${response.status}`)
   return (await response.json()).token
 }

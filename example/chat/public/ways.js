@@ -1,37 +1,36 @@
 /*
  * Four places for a token, and the server's view of each connection.
  */
-import { countDown } from './countdown.js'
-import { cloneOf, find, notify, timeOf } from './dom.js'
+import { countDown, countDownFor } from './countdown.js'
+import { cloneOf, find, timeOf } from './dom.js'
 import { Link } from './link.js'
-import { freshTicket, freshToken } from './session.js'
+import { freshToken } from './session.js'
 
 const WAYS = [{
   title: 'Cookie',
-  code: 'new WebSocket("/members")',
+  code: 'connect("/members")',
   about: 'The browser adds it to every handshake, from any page, so the Origin is checked. No script can read it.',
-  isRenewable: false,
-  address: async () => ({ path: '/members' })
+  isRenewable: false
 }, {
   title: 'Subprotocol',
-  code: 'new WebSocket("/members", ["bearer", token])',
+  code: 'connect("/members", { token })',
   about: 'A header that a page can set. No other page has the token, and no URL or log shows it.',
-  address: async () => ({ path: '/members', protocols: ['bearer', await freshToken()] })
+  options: { token: freshToken }
 }, {
   title: 'Query',
-  code: 'new WebSocket("/members?token=" + token)',
+  code: 'connect("/members", { token, via: "query" })',
   about: 'Works everywhere. It is taken out before Fastify logs the URL, but a proxy may log it.',
-  address: async () => ({ path: `/members?token=${await freshToken()}` })
+  options: { token: freshToken, via: 'query' }
 }, {
   title: 'Ticket',
-  code: 'new WebSocket("/members?ticket=" + ticket)',
+  code: 'connect("/members", { ticket: true })',
   about: 'From POST /ws-ticket, by the cookie. Works everywhere and only once: in a log it is worth nothing.',
-  isRenewable: false,
-  address: async () => ({ path: `/members?ticket=${await freshTicket()}` })
+  options: { ticket: true },
+  isRenewable: false
 }]
 
 /** One link for each way. */
-export const wayLinks = WAYS.map(({ title, code, about, address, isRenewable }) => {
+export const wayLinks = WAYS.map(({ title, code, about, options, isRenewable }) => {
   const card = cloneOf('#way-template')
   const button = find('[data-do=open]', card)
   const renewButton = find('[data-do=renew]', card)
@@ -41,22 +40,21 @@ export const wayLinks = WAYS.map(({ title, code, about, address, isRenewable }) 
   find('p', card).textContent = about
   card.dataset.way = title.toLowerCase()
 
-  const onState = (state, detail = '') => {
+  const onState = (state, detail, { expiresIn }) => {
     badge.dataset.state = state
     badge.textContent = detail || state
     button.textContent = link.isWanted ? 'Close' : 'Open'
     button.ariaLabel = `${button.textContent}: ${title}`
     renewButton.disabled = state !== 'open'
     if (state !== 'open') fillView(card, {})
+    else countDownFor(find('[data-field=expiresAt]', card), expiresIn)
   }
   const link = new Link({
-    address,
-    isRenewable,
+    path: '/members',
+    options,
     onState,
-    onFrame: (frame, { protocol }) => {
+    onFrame: (frame, protocol) => {
       if (frame.type === 'welcome') fillView(card, { ...frame.connection, protocol: protocol || 'none' })
-      if (frame.type === 'auth.ok') countDown(find('[data-field=expiresAt]', card), frame.expiresAt)
-      if (frame.type === 'auth.error') notify(`Not renewed: ${frame.code}`)
     }
   })
   renewButton.hidden = isRenewable === false
