@@ -95,7 +95,7 @@ export class FakeServer {
   /** The network, or the server, as a handshake finds it. */
   readonly create = (url: string, protocols: string[], headers: Record<string, string>): FakeSocket => {
     const { ledger } = this
-    ledger.must(this.live === undefined, 'two sockets at a time')
+    ledger.must(ledger.isShared || this.live === undefined, 'two sockets at a time')
     const socket = this.#lab.create(url, protocols, headers)
     const token = tokenOf(socket)
     const ticket = /[?&]ticket=([^&]*)/.exec(url)?.[1]
@@ -151,17 +151,22 @@ export class FakeServer {
   #ok (socket: FakeSocket, id?: unknown): void {
     const expiresIn = this.#tape.pick(LIVES)
     this.#speaking.add(socket)
-    if (socket.isLive) {
+    if (this.#hears(socket)) {
       this.ledger.accept(this.tokens.get(socket) ?? null, expiresIn)
       this.accepted.add(socket)
     }
     socket.frame('auth.ok', { connection: 'c', expiresIn, ...(id === undefined ? {} : { id }) })
   }
 
+  /** Whether the client listens: `connect()` leaves a socket that it closes, and an instance waits for its end. */
+  #hears (socket: FakeSocket): boolean {
+    return this.ledger.isShared ? !socket.isOver && socket.onclose !== null : socket.isLive
+  }
+
   /** A message of the app. */
   app (socket: FakeSocket): void {
     const data = this.#tape.pick([`m${++this.#count}`, `{"type":"auth-${++this.#count}"}`, `{"type":"auth.x${++this.#count}`])
-    if (socket.isLive) {
+    if (this.#hears(socket)) {
       this.toApp.push(data)
       this.accepted.add(socket)
     }
@@ -169,7 +174,7 @@ export class FakeServer {
   }
 
   retry (socket: FakeSocket, within: number): void {
-    if (socket.isLive) this.ledger.told.within = within
+    if (this.#hears(socket)) this.ledger.told.within = within
     socket.frame('auth.retry', { within })
   }
 
@@ -179,7 +184,7 @@ export class FakeServer {
 
   /** The server or the network ends a connection. */
   end (socket: FakeSocket, code: number, reason: string): void {
-    const wasLive = socket.isLive
+    const wasLive = this.#hears(socket)
     this.ledger.note(() => `${wasLive ? '' : '(late) '}close ${code} ${reason}`)
     if (wasLive && expectedAction({ code, reason, wasOpen: true }) === 'ask') {
       // What it said before counts for no later handshake of the same attempt.
@@ -221,11 +226,11 @@ export class FakeServer {
     const isAwaited = pending !== undefined && (answersId === undefined || answersId === pending.id)
     if (isAwaited) this.#pending.delete(socket)
     if (kind < 5) {
-      if (isAwaited && socket.isLive && pending.token !== null) this.tokens.set(socket, pending.token)
+      if (isAwaited && this.#hears(socket) && pending.token !== null) this.tokens.set(socket, pending.token)
       return this.#ok(socket, answersId)
     }
     const code = ['TOKEN_INVALID', 'TOKEN_EXPIRED', 'TOKEN_REVOKED', 'FORBIDDEN', 'TOKEN_INVALID', 'BUSY'][kind - 5] as string
-    const isInTime = isAwaited && socket.isLive && this.#lab.clock.now - pending.sentAt < 5000
+    const isInTime = isAwaited && this.#hears(socket) && this.#lab.clock.now - pending.sentAt < 5000
     if (isInTime && kind < 8) this.ledger.refuse(pending.token, { isCounted: false })
     socket.frame('auth.error', { code: `WS_AUTH_${code}`, id, ...(kind === 9 ? { reason: 'other_subject' } : {}) })
   }
@@ -238,10 +243,10 @@ export class FakeServer {
     ledger.note(() => `${method} ${url} ${token}`)
     ledger.must(!ledger.isSealed, 'a request after the end')
     ledger.must(!request.signal.aborted, 'a request that nobody wants')
-    ledger.must(this.liveRequests.length === 0, 'two requests at a time')
+    ledger.must(ledger.isShared || this.liveRequests.length === 0, 'two requests at a time')
     ledger.must(!url.includes('secret-'), 'a token in the URL of a request')
     // A renewal may have brought another token while the handshake was under way.
-    if (method === 'GET') ledger.must(token === (this.tokens.get(this.#lab.socket) ?? null), `a dry run with ${token}`)
+    if (method === 'GET') ledger.must(ledger.isShared || token === (this.tokens.get(this.#lab.socket) ?? null), `a dry run with ${token}`)
     else ledger.use(token, this.hasTokens, 'request')
     ledger.told.least = 0
     if (this.isConnecting()) ledger.told.within = null

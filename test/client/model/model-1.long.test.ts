@@ -1,12 +1,20 @@
 /*
- * The model of `connect()`, at length: one of two files, which run side by side. `FC_SEED` and `FC_PATH` in the environment repeat a failure.
+ * The models of `connect()` and `webSocketClass()`, at length: one of two files, which run side by side. `FC_SEED` and `FC_PATH` in the environment repeat a failure.
  */
 import fc from 'fast-check'
 import t from 'tap'
 import { holdsAsync } from '../../helpers/arbitraries'
+import { playClass } from './class-player'
 import { play } from './player'
 
+const tape = fc.uint8Array({ minLength: 10, maxLength: 60, size: 'max' })
+
 t.test('a socket keeps its promises in 50,000 random runs of tokens, servers, networks, pages and apps (1 of 2)', async (t) => {
-  await holdsAsync(fc.asyncProperty(fc.uint8Array({ minLength: 10, maxLength: 60, size: 'max' }), play), 50_000)
+  await holdsAsync(fc.asyncProperty(tape, play), 50_000)
+  t.pass('each run kept them')
+})
+
+t.test('an instance of the class for libraries keeps its promises in 5000 random runs (1 of 2)', async (t) => {
+  await holdsAsync(fc.asyncProperty(tape, playClass), 5000)
   t.pass('each run kept them')
 })

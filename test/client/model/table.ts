@@ -36,6 +36,8 @@ export const ENDS: ReadonlyArray<readonly [code: number, reason: string, action:
   [1008, '', 'refuse'],
   [1009, '', 'refuse'],
   [4999, 'kicked', 'retry'],
+  // Words of an app, which only look like ours.
+  ...['xshutdown', 'shutdown_', 'a_drain', 'server_busy_', 'disconnected_', 'xdisconnected', 'connection_replaced_', 'xconnection_replaced', 'forbidden_', 'a_token_x', 'idle_', 'limit', 'x_limit_'].map((word) => [4999, word, 'retry'] as const),
   // A word counts only in a code of ours: these are of a proxy.
   [1000, 'token_expired', 'retry'],
   [1006, 'forbidden', 'retry'],

@@ -120,3 +120,19 @@ story('a client that was idle comes back as it sends, and at an event of the pag
   t.throws(() => other.send('lost'), { name: 'InvalidStateError' })
   t.equal(other.state.status, 'connecting')
 })
+
+story('after failures a refused token and the end of a life wait no longer than at first, and all others do', async (stage, t) => {
+  stage.random = () => 1
+  const DELAYS = [['lifetime_exceeded', 1000], ['token_expired', 1000], ['xlifetime_exceeded', 8000], ['lifetime_exceeded_', 8000], ['kicked', 8000], ['shutdown', 8000], ['connection_limit', 18_000]] as const
+  for (const [word, delay] of DELAYS) {
+    const socket = await stage.open()
+    for (const each of [1000, 2000, 4000]) {
+      stage.socket.drop()
+      await stage.advance(each)
+      stage.socket.accept()
+    }
+    stage.socket.drop(word === 'shutdown' ? 1001 : 4999, word)
+    t.match(socket.state, { status: 'waiting', attempt: 4, delay }, word)
+    socket.close()
+  }
+})
