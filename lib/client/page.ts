@@ -24,14 +24,15 @@ export function isOffline (): boolean {
  */
 export function listenToPage (onBack: (spread?: number) => void, onHide: () => void): () => void {
   const { document } = runtime
-  const onVisible = (): void => { if (document?.visibilityState !== 'hidden') onBack(SPREAD) }
+  const onShow = (): void => onBack(SPREAD)
   const listeners: ReadonlyArray<readonly [typeof runtime | typeof document, string, () => void]> = [
     // All devices of an office are online at once.
     [runtime, 'online', () => onBack()],
-    [runtime, 'pageshow', onVisible],
+    [runtime, 'pageshow', onShow],
     [runtime, 'pagehide', onHide],
-    [document, 'resume', onVisible],
-    [document, 'visibilitychange', onVisible]
+    // A page that is thawed may still be hidden.
+    [document, 'resume', onShow],
+    [document, 'visibilitychange', () => { if (document?.visibilityState !== 'hidden') onShow() }]
   ]
   for (const [target, type, listener] of listeners) target?.addEventListener(type, listener)
   return () => { for (const [target, type, listener] of listeners) target?.removeEventListener(type, listener) }

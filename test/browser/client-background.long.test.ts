@@ -73,17 +73,21 @@ const FROZEN: Record<string, Meanwhile> = {
   }
 }
 
+async function setFrozen ({ tab, devTools }: Hidden, isFrozen: boolean): Promise<void> {
+  await devTools.send('Page.setWebLifecycleState', { state: isFrozen ? 'frozen' : 'active' })
+  if (isFrozen) await eventually(async () => (await tab.run<string[]>('pageEvents')).includes('freeze'), 'the page is frozen')
+}
+
 async function freeze (t: Test, browser: Browser, { settings, lives = [60], run, events: expected, calls: expectedCalls }: Meanwhile): Promise<void> {
   const hidden = await openHidden(t, browser, settings)
-  const { tab, devTools, size } = hidden
+  const { tab, size } = hidden
   const client = await connectIn(tab, '/ws', { lives, retry: SOON })
   await client.opened()
-  await devTools.send('Page.setWebLifecycleState', { state: 'frozen' })
-  await eventually(async () => (await tab.run<string[]>('pageEvents')).includes('freeze'), 'the page is frozen')
+  await setFrozen(hidden, true)
   await run(hidden)
   await new Promise((resolve) => setTimeout(resolve, 1000))
   t.same((await client.report()).events, ['open'], 'a frozen page is told nothing')
-  await devTools.send('Page.setWebLifecycleState', { state: 'active' })
+  await setFrozen(hidden, false)
   const { events, calls, state } = await client.until(({ events }) => expected.test(events.join()), String(expected))
   t.match(calls.join(), expectedCalls)
   const isRefused = state.status === 'refused'
@@ -102,11 +106,23 @@ async function measure (devTools: CDPSession): Promise<{ heap: number, listeners
 t.test('the client lasts in pages in the background, and leaves nothing behind', { skip: reasonToSkip() }, async (t) => {
   await buildPackage()
   const browser = await startBrowser(t, THROTTLED)
-  t.jobs = 6
+  t.jobs = 7
 
   for (const [what, meanwhile] of Object.entries(FROZEN)) {
     t.test(`a frozen page does the right thing when it is thawed, if meanwhile ${what}`, { buffered: true }, async (t) => await freeze(t, browser, meanwhile))
   }
+
+  t.test('a frozen page that waits connects when it is thawed', { buffered: true }, async (t) => {
+    const hidden = await openHidden(t, browser)
+    const client = await connectIn(hidden.tab, '/ws', { lives: [60], retry: { base: 600_000, max: 600_000 } })
+    await client.opened()
+    await hidden.server.app.wsAuth.disconnect({ sub: 'ann' }, { code: 4000, reason: 'later' })
+    await client.is('waiting')
+    await setFrozen(hidden, true)
+    await setFrozen(hidden, false)
+    t.same((await client.opened(2)).events, ['open', 'close 4000 later', 'open'])
+    t.equal(await hidden.tab.run('document.visibilityState'), 'hidden')
+  })
 
   t.test('a hidden page whose timers fire once a minute renews in time', { buffered: true }, async (t) => {
     const { tab, asked, server } = await openHidden(t, browser, { plugin: { expiryGrace: 5000 } })
