@@ -1,6 +1,7 @@
 /*
  * What the client costs a page: minified and gzipped, each of its exports alone.
  */
+import { readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 import t from 'tap'
@@ -23,3 +24,8 @@ for (const [name, most] of Object.entries(MOST)) {
     t.ok(size > 1000 && size <= most, `${size} bytes`)
   })
 }
+
+t.test('lib/client/README.md names these sizes', async (t) => {
+  const readme = readFileSync('lib/client/README.md', 'utf8')
+  for (const [name, most] of Object.entries(MOST)) t.match(readme, `\`${name}\` ${name === 'connect' ? 'has ' : ''}at most ${most / 1000} KB`)
+})

@@ -62,14 +62,13 @@ find('#life-close').onclick = close
 links.add({ close })
 close()
 
-/** Opens as many as the user may have, and one more. The server closes the oldest. */
+/** Opens as many as the user may have, and one more, some at a time. The server closes the oldest. */
 find('#one-more').onclick = async () => {
   const response = await fetch('/connections').catch(() => null)
   if (!response?.ok) return notify('The server cannot be reached.')
   const { connections } = await response.json()
-  for (let count = connections.filter(({ name }) => name === me.user.name).length; count <= LIMIT; count++) {
-    await openOneMore().catch(() => {})
-  }
+  let missing = LIMIT + 1 - connections.filter(({ name }) => name === me.user.name).length
+  for (; missing > 0; missing -= 20) await Promise.allSettled(Array.from({ length: Math.min(missing, 20) }, openOneMore))
 }
 
 function openOneMore () {
