@@ -38,6 +38,10 @@ export class FakeAbortController {
   }
 }
 
+/** The lab whose turn it is, and those that wait until it ends. */
+let current: Lab | null = null
+const before: Array<Lab | null> = []
+
 export class Lab {
   readonly clock = new VirtualClock()
   readonly window = new FakeTarget()
@@ -66,15 +70,35 @@ export class Lab {
     return this.window.listeners.size + this.document.listeners.size
   }
 
+  /** Puts the fakes in the place of the globals, or takes over those of the lab before. */
   install ({ hasPage = true } = {}): void {
-    const { clock, window, document, navigator } = this
-    this.#set(globalThis, { setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, AbortController: FakeAbortController, performance: { now: () => clock.now } })
-    this.#set(Date, { now: () => clock.now + clock.skew })
-    this.#set(Math, { random: () => this.random() })
-    if (hasPage) this.#set(globalThis, { ononline: null, document, navigator, addEventListener: window.addEventListener, removeEventListener: window.removeEventListener })
+    before.push(current)
+    current = this
+    if (before.length > 1) return
+    this.#set(globalThis, {
+      setTimeout: (run: () => void, delay: number) => current?.clock.setTimeout(run, delay),
+      clearTimeout: (timer: unknown) => current?.clock.clearTimeout(timer),
+      AbortController: FakeAbortController,
+      performance: { now: () => current?.clock.now }
+    })
+    this.#set(Date, { now: () => (current as Lab).clock.now + (current as Lab).clock.skew })
+    this.#set(Math, { random: () => current?.random() })
+    if (hasPage) this.#setPage()
+  }
+
+  #setPage (): void {
+    const pageOf = (name: 'document' | 'navigator'): PropertyDescriptor => ({ get: () => current?.[name] })
+    this.#set(globalThis, {
+      ononline: null,
+      addEventListener: (type: string, listener: Listener) => current?.window.addEventListener(type, listener),
+      removeEventListener: (type: string, listener: Listener) => current?.window.removeEventListener(type, listener)
+    })
+    this.#define('document', pageOf('document'))
+    this.#define('navigator', pageOf('navigator'))
   }
 
   uninstall (): void {
+    current = before.pop() ?? null
     for (const restore of this.#restore.splice(0).reverse()) restore()
   }
 
@@ -88,13 +112,15 @@ export class Lab {
   }
 
   #set (target: object, values: object): void {
-    for (const [name, value] of Object.entries(values)) {
-      const before = Object.getOwnPropertyDescriptor(target, name)
-      Object.defineProperty(target, name, { configurable: true, writable: true, value })
-      this.#restore.push(() => {
-        if (before === undefined) Reflect.deleteProperty(target, name)
-        else Object.defineProperty(target, name, before)
-      })
-    }
+    for (const [name, value] of Object.entries(values)) this.#define(name, { writable: true, value }, target)
+  }
+
+  #define (name: string, descriptor: PropertyDescriptor, target: object = globalThis): void {
+    const original = Object.getOwnPropertyDescriptor(target, name)
+    Object.defineProperty(target, name, { configurable: true, ...descriptor })
+    this.#restore.push(() => {
+      if (original === undefined) Reflect.deleteProperty(target, name)
+      else Object.defineProperty(target, name, original)
+    })
   }
 }
