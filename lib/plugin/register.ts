@@ -8,6 +8,7 @@ import { isReadOnly, rootOf } from '../base/fastify-internals'
 import { startHeartbeat } from '../connection/heartbeat'
 import { addLogoutRoute } from '../endpoints/back-channel-logout'
 import { addTicketRoute } from '../endpoints/ticket'
+import { sendInOnePacket } from '../handshake/one-packet'
 import type { PreValidation } from '../handshake/pre-validation'
 import { refuseUncovered } from '../handshake/routes'
 import { awaitsMessage } from '../handshake/candidate'
@@ -85,6 +86,7 @@ function addHooks (app: FastifyInstance, parts: Parts): { routes: RouteHooks, sh
 function attach (app: FastifyInstance, { connections, options, waitingRoom, websocket }: Parts, shutdown: Shutdown): void {
   shutdown.attach(app.websocketServer)
   websocket.protocols.guard(app.websocketServer)
+  sendInOnePacket(app.websocketServer)
   waitingRoom.attach(app.websocketServer, awaitsMessage)
   if (options.heartbeat === null) return
   const stop = startHeartbeat(connections, options.heartbeat.interval)

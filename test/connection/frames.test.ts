@@ -137,6 +137,7 @@ t.test('a message to the client has its documented JSON, and is no auth frame', 
   t.ok(Number.isInteger(endsIn) && endsIn <= 9000 && endsIn > 8000, String(endsIn))
   t.equal(authOk({ id: 'x', expiresAt: null, endsAt: null }, null), '{"type":"auth.ok","connection":"x","expiresAt":null,"expiresIn":null,"endsIn":null}')
   t.equal(authOk({ id: 'x', expiresAt: 1000, endsAt: null }, 0), '{"type":"auth.ok","id":0,"connection":"x","expiresAt":1000,"expiresIn":0,"endsIn":null}')
+  t.equal(authOk({ id: 'x', expiresAt: Infinity, endsAt: null }, '"'), '{"type":"auth.ok","id":"\\"","connection":"x","expiresAt":null,"expiresIn":null,"endsIn":null}')
   t.equal(authRenew(1000), '{"type":"auth.renew","expiresIn":0}')
   t.equal(authError('WS_AUTH_TOKEN_INVALID', null), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID"}')
   t.equal(authError('WS_AUTH_TOKEN_INVALID', 7, true), '{"type":"auth.error","code":"WS_AUTH_TOKEN_INVALID","reason":"other_subject","id":7}')

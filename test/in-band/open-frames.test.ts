@@ -96,6 +96,19 @@ t.test('auth.ok comes in order over a network, with an own subprotocol, whatever
   t.match(JSON.parse(texts.slice(1).find((text) => text.startsWith('{')) as string), { type: 'auth.ok', id: 'x', connection: ids[0] })
 })
 
+t.test('auth.ok comes in one packet with the 101, and what an asynchronous handler sends comes later', async (t) => {
+  const { port } = await start(t, {
+    routes: (app) => app.get('/ws', { websocket: true }, async (socket) => { await new Promise((resolve) => setTimeout(resolve, 20)); socket.send('hello') })
+  })
+  const client = await RawClient.open(t, port)
+  const chunks: string[] = []
+  client.socket.on('data', (chunk) => { chunks.push(String(chunk)) })
+  client.upgrade({ path: '/ws', headers: { authorization: `Bearer ${sign({ sub: 'ann' })}`, ...OFFER } })
+  await until(() => chunks.length === 2, 'two packets')
+  t.match(chunks[0], /^HTTP\/1\.1 101 [^]*"auth\.ok"/)
+  t.match(chunks[1], 'hello')
+})
+
 t.test('auth.ok answers a first message with its id, and comes only once', async (t) => {
   for (const plugin of [{}, { renewal: true }, { renewal: false }] satisfies WsAuthOptions[]) {
     const { routes, ids } = greeter()
