@@ -19,15 +19,14 @@ const BINS = 20
 const MOST_CHI_SQUARE = 43.8
 const CROWD = 2000
 /** How many clients start at once. */
-const AT_ONCE = 100
+const AT_ONCE = 250
 /** By how much a timer may be early, in milliseconds. */
 const EARLY = 2
 
 class Member {
   readonly socket: AuthSocket
   delay = NaN
-  /** When it began to wait, and when it asked for tokens and sent handshakes since. */
-  waitsAt = NaN
+  /** When it asked for tokens and sent handshakes since it began to wait for the first time. */
   calls: number[] = []
   handshakes: number[] = []
 
@@ -45,8 +44,8 @@ class Member {
     })
     this.socket.subscribe(() => {
       const { state } = this.socket
-      if (state.status !== 'waiting') return
-      Object.assign(this, { delay: state.delay, waitsAt: performance.now(), calls: [], handshakes: [] })
+      if (state.status !== 'waiting' || !Number.isNaN(this.delay)) return
+      Object.assign(this, { delay: state.delay, calls: [], handshakes: [] })
     })
   }
 }
@@ -55,8 +54,8 @@ interface Herd {
   readonly members: Member[]
   /** How many handshakes came to the server since the restart. */
   readonly arrivals: () => number
-  /** Replaces the server by the next one. */
-  readonly restart: () => Promise<void>
+  /** Replaces the server by the next one. @returns when that began */
+  readonly restart: () => Promise<number>
 }
 
 async function gather (t: Test, servers: readonly fastifyWsAuth.WsAuthOptions[], options: ConnectOptions, token: () => string): Promise<Herd> {
@@ -79,11 +78,13 @@ async function gather (t: Test, servers: readonly fastifyWsAuth.WsAuthOptions[],
     members.push(...some)
   }
   t.teardown(() => { for (const { socket } of members) socket.close() })
-  const restart = async (): Promise<void> => {
+  const restart = async (): Promise<number> => {
+    const since = performance.now()
     arrivals = 0
     await server.restart()
-    await until(() => members.every(({ waitsAt }) => !Number.isNaN(waitsAt)), 'all have lost the server')
+    await until(() => members.every(({ delay }) => !Number.isNaN(delay)), 'all have lost the server')
     await Promise.all(members.map(({ socket }) => socket.opened))
+    return since
   }
   return { members, arrivals: () => arrivals, restart }
 }
@@ -96,25 +97,33 @@ function chiSquare (values: readonly number[], most: number): number {
   return counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0)
 }
 
-/** The delays are spread, and neither a call nor a handshake is earlier than its delay: that it is later is the machine's doing. */
-function checkSpread (t: Test, { members }: Herd, most: number): void {
+/**
+ * The delays are spread, and neither a call nor a handshake is earlier than its delay after the restart began. The timers of Node.js count
+ * from the beginning of a turn, which is before the client begins to wait. That something is later is the machine's doing.
+ */
+function checkSpread (t: Test, { members }: Herd, since: number, most: number): void {
   const delays = members.map(({ delay }) => delay)
   t.ok(delays.every((delay) => delay >= 0 && delay <= most), `within ${most} ms`)
   const square = chiSquare(delays, most)
   t.ok(square < MOST_CHI_SQUARE, `chi-square of ${delays.length} delays over ${most} ms: ${square.toFixed(1)}`)
-  const early = members.filter(({ delay, waitsAt, calls, handshakes }) => [...calls, ...handshakes].some((at) => at < waitsAt + delay - EARLY))
+  const early = members.filter(({ delay, calls, handshakes }) => [...calls, ...handshakes].some((at) => at < since + delay - EARLY))
   t.equal(early.length, 0, 'none is early')
 }
 
 const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0)
 const callsOf = ({ members }: Herd): number => sum(members.map(({ calls }) => calls.length))
 
+/** On a busy machine some handshakes take so long that they are tried again. */
+function checkRequests (t: Test, herd: Herd, calls: number, handshakes: number): void {
+  t.equal(callsOf(herd), calls, 'calls for a token')
+  t.ok(herd.arrivals() >= handshakes && herd.arrivals() < handshakes * 1.2, `${herd.arrivals()} handshakes`)
+}
+
 t.test('after a restart a thousand clients come back over the crowd time, with the tokens that they have', async (t) => {
   const herd = await gather(t, [{ renewal: false }, { renewal: false }], { retry: { crowd: CROWD } }, () => sign())
   t.equal(callsOf(herd), CLIENTS)
-  await herd.restart()
-  checkSpread(t, herd, CROWD)
-  t.strictSame([callsOf(herd), herd.arrivals()], [0, CLIENTS])
+  checkSpread(t, herd, await herd.restart(), CROWD)
+  checkRequests(t, herd, 0, CLIENTS)
 })
 
 t.test('with expired tokens they ask for others as spread as they come', async (t) => {
@@ -124,15 +133,13 @@ t.test('with expired tokens they ask for others as spread as they come', async (
   const first: fastifyWsAuth.WsAuthOptions = { renewal: false, jwt: { secret: SECRET, verify: { clockTolerance: 3_600_000 } } }
   const herd = await gather(t, [first, { renewal: false, rejectWith: 'close' }], { retry: { crowd: CROWD } }, () => sign({ sub: 'somebody', exp: isLater ? now + 600 : now - 10 }))
   isLater = true
-  await herd.restart()
-  checkSpread(t, herd, CROWD)
-  t.strictSame([callsOf(herd), herd.arrivals()], [CLIENTS, 2 * CLIENTS])
+  checkSpread(t, herd, await herd.restart(), CROWD)
+  checkRequests(t, herd, CLIENTS, 2 * CLIENTS)
 })
 
 t.test('if the server says auth.retry they come back within its time', async (t) => {
   const herd = await gather(t, [{}, {}], { retry: { crowd: 1 } }, () => sign())
-  await herd.restart()
   // As many milliseconds as there are connections, and not less than 5000.
-  checkSpread(t, herd, 5000)
-  t.strictSame([callsOf(herd), herd.arrivals()], [0, CLIENTS])
+  checkSpread(t, herd, await herd.restart(), 5000)
+  checkRequests(t, herd, 0, CLIENTS)
 })
