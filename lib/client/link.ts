@@ -69,7 +69,7 @@ export class Link implements Renewable {
 
   /** Opens the connection. If a credential is refused, the next one is tried. */
   async start (): Promise<void> {
-    await null
+    await Promise.resolve()
     const { wallet, ticket, finals } = this.settings
     for (let outcome: Outcome | null; !this.scope.isOver;) {
       outcome = await this.#attempt().catch(failure)

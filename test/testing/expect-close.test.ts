@@ -26,26 +26,27 @@ async function startChat (t: Test): Promise<Chat> {
 /** The WebSocket of this Node.js, which has it since version 22. */
 const BuiltIn = (globalThis as { WebSocket?: new (url: string, protocols: string[]) => ClosableSocket & EventTarget }).WebSocket
 
-const CLASSES: Record<string, ((chat: Chat) => Promise<ClosableSocket>) | null> = {
+const CLASSES: Record<string, (chat: Chat) => Promise<ClosableSocket>> = {
   ws: async ({ port, token }) => {
     const socket = new WsWebSocket(`ws://127.0.0.1:${port}/chat`, ['bearer', token])
     await once(socket, 'open')
     return socket
   },
   injectWS: ({ inject }) => inject(),
-  'the WebSocket of Node.js': BuiltIn === undefined
-    ? null
-    : async ({ port, token }) => {
+  // Node.js 20 has none: the other versions, on which this test runs too, do.
+  ...BuiltIn !== undefined && {
+    'the WebSocket of Node.js': async ({ port, token }) => {
       const socket = new BuiltIn(`ws://127.0.0.1:${port}/chat`, ['bearer', token])
       await once(socket, 'open')
       return socket
     }
+  }
 }
 
 for (const [name, open] of Object.entries(CLASSES)) {
-  t.test(`${name}: it resolves to the close, by reason, by code or by both`, { skip: open === null ? 'this Node.js has none' : false }, async (t) => {
+  t.test(`${name}: it resolves to the close, by reason, by code or by both`, async (t) => {
     const chat = await startChat(t)
-    const socket = await open?.(chat) as ClosableSocket
+    const socket = await open(chat)
     const closed = [expectClose(socket, 'token_revoked'), expectClose(socket, { code: 3000 }), expectClose(socket, { code: 3000, reason: 'token_revoked' }), expectClose(socket)]
     const wrong = t.rejects(expectClose(socket, 'token_expired'), {
       name: 'AssertionError',
