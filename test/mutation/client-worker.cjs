@@ -75,6 +75,6 @@ const { setTimeout: realTimeout, clearTimeout: realClear } = globalThis
 /** A promise that never settles is a failure. */
 async function within (promise) {
   let timer
-  const late = new Promise((resolve, reject) => { timer = realTimeout(reject, 10_000, new Error('never ends')) })
+  const late = new Promise((resolve, reject) => { timer = realTimeout(reject, 2000, new Error('never ends')) })
   await Promise.race([promise, late]).finally(() => realClear(timer))
 }

@@ -1,7 +1,7 @@
 /*
  * Mutation testing of lib/client: `npm run mutation:client`. Stryker's instrumenter makes the mutants; the examples and the model of
  * test/client/model, which need neither time nor a network, are asked about each in one of two processes. It takes minutes. With the names of files
- * (`npm run mutation:client -- wallet.ts`), only their mutants. The report is .stryker/client.json.
+ * (`npm run mutation:client -- wallet.ts`), only their mutants; with `--again`, only those that lived in the run before. The report is .stryker/client.json.
  */
 import { fork } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,10 +13,12 @@ const SOURCES = 'lib/client'
 const SANDBOX = '.stryker/client'
 const PROCESSES = 2
 /** How long one mutant may take, in milliseconds. An endless loop is a mutant that is killed. */
-const TIMEOUT = 60_000
+const TIMEOUT = 20_000
 /** Types, and texts that nobody but a developer reads. */
 const IGNORED = ['types.ts']
-const wanted = process.argv.slice(2)
+const wanted = process.argv.slice(2).filter((argument) => argument !== '--again')
+/** With `--again`, only those that survived the last run, if lib/client is the same since. */
+const before = process.argv.includes('--again') ? JSON.parse(readFileSync('.stryker/client.json', 'utf8')) : []
 
 const names = readdirSync(SOURCES).filter((name) => name.endsWith('.ts') && !IGNORED.includes(name))
 const silent = Object.fromEntries(['trace', 'debug', 'info', 'warn', 'error', 'fatal'].map((level) => [level, () => {}]))
@@ -45,8 +47,8 @@ await build({
   }]
 })
 
-const outcomes = new Map()
-const waiting = [null, ...mutants].values()
+const outcomes = new Map(before.filter(({ killer }) => killer !== null).map(({ id, killer }) => [id, killer]))
+const waiting = [null, ...mutants.filter(({ id }) => !outcomes.has(id))].values()
 await Promise.all(Array.from({ length: PROCESSES }, work))
 report()
 
@@ -58,23 +60,32 @@ function tests () {
 async function work () {
   let worker = null
   for (const mutant of waiting) {
-    worker ??= fork(`${import.meta.dirname}/client-worker.cjs`, [`${SANDBOX}/tests.cjs`], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    worker ??= start()
     const outcome = await ask(worker, mutant?.id)
     if (outcome.isBroken) {
       worker.kill('SIGKILL')
       worker = null
     }
     if (mutant === null && outcome.killer !== null) throw new Error(`a test fails without a mutant: ${outcome.killer}`)
-    if (mutant !== null) outcomes.set(mutant.id, outcome.killer)
+    if (mutant === null) continue
+    outcomes.set(mutant.id, outcome.killer)
+    if (outcomes.size % 100 === 0) console.log(`${outcomes.size} of ${mutants.length}`)
   }
   worker?.kill('SIGKILL')
+}
+
+function start () {
+  const worker = fork(`${import.meta.dirname}/client-worker.cjs`, [`${SANDBOX}/tests.cjs`], { execArgv: ['--max-old-space-size=400'], stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
+  // A process that has ended cannot be asked: its end says so.
+  return worker.on('error', () => {})
 }
 
 async function ask (worker, id) {
   return await new Promise((resolve) => {
     const finish = (outcome) => {
       clearTimeout(timer)
-      worker.removeAllListeners()
+      worker.removeAllListeners('message')
+      worker.removeAllListeners('exit')
       resolve(outcome)
     }
     const timer = setTimeout(finish, TIMEOUT, { killer: 'takes too long', isBroken: true })
