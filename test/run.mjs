@@ -1,6 +1,6 @@
 /*
  * Runs compiled test files, each in a process of its own. `node test/run.mjs short` runs all but those named `*.long.test.js`, and
- * `node test/run.mjs long` runs those. With folders, only theirs: `node test/run.mjs short handshake connection`. The runner of tap, which
+ * `node test/run.mjs long` runs those, but for the long ones of the client, which `node test/run.mjs client` runs. With folders, only theirs: `node test/run.mjs short handshake connection`. The runner of tap, which
  * `npm run coverage` uses, takes up to twice the time, because it intercepts each import of each process.
  */
 import { spawn } from 'node:child_process'
@@ -23,11 +23,13 @@ const PLACE = /(?:file:\/\/)?([^\s('"]*\.build[/\\][^\s('"]*\.js):(\d+):(\d+)/g
 const env = { NODE_COMPILE_CACHE: resolve('.build/cache'), ...process.env }
 const counts = { pass: 0, fail: 0, skip: 0, todo: 0 }
 const [kind, ...folders] = process.argv.slice(2)
-if (kind !== 'short' && kind !== 'long') throw new Error('the first argument must be short or long')
+if (!['short', 'long', 'client'].includes(kind)) throw new Error('the first argument must be short, long or client')
+/** The long tests of the client need three browsers and a quiet machine: they are a run of their own. */
+const CLIENT = /^(client[/\\]|browser[/\\]client-|package[/\\](client-|chat-tabs)).*\.long\.test\.js$/
 /** Files that measure time or memory, or start a browser: nothing else runs beside them. */
 const { serial } = JSON.parse(readFileSync('package.json', 'utf8')).tap
 const files = readdirSync('.build/test', { recursive: true })
-  .filter((file) => file.endsWith('.test.js') && file.endsWith('.long.test.js') === (kind === 'long'))
+  .filter((file) => file.endsWith('.test.js') && kindOf(file) === kind)
   .filter((file) => folders.length === 0 || folders.includes(file.split(sep, 1)[0]))
   .map((file) => join('.build/test', file)).sort()
 const waiting = files.filter((file) => !isAlone(file)).values()
@@ -43,6 +45,11 @@ const { pass, fail, skip, todo } = counts
 console.log(`# ${files.length} files\n# { total: ${pass + fail + skip + todo}, pass: ${pass}, fail: ${fail}, skip: ${skip}, todo: ${todo} }`)
 // Without a file, all of them would have passed.
 if (counts.fail > 0 || files.length === 0) process.exitCode = 1
+
+function kindOf (file) {
+  if (CLIENT.test(file)) return 'client'
+  return file.endsWith('.long.test.js') ? 'long' : 'short'
+}
 
 function isAlone (file) {
   return serial.includes(file.split(sep).join('/'))
