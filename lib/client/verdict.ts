@@ -32,10 +32,11 @@ export function actionOf (end: End): Action {
   return isRefused || FINAL_CODES.includes(end.code) ? 'refuse' : undefined
 }
 
-const WORDS: Record<string, string> = { limit: 'connection_limit', busy: 'server_busy', unavailable: 'auth_unavailable', timeout: 'auth_timeout' }
+/** A map, because the code is of the network, and an object has members of its own. */
+const WORDS = new Map([['limit', 'connection_limit'], ['busy', 'server_busy'], ['unavailable', 'auth_unavailable'], ['timeout', 'auth_timeout']])
 
 /** The word of a code: `WS_AUTH_TOKEN_EXPIRED` is `token_expired`. */
 export function wordOf (code: unknown): string {
   const word = (/^WS_AUTH_(\w+)$/.exec(code as string)?.[1] ?? '').toLowerCase()
-  return WORDS[word] ?? word
+  return WORDS.get(word) ?? word
 }
