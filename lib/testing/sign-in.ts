@@ -4,6 +4,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { CompleteOptions } from '../options/complete-options'
 import type { AnyApp } from './app'
+import { HTTP_TOKEN } from '../base/grammar'
 import { findJwt } from '../plugin/jwt'
 import type { FoundJwt } from '../plugin/jwt'
 import { partsOf } from '../plugin/running-apps'
@@ -71,7 +72,7 @@ function placesOf (app: FastifyInstance, { token: { header, subprotocol, cookie 
 
 /** A token with a character that no subprotocol may have is encoded. */
 function protocolsOf (marker: string, token: string): string[] {
-  if (/^[\w!#$%&'*+.^`|~-]+$/.test(token)) return [marker, token]
+  if (HTTP_TOKEN.test(token)) return [marker, token]
   return [`base64url.${marker}.${Buffer.from(token).toString('base64url')}`, marker]
 }
 
