@@ -30,6 +30,7 @@ export function completeOptions (options: AuthOptions, more: Record<string, stri
   }
   const { token, ticket, via, protocols = [], create, fetch, timeouts = {} } = options
   const { credential = 10_000, connect = 15_000, answer = 5000 } = timeouts
+  if (via !== undefined && !/^(subprotocol|message|header|query)$/.test(via)) throw new TypeError('"via" option is wrong')
   if (via === 'header' && create === undefined) throw new TypeError('"via" option needs "create"')
   return {
     wallet: new Wallet(token, credential),

@@ -191,7 +191,7 @@ story('the token goes where via says', async (stage, t) => {
 })
 
 story('wrong options throw a TypeError', async (_stage, t) => {
-  const wrong: object[] = [{ token: 'x' }, { ticket: 1 }, { via: 1 }, { via: 'header' }, { protocols: 1 }, { create: {} }, { fetch: 'x' }, { timeouts: 1 }, { retry: 1 }, { shouldReconnect: true }, { queue: '1' }, { page: 'x' }, { signal: 1 }, { unknown: 1 }, { constructor: 1 }]
+  const wrong: object[] = [{ token: 'x' }, { ticket: 1 }, { via: 1 }, { via: 'heder' }, { via: 'header' }, { protocols: 1 }, { create: {} }, { fetch: 'x' }, { timeouts: 1 }, { retry: 1 }, { shouldReconnect: true }, { queue: '1' }, { page: 'x' }, { signal: 1 }, { unknown: 1 }, { constructor: 1 }]
   for (const options of wrong) t.throws(() => connect('wss://example.com', options as never), TypeError, JSON.stringify(options))
   t.throws(() => connect('wss://example.com', { unknown: 1 } as never), /"unknown"/)
 })
