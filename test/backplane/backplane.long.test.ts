@@ -1,9 +1,6 @@
 /*
  * The whole contract of a backplane, kept by Redis with each client in each of its settings, and by a cluster.
  */
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { Cluster } from 'ioredis'
 import { createClient } from 'redis'
 import t from 'tap'
@@ -11,6 +8,7 @@ import type { Test } from 'tap'
 import type { RedisBackplaneOptions } from '../../lib/backplane/redis/index'
 import { testBackplane } from '../contracts/backplane'
 import { until } from '../helpers/app'
+import { freePort } from '../helpers/free-port'
 import { reasonToSkip, startRedis } from '../helpers/redis'
 import type { RedisServer } from '../helpers/redis'
 import { redisPlace } from '../helpers/redis-place'
@@ -52,13 +50,4 @@ async function connectNodeRedis (t: Test, { path }: RedisServer): Promise<Client
   t.teardown(() => { client.destroy() })
   await client.connect()
   return client as Client
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -5,13 +5,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from './browser'
 import { CERTIFICATE, KEY } from './certificate'
 import { tie } from './example'
+import { freePorts } from './free-port'
 
 /** Idle connections of a deployed proxy end after so many seconds here, in place of the 75 of the files. */
 export const IDLE = 3
@@ -210,15 +210,6 @@ async function run (t: Tearing, { program, args }: Kind, file: string, folder: s
     output: () => printed + logs().map((name) => readFileSync(join(folder, name), 'utf8')).join(''),
     hasEnded: () => child.exitCode !== null
   }
-}
-
-/** Ports that are free, and different because they are taken at once. */
-async function freePorts (count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }
 
 async function accepts (port: number): Promise<boolean> {

@@ -6,13 +6,12 @@ import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import { CERTIFICATE, KEY } from './certificate'
+import { freePort } from './free-port'
 import { openClient } from './redis'
 
 /** A program of the family. */
@@ -83,15 +82,6 @@ async function startNode (t: Tearing, { executable }: Family, settings: readonly
 async function failure (child: ChildProcess): Promise<never> {
   const [code] = await once(child, 'exit') as [number | null]
   throw new Error(`the server ended at once: ${code}`)
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** The user of the README, which may do what is needed and nothing else. */
