@@ -20,10 +20,10 @@ import type { BackChannelLogoutOptions as LogoutOptions, TicketsOptions as AnyTi
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import { registerWsAuth } from './plugin/register'
 import { readers as allReaders } from './in-band/readers'
-import type { StatsSnapshot } from './audit/stats'
+import type { BackplaneStats as Gauges } from './revocation/backplane-stats'
 import type { TicketBinding as Binding } from './authentication/ticket-binding'
 import type { IssuedTicket as Ticket } from './authentication/tickets'
-import type { WsAuth as Decorator } from './plugin/decorators'
+import type { WsAuth as Decorator, WsAuthStats as AllStats } from './plugin/decorators'
 
 type Plugin = FastifyPluginAsync<Options>
 
@@ -55,7 +55,7 @@ declare namespace fastifyWsAuth {
   export type ConnectionList = List
   export type TokenSource = Source
   export type WsAuth = Decorator
-  export type WsAuthStats = StatsSnapshot
+  export type WsAuthStats = AllStats
   export type WsAuthEvent = Event
   export type CloseReason = Reason
   export type WsAuthErrorCode = ErrorCode
@@ -75,6 +75,9 @@ declare namespace fastifyWsAuth {
   export type DisconnectCommand = plane.DisconnectCommand
   export type Eventually<T> = plane.Eventually<T>
   export type InstanceAnswer = plane.InstanceAnswer
+  export type BackplaneHealth = plane.BackplaneHealth
+  export type BackplaneError = plane.BackplaneError
+  export type BackplaneStats = Gauges
 }
 
 declare module '@fastify/jwt' {

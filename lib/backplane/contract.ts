@@ -70,6 +70,24 @@ export interface BackplaneMember {
 /** A value, or a promise of it. */
 export type Eventually<T> = T | PromiseLike<T>
 
+/** The last failure of a backplane. */
+export interface BackplaneError {
+  /** In milliseconds since the epoch. */
+  readonly at: number
+  /** What failed, without addresses and passwords. */
+  readonly message: string
+}
+
+/** How well an instance is linked to the others, for `stats()`. */
+export interface BackplaneHealth {
+  /** How old the last reply is that has shown all commands of the others, in milliseconds. `null` if no reply has come yet, or none is needed. */
+  readonly age: number | null
+  /** The number of live instances, this one included. `null` if it is not known. */
+  readonly instances: number | null
+  /** The last failure since the start, or `null`. */
+  readonly lastError: BackplaneError | null
+}
+
 /** The link of one instance to the others. A promise that rejects does so within 5 s. */
 export interface BackplaneLink {
   /**
@@ -79,6 +97,8 @@ export interface BackplaneLink {
   readonly ready: Promise<void>
   /** Whether the commands of the other instances have been applied, except those of the last few seconds. Read at each handshake. */
   readonly isCurrent: boolean
+  /** Read for `stats()`. A link without it has no gauges but those of the instance itself. */
+  readonly health?: BackplaneHealth
   /**
    * Sends a command to the other instances. The caller has applied it already.
    *

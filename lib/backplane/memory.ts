@@ -26,9 +26,11 @@ class MemoryBackplane implements Backplane {
   join (member: BackplaneMember): BackplaneLink {
     this.#members.add(member)
     for (const revocation of this.#revocations) member.apply(revocation)
+    const members = this.#members
     return {
       ready: Promise.resolve(),
       isCurrent: true,
+      get health () { return { age: null, instances: members.size, lastError: null } },
       publish: async (command) => this.#publish(command, member),
       put: (name, value, ttl) => this.#put(name, value, ttl),
       get: (name) => this.#get(name),

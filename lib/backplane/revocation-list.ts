@@ -45,7 +45,7 @@ export class RevocationList {
       const revoked = this.#revokedBy(kind)
       revoked.set(value, Math.max(untilAt, revoked.get(value) ?? 0))
     }
-    this.#prune()
+    this.prune()
   }
 
   /** Whether a subject was revoked. An expired revocation counts until it is removed. */
@@ -85,8 +85,8 @@ export class RevocationList {
     return revocation !== undefined && revocation.untilAt > Date.now() && wasIssuedBy(claims, revocation.issuedBy)
   }
 
-  /** Called at an addition, because a timer would have to be stopped. */
-  #prune (): void {
+  /** Removes the expired revocations, once a minute at most. Called at additions and for gauges, because a timer would have to be stopped. */
+  prune (): void {
     const now = Date.now()
     if (Math.abs(now - this.#prunedAt) < PRUNE_INTERVAL) return
     this.#prunedAt = now

@@ -4,6 +4,8 @@
  */
 import type { FastifyInstance } from 'fastify'
 import type { Connection, ConnectionList } from '../connection/connection'
+import { readBackplaneStats } from '../revocation/backplane-stats'
+import type { BackplaneStats } from '../revocation/backplane-stats'
 import type { CommandResult } from '../revocation/instance'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from '../revocation/command-arguments'
 import type { StatsSnapshot } from '../audit/stats'
@@ -16,6 +18,12 @@ import { copyData } from '../token/frozen-data'
 import { subjectOf } from '../token/subject'
 import type { Parts } from './parts'
 
+/** The result of `app.wsAuth.stats()`. */
+export interface WsAuthStats extends StatsSnapshot {
+  /** The state of the backplane, now. */
+  readonly backplane: BackplaneStats
+}
+
 /** The `app.wsAuth` decorator. */
 export interface WsAuth {
   /**
@@ -26,8 +34,8 @@ export interface WsAuth {
   readonly authenticate: AuthenticateHook
   /** The open connections of this instance. */
   readonly connections: ConnectionList
-  /** Counts since the start. */
-  stats (): StatsSnapshot
+  /** Counts since the start, and gauges. */
+  stats (): WsAuthStats
   /**
    * Issues a ticket for the user of these claims. It is valid for one handshake, within `tickets.ttl`. Its user is the result of
    * the `user` option, or of `formatUser` of the `jwt` option; a `formatUser` of an @fastify/jwt that the app has registered is
@@ -79,13 +87,13 @@ declare module 'fastify' {
 
 /** Adds `request.user`, `request.wsAuth` and `app.wsAuth`. */
 export function addDecorators (app: FastifyInstance, parts: Parts): void {
-  const { connections, instance, pending, revocation, stats } = parts
+  const { connections, instance, pending, revocation, revocations, stats } = parts
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
   app.decorate('wsAuth', {
     authenticate: authenticateHook(parts.context, parts.setUser),
     connections,
-    stats: () => stats.snapshot(connections.size, pending.count),
+    stats: () => ({ ...stats.snapshot(connections.size, pending.count), backplane: readBackplaneStats(instance.link, revocations) }),
     issueTicket: async (claims, binding = {}) => await issueTicket(parts, claims, binding),
     isRevoked: (claims) => revocation.isRevoked(claims),
     revoke: async (match, options) => await instance.revoke(match, options),

@@ -58,6 +58,7 @@ export interface Parts {
   readonly opener: SocketOpener
   readonly preValidation: PreValidation
   readonly revocation: RevocationCheck
+  readonly revocations: RevocationList
   /** `null` if tickets are off. */
   readonly tickets: Tickets | null
   readonly upgrades: PendingUpgrades
@@ -102,7 +103,7 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const dryRuns = new WaitingDryRuns(pending, audit, options.handshakeTimeout)
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
   const opener = new SocketOpener(lifecycle, waitingRoom)
-  return { options, audit, checks, context, stats, pending, connections, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
+  return { options, audit, checks, context, stats, pending, connections, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
 }
 
 /** The `upgrades` option, as a function that does not throw. */

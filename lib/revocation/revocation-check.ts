@@ -8,6 +8,7 @@ import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
 import type { BackplaneLink } from '../backplane/contract'
 import type { RevocationList } from '../backplane/revocation-list'
+import { isCurrent } from './backplane-stats'
 import { isInMilliseconds } from '../token/claims'
 import type { Claims } from '../token/claims'
 import { looseSubjectOf } from '../token/subject'
@@ -53,7 +54,7 @@ export class RevocationCheck {
    * @param sub the subject of the claims, or `null`
    */
   refusalOf (claims: Claims | null, sub: string | null): WsAuthError | null {
-    if (!this.#isCurrent) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane does not know the current revocations') })
+    if (!isCurrent(this.#link)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane does not know the current revocations') })
     return claims !== null && this.#revocations.isRevoked(claims, sub) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
   }
 
@@ -79,16 +80,6 @@ export class RevocationCheck {
     this.#warnsOf = 'none'
     const problem = problemOf(claims, expiresAt)
     this.#log.warn(`${problem}: if it is revoked, it becomes valid again after revocationTtl (${this.#revocationTtl} ms)`)
-  }
-
-  /** False also if the backplane of the app throws, or returns anything but `true`. */
-  get #isCurrent (): boolean {
-    try {
-      const isCurrent: unknown = this.#link.isCurrent
-      return isCurrent === true
-    } catch {
-      return false
-    }
   }
 }
 

@@ -6,15 +6,15 @@ import type { WsAuthStats } from '../../lib/index'
 
 type Counts = Readonly<Record<string, number>>
 
-/** What `stats()` says, with the refusals and the ends that have happened. */
-export interface CountedStats extends Omit<WsAuthStats, 'refused' | 'closed'> {
+/** The counts of `stats()`, with the refusals and the ends that have happened. */
+export interface CountedStats extends Omit<WsAuthStats, 'refused' | 'closed' | 'backplane'> {
   readonly refused: Counts
   readonly closed: Counts
 }
 
 /** What `stats()` of an app says, without the counts that are 0. */
 export function statsOf (app: Pick<FastifyInstance, 'wsAuth'>): CountedStats {
-  const stats = app.wsAuth.stats()
+  const { backplane: _backplane, ...stats } = app.wsAuth.stats()
   return { ...stats, refused: withoutZeros(stats.refused), closed: withoutZeros(stats.closed) }
 }
 

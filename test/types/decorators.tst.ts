@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
+import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -78,6 +78,12 @@ test('app.wsAuth counts', () => {
   expect(stats.refused).type.toBe<Readonly<Record<WsAuthErrorCode, number>>>()
   expect(stats.renewed).type.toBe<number>()
   expect(stats.closed).type.toBe<Readonly<Record<CloseReason, number>>>()
+  expect(stats.backplane).type.toBe<BackplaneStats>()
+  expect(stats.backplane.isCurrent).type.toBe<boolean>()
+  expect(stats.backplane.age).type.toBe<number | null>()
+  expect(stats.backplane.instances).type.toBe<number | null>()
+  expect(stats.backplane.revocations).type.toBe<number>()
+  expect(stats.backplane.lastError).type.toBe<BackplaneError | null>()
 })
 
 test('an event says what was decided', () => {

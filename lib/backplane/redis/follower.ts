@@ -29,6 +29,8 @@ export interface LogFollowerDependencies {
   readonly onOpen: (connection: RedisConnection) => Promise<void>
   /** Called after each check of the log. */
   readonly onChecked: () => void
+  /** Called with each failure. */
+  readonly onFailure: (error: unknown) => void
 }
 
 /** Follows the log for one instance. */
@@ -122,7 +124,8 @@ export class LogFollower {
   /** Warns once, until the log is followed again. */
   #reportFailure (error: unknown): void {
     if (this.#isStopped) return
-    const { log } = this.#with
+    const { log, onFailure } = this.#with
+    onFailure(error)
     if (error instanceof UnusableClientError) log.error({ err: error }, 'this client cannot be used for the log in Redis: handshakes are refused')
     else if (this.hasFailed) log.debug({ err: error }, 'cannot follow the log in Redis yet')
     else log.warn({ err: error }, 'cannot follow the log in Redis: trying again')

@@ -3,7 +3,7 @@
  * use the app's connection.
  */
 import { withDeadline } from '../../base/deadline'
-import type { BackplaneLink, BackplaneMember, Command, InstanceAnswer } from '../contract'
+import type { BackplaneHealth, BackplaneLink, BackplaneMember, Command, InstanceAnswer } from '../contract'
 import { checkClient } from './client-check'
 import { withDeadlines } from './client/connection'
 import type { AppConnection, RedisConnection } from './client/connection'
@@ -11,6 +11,7 @@ import { CommandInbox } from './command-inbox'
 import { CommandOutbox } from './command-outbox'
 import { LogFollower } from './follower'
 import type { Keys } from './keys'
+import { LastError } from './last-error'
 import { LogReader } from './log/reader'
 import { LogWriter } from './log/writer'
 import { OutageWatch } from './outage-watch'
@@ -41,18 +42,20 @@ export class RedisLink implements BackplaneLink {
   readonly #outbox: CommandOutbox
   readonly #watch: OutageWatch
   readonly #follower: LogFollower
+  readonly #reader: LogReader
+  readonly #lastError = new LastError()
   #hasLeft = false
 
   constructor (dependencies: RedisLinkDependencies) {
     const { connection, keys, member, staleAfter } = dependencies
     const { id, log } = member
-    const bounded = this.#connection = withDeadlines(connection)
+    const bounded = this.#connection = this.#lastError.watch(withDeadlines(connection))
     const presence = this.#presence = new Presence(keys, id)
     const beat = this.#beat = new PresenceBeat(keys, presence, log)
     const writer = new LogWriter(keys, presence)
     const inbox = this.#inbox = new CommandInbox(bounded, keys, member)
     const outbox = this.#outbox = new CommandOutbox({ connection, keys, member, presence, writer })
-    const reader = new LogReader({
+    const reader = this.#reader = new LogReader({
       keys,
       member,
       writer,
@@ -68,7 +71,8 @@ export class RedisLink implements BackplaneLink {
       staleAfter,
       checkClient: async (own) => await checkClient(bounded, own, keys, id),
       onOpen: async (own) => await beat.beat(own),
-      onChecked: () => { void outbox.repeatMissing(reader.readAt) }
+      onChecked: () => { void outbox.repeatMissing(reader.readAt) },
+      onFailure: (error) => this.#lastError.note(error)
     })
     this.#keys = keys
     this.#watch = new OutageWatch({ ...dependencies, reader })
@@ -80,9 +84,15 @@ export class RedisLink implements BackplaneLink {
     return !this.#hasLeft && this.#watch.isCurrent
   }
 
+  get health (): BackplaneHealth {
+    const { readAt } = this.#reader
+    const age = readAt === -Infinity ? null : Math.round(performance.now() - readAt)
+    return { age, instances: this.#presence.living, lastError: this.#lastError.value }
+  }
+
   async publish (command: Command): Promise<InstanceAnswer[]> {
     if (this.#hasLeft) throw new Error('the backplane is closed: this instance has already left')
-    return await this.#outbox.publish(command)
+    return await this.#outbox.publish(command).catch((error: unknown) => this.#lastError.rethrow(error))
   }
 
   async put (name: string, value: string, ttl: number): Promise<boolean> {

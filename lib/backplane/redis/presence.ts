@@ -18,6 +18,7 @@ export class Presence {
   /** The clock of Redis minus the monotonic clock of this process, in milliseconds; `null` before the first reply. */
   #offset: number | null = null
   #hasLeft = false
+  #living: number | null = null
 
   constructor (keys: Keys, id: string) {
     this.#keys = keys
@@ -36,6 +37,13 @@ export class Presence {
       ['ZREMRANGEBYSCORE', alive, '-inf', String(this.now - LIFETIME)]
     ])
     this.#offset = offsetOf(valueOf(time))
+    // Not in the transaction, because the user in Redis may not have the right to it.
+    this.#living = await send(['ZCOUNT', alive, String(this.now), '+inf']).then(Number, () => null)
+  }
+
+  /** How many instances were alive at the last beat, this one included; `null` if it is not known. */
+  get living (): number | null {
+    return this.#living
   }
 
   /** The command that lists the live instances. */
