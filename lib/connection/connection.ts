@@ -3,7 +3,11 @@
  * import `audit`, `authentication` and the folders below them. Start with `lifecycle.ts`, then read `open-connection.ts`.
  */
 import type { FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
 import type { Identity } from '../authentication/identity'
+
+/** A message that a WebSocket can send: a string, or bytes. */
+export type Sendable = Parameters<WebSocket['send']>[0]
 
 /** An open connection of an authenticated user, or of an anonymous one on an `'optional'` route. */
 export interface Connection extends Identity {
@@ -16,6 +20,19 @@ export interface Connection extends Identity {
    * tolerance of the verifier), or at `maxLifetime`, whichever is earlier. `null` for never, and once it has ended.
    */
   readonly endsAt: number | null
+  /**
+   * The socket that the handler got; `null` once it has closed. It sends nothing after the connection has ended: the callback of
+   * `send` gets an error.
+   */
+  readonly socket: WebSocket | null
+  /**
+   * Sends a message, if the connection has not ended.
+   *
+   * @param data a string for a text message, bytes for a binary one
+   * @returns whether it was handed to the socket: `false` if the connection has ended, by the clock too
+   * @throws TypeError for a value that is no message
+   */
+  send (data: Sendable): boolean
   /**
    * Continues with another token of the same user. It is verified as in a handshake; it must have the same subject and `iss`, must not
    * be older than the present one, and must be authorized for the route. `user`, `claims` and `expiresAt` become those of the new

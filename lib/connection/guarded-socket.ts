@@ -2,10 +2,11 @@
  * The socket that a handler gets: a WebSocket of ws that asks its guard before it emits an event. `emit` is the only place that
  * all listeners share (`on`, `once`, `onmessage`, streams). It must be asked for every event: after a close frame was sent, a
  * client that ignores it can still deliver messages, and a timer that ends a connection runs after the messages that came in the
- * same turn of the event loop.
+ * same turn of the event loop. The calls that send are in `guarded-sender.ts`.
  */
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
+import { guardedSenderClass } from './guarded-sender'
 import { kGuard } from './socket-guard'
 import type { SocketGuard } from './socket-guard'
 import { closeCauseOf, closeQuietly, isFlooded, limitFarewell, unrefCloseTimer } from './ws-internals'
@@ -16,7 +17,7 @@ import { closeCauseOf, closeQuietly, isFlooded, limitFarewell, unrefCloseTimer }
  * @param Base the class of the app, if it has one
  */
 export function guardedSocketClass (Base: typeof WebSocket = WebSocket): typeof WebSocket {
-  return class extends Base {
+  return class extends guardedSenderClass(Base) {
     [kGuard]: SocketGuard | null = null
 
     override emit (event: string | symbol, ...args: unknown[]): boolean {

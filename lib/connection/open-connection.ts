@@ -3,11 +3,12 @@
  * reaches the app.
  */
 import type { FastifyRequest } from 'fastify'
+import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Claims } from '../token/claims'
 import type { CloseReason } from '../base/close-codes'
 import type { Identity } from '../authentication/identity'
-import type { Connection } from './connection'
+import type { Connection, Sendable } from './connection'
 import { createId } from '../base/id'
 import type { TokenSource } from '../credentials/found'
 import type { CloseKind } from '../base/errors'
@@ -61,6 +62,10 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     return Number.isFinite(this.#deadline) ? this.#deadline : null
   }
 
+  get socket (): WebSocket | null {
+    return this.#socket
+  }
+
   get isEnded (): boolean {
     return this.#deadline === -Infinity
   }
@@ -94,6 +99,13 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     this.expiresAt = expiresAt
     this.#host.onChanged(this, before)
     this.#setTimes()
+  }
+
+  send (data: Sendable): boolean {
+    const socket = this.#socket
+    if (socket === null || this.isEnded) return false
+    socket.send(data)
+    return !this.isEnded && socket.readyState === WebSocket.OPEN
   }
 
   close (code = 1000, reason = ''): void {
@@ -155,6 +167,10 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     if (frame === null) return true
     if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, frame)
     return false
+  }
+
+  admitSend (): boolean {
+    return !this.endIfDue()
   }
 
   admitControl (): boolean {

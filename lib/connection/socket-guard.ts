@@ -1,5 +1,5 @@
 /*
- * The guard of a socket: an object that decides which events of the socket reach the app.
+ * The guard of a socket: an object that decides which events of the socket reach the app, and whether the app may send.
  */
 import type { RawData, WebSocket } from 'ws'
 import { endReceiverOnce } from './ws-internals'
@@ -7,8 +7,10 @@ import { endReceiverOnce } from './ws-internals'
 /** Who began to close a socket: the app, the client with a close frame, the client without one, or ws because of an invalid frame. */
 export type Closer = 'app' | 'client' | 'lost' | 'error'
 
-/** Decides which events of a socket reach the app. */
+/** Decides which events of a socket reach the app, and whether the app may send. */
 export interface SocketGuard {
+  /** Whether a message, a ping or a pong may be sent. */
+  admitSend (): boolean
   /** Whether a message may reach the app. */
   admitMessage (data: RawData, isBinary: boolean): boolean
   /** Whether a ping or pong may reach the app. */

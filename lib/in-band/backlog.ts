@@ -54,6 +54,10 @@ export class Backlog implements SocketGuard {
     return false
   }
 
+  admitSend (): boolean {
+    return this.#connection.admitSend()
+  }
+
   admitControl (): boolean {
     return this.#connection.admitControl()
   }

@@ -3,7 +3,6 @@
  * socket before the token was accepted. Later messages are kept in order for the handler.
  */
 import { AsyncResource } from 'node:async_hooks'
-import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Audit } from '../audit/audit'
@@ -14,25 +13,23 @@ import { useFrameTicket } from '../authentication/ticket-use'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { Backlog, lengthOf } from './backlog'
 import type { Message } from './backlog'
-import type { Claims } from '../token/claims'
 import { WsAuthError } from '../base/errors'
 import type { AuthFrame } from '../connection/auth-frames'
 import { closeFrameOf, GOING_AWAY } from '../base/close-codes'
 import type { CloseFrame } from '../base/close-codes'
 import type { ConnectionLifecycle } from '../connection/lifecycle'
 import type { Limits } from '../connection/limits'
-import type { CompleteRouteOptions, MessageSource } from '../options/complete-options'
 import type { SetUser } from '../authentication/identity'
-import type { OpenConnection } from '../connection/open-connection'
 import { closeSafely, terminateSafely } from '../connection/safe-calls'
 import { guard } from '../connection/socket-guard'
-import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket-guard'
+import type { Closer, SocketGuard } from '../connection/socket-guard'
 import { isReadingMore, limitMessages } from '../connection/ws-internals'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
 import { isThenable } from '../base/thenable'
 import { callHandler } from './call-handler'
 import { readFirstToken } from './first-token'
+import type { Waiting, WaitingEvents } from './waiting'
 
 const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [useFrameTicket, ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize]
 
@@ -50,29 +47,6 @@ export interface FirstMessageDependencies {
   readonly audit: Audit
   readonly lifecycle: ConnectionLifecycle
   readonly setUser: SetUser
-}
-
-/** A socket that waits for its first message. */
-export interface Waiting {
-  readonly socket: GuardedSocket
-  readonly request: FastifyRequest
-  readonly route: CompleteRouteOptions
-  readonly source: MessageSource
-  /** The claims of the ticket, if the route requires one. */
-  readonly ticketClaims: Claims | null
-  readonly ticketSub: string | null
-  /** When the upgrade was requested, in milliseconds since the epoch. */
-  readonly startedAt: number
-}
-
-/** What the waiting room does at the end of a wait. */
-export interface WaitingEvents {
-  /** The connection is open: the app may see it, and its handler is called. Returns what the handler returns, and throws what it throws. */
-  readonly onOpen: (connection: OpenConnection) => unknown
-  /** The wait is over: the message was accepted or refused, or the socket is closing. */
-  readonly onSettled: () => void
-  /** The socket has closed, or its connection is open. */
-  readonly onGone: () => void
 }
 
 /** Guards a socket until its first message has been accepted. */
@@ -114,6 +88,11 @@ export class FirstMessage implements SocketGuard {
     if (this.#state === 'waiting') this.#context.runInAsyncScope(() => this.#read(data, isBinary))
     else if (this.#state === 'verifying') this.#keep(data, isBinary)
     return false
+  }
+
+  /** The app has not seen the socket. */
+  admitSend (): boolean {
+    return true
   }
 
   admitControl (): boolean {

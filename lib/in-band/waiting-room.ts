@@ -10,7 +10,8 @@ import type { Pending } from '../connection/limits'
 import type { OpenConnection } from '../connection/open-connection'
 import { terminateSafely } from '../connection/safe-calls'
 import { FirstMessage } from './first-message'
-import type { FirstMessageDependencies, Waiting } from './first-message'
+import type { FirstMessageDependencies } from './first-message'
+import type { Waiting } from './waiting'
 
 /** The sockets of an app that wait for their first message, and those that were refused and are not closed yet. */
 export class WaitingRoom {

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
+import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WebSocket, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -21,7 +21,12 @@ test('a connection is known by its fields', () => {
   expect(connection.openedAt).type.toBe<number>()
   expect(connection.expiresAt).type.toBe<number | null>()
   expect(connection.close).type.toBe<(code?: number, reason?: string) => void>()
-  expect<keyof Connection>().type.toBe<'id' | 'sub' | 'user' | 'claims' | 'source' | 'openedAt' | 'expiresAt' | 'renew' | 'close' | 'groups' | 'endsAt'>()
+  expect<keyof Connection>().type.toBe<'id' | 'sub' | 'user' | 'claims' | 'source' | 'openedAt' | 'expiresAt' | 'renew' | 'close' | 'groups' | 'endsAt' | 'socket' | 'send'>()
+  expect(connection.socket).type.toBe<WebSocket | null>()
+  expect(connection.send('hello')).type.toBe<boolean>()
+  expect(connection.send).type.toBeCallableWith(Buffer.from('hello'))
+  // @ts-expect-error Expected 1 arguments, but got 0.
+  connection.send()
   expect(connection.renew).type.toBe<(token: string) => Promise<FastifyRequest['user']>>()
 })
 

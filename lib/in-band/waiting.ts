@@ -1,0 +1,31 @@
+/*
+ * A socket that waits for its first message, and what follows from the end of the wait.
+ */
+import type { FastifyRequest } from 'fastify'
+import type { GuardedSocket } from '../connection/socket-guard'
+import type { OpenConnection } from '../connection/open-connection'
+import type { CompleteRouteOptions, MessageSource } from '../options/complete-options'
+import type { Claims } from '../token/claims'
+
+/** A socket that waits for its first message. */
+export interface Waiting {
+  readonly socket: GuardedSocket
+  readonly request: FastifyRequest
+  readonly route: CompleteRouteOptions
+  readonly source: MessageSource
+  /** The claims of the ticket, if the route requires one. */
+  readonly ticketClaims: Claims | null
+  readonly ticketSub: string | null
+  /** When the upgrade was requested, in milliseconds since the epoch. */
+  readonly startedAt: number
+}
+
+/** What the waiting room does at the end of a wait. */
+export interface WaitingEvents {
+  /** The connection is open: the app may see it, and its handler is called. Returns what the handler returns, and throws what it throws. */
+  readonly onOpen: (connection: OpenConnection) => unknown
+  /** The wait is over: the message was accepted or refused, or the socket is closing. */
+  readonly onSettled: () => void
+  /** The socket has closed, or its connection is open. */
+  readonly onGone: () => void
+}
