@@ -3,12 +3,13 @@
  * The parent's side of `server.mjs`: one child process, asked one thing at a time. All that is measured runs on a core of
  * its own.
  */
-import { execFile, execFileSync, fork } from 'node:child_process'
+import { execFile, execFileSync, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 const SERVER = fileURLToPath(new URL('server.mjs', import.meta.url))
+const RUNTIME_SERVER = fileURLToPath(new URL('contenders/runtime.mjs', import.meta.url))
 const SERVER_CORE = '0'
 const LOAD_CORE = '1'
 
@@ -45,6 +46,15 @@ export async function runPinned (file, args) {
   return stdout
 }
 
+/** The command that runs a file, for each other runtime whose program is known, by the name of its guard. @type {Map<string, string[]>} */
+export const RUNTIMES = new Map()
+addRuntime('Bun', process.env.BUN_PATH)
+addRuntime('Deno', process.env.DENO_PATH, ['run', '-A', '--v8-flags=--expose-gc'])
+
+function addRuntime (name, program, args = []) {
+  if (program !== undefined) RUNTIMES.set(name, [...canPin ? ['taskset', '-c', SERVER_CORE] : [], program, ...args])
+}
+
 /** A server that listens, in its own process. */
 export class ServerProcess {
   /** @type {import('node:child_process').ChildProcess} */
@@ -55,13 +65,19 @@ export class ServerProcess {
    * @param {import('./contenders/index.mjs').ServerSpec | null} spec `null` for the server that only answers
    */
   static async start (spec) {
-    const started = new ServerProcess()
+    const started = new ServerProcess(RUNTIMES.get(spec?.guard ?? ''))
     started.port = await started.ask('listen', spec)
     return started
   }
 
-  constructor () {
-    this.#child = fork(SERVER, [], { execPath: EXEC_PATH, execArgv: EXEC_ARGV })
+  /** @param {readonly string[]} [runtime] the command of another runtime */
+  constructor (runtime) {
+    if (runtime === undefined) {
+      this.#child = fork(SERVER, [], { execPath: EXEC_PATH, execArgv: EXEC_ARGV })
+    } else {
+      const [program = '', ...args] = runtime
+      this.#child = spawn(program, [...args, RUNTIME_SERVER], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
+    }
   }
 
   /**

@@ -4,7 +4,7 @@
  */
 import { createScript } from './scripts.mjs'
 import { handshake } from './load.mjs'
-import { ServerProcess } from './server-process.mjs'
+import { RUNTIMES, ServerProcess } from './server-process.mjs'
 import { createToken, withWrongSignature } from './tokens.mjs'
 
 /**
@@ -40,6 +40,11 @@ export function subject (name, guard, given = {}) {
 /** socket.io, whose token is in a packet. */
 export function socketIo (given = {}) {
   return subject('socket.io', 'socket.io', { carrier: 'packet', message: 'packet', ...given })
+}
+
+/** The servers of Bun and Deno, if their programs are known. @returns {Subject[]} */
+export function runtimes (given = {}) {
+  return [...RUNTIMES.keys()].map((name) => subject(name, name, given))
 }
 
 /** Everything that fastify-ws-auth does, at once; pings would come between the echoes, so that the first is an hour away. */

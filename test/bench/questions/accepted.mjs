@@ -3,7 +3,7 @@
  * What does an accepted handshake cost, of each algorithm and from each place that a token may be in?
  */
 import { HandshakeRunner } from '../runner.mjs'
-import { CACHED, EVERYTHING, socketIo, subject } from '../subject.mjs'
+import { CACHED, EVERYTHING, runtimes, socketIo, subject } from '../subject.mjs'
 import { cpuQuestion, HANDSHAKE_PLANS } from './cpu.mjs'
 
 const SLOW = /** @type {const} */ (['RS256', 'ES256', 'EdDSA'])
@@ -22,6 +22,7 @@ export default cpuQuestion({
     subject('ws + jsonwebtoken, KeyObject', 'ws + jsonwebtoken, KeyObject'),
     subject('express + ws + express-jwt', 'express + ws + express-jwt'),
     socketIo(),
+    ...runtimes(),
     subject('C', 'plugin'),
     subject('C cached', 'plugin', CACHED),
     subject('C everything', 'plugin', EVERYTHING),

@@ -3,7 +3,7 @@
  * What does a message cost that comes, and goes back?
  */
 import { EchoRunner } from '../runner.mjs'
-import { EVERYTHING, socketIo, subject } from '../subject.mjs'
+import { EVERYTHING, runtimes, socketIo, subject } from '../subject.mjs'
 import { cpuQuestion } from './cpu.mjs'
 
 const frames = { options: { renewal: true } }
@@ -21,6 +21,7 @@ export default cpuQuestion({
     subject('A again', 'none'),
     subject('ws', 'ws'),
     socketIo(),
+    ...runtimes(),
     subject('C', 'plugin'),
     subject('C frames', 'plugin', frames),
     subject('C everything', 'plugin', EVERYTHING),

@@ -8,7 +8,7 @@ import { openConnections } from '../open-load.mjs'
 import { figureTable, summarizeFigures, targetLine, targetOf } from '../report.mjs'
 import { CONCURRENCY, fail } from '../runner.mjs'
 import { createScript } from '../scripts.mjs'
-import { CACHED, EVERYTHING, scriptOf, socketIo, startChecked, subject } from '../subject.mjs'
+import { CACHED, EVERYTHING, runtimes, scriptOf, socketIo, startChecked, subject } from '../subject.mjs'
 
 /** The most heap that an idle connection of C may cost more than one of A, in KiB. */
 const MAX_MORE = 0.7
@@ -27,6 +27,7 @@ export default {
     subject('ws', 'ws'),
     subject('ws + jsonwebtoken', 'ws + jsonwebtoken'),
     socketIo(),
+    ...runtimes(),
     subject('C', 'plugin'),
     subject('C query', 'plugin', { carrier: 'query' }),
     subject('C app jwt', 'pluginWithAppJwt'),

@@ -3,7 +3,7 @@
  * What does a refused handshake cost?
  */
 import { HandshakeRunner } from '../runner.mjs'
-import { EVERYTHING, socketIo, subject } from '../subject.mjs'
+import { EVERYTHING, runtimes, socketIo, subject } from '../subject.mjs'
 import { cpuQuestion, HANDSHAKE_PLANS } from './cpu.mjs'
 
 const wrong = /** @type {const} */ ({ token: 'wrong' })
@@ -20,6 +20,7 @@ export default cpuQuestion({
     subject('ws + jsonwebtoken, KeyObject', 'ws + jsonwebtoken, KeyObject', wrong),
     subject('express + ws + express-jwt', 'express + ws + express-jwt', wrong),
     socketIo(wrong),
+    ...runtimes(wrong),
     subject('C', 'plugin', wrong),
     subject('C everything', 'plugin', { ...EVERYTHING, ...wrong }),
     subject('C app jwt', 'pluginWithAppJwt', wrong),
