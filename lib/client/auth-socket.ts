@@ -4,14 +4,14 @@
 import { errorOf } from './error'
 import { Face, notOpen } from './face'
 import { Link } from './link'
-import type { LinkEvents, LinkInfo } from './link'
+import type { LinkInfo, LinkOwner } from './link'
 import { iterateMessages } from './messages'
-import { Opened } from './opened'
 import { hasPage, isOffline, listenToPage } from './page'
 import { Queue } from './queue'
 import { delayBefore } from './retry'
 import type { Retry } from './retry'
-import { Scope, startWatch } from './runtime'
+import { runtime, Scope, startWatch, type AbortControllerLike } from './runtime'
+import { check, completeNumbers } from './settings'
 import type { Settings } from './settings'
 import type { AuthSocket, ConnectOptions, End, State, URLLike } from './types'
 import { wordIn } from './verdict'
@@ -20,8 +20,11 @@ import type { Outcome } from './verdict'
 /** The address of a server. */
 export type Address = string | URLLike | (() => string | PromiseLike<string>)
 
+/** The state of a socket that has stopped. */
+type Ended = Extract<State, { readonly status: 'refused' | 'closed' }>
+
 /** A socket of `connect()`. */
-export class LastingSocket extends Face implements AuthSocket {
+export class LastingSocket extends Face implements AuthSocket, LinkOwner {
   readonly #settings: Settings
   readonly #address: () => string | PromiseLike<string>
   readonly #options: ConnectOptions
@@ -30,23 +33,24 @@ export class LastingSocket extends Face implements AuthSocket {
   readonly #hasPage: boolean
   #state: State = Object.freeze({ status: 'connecting', attempt: 0, end: null })
   /** The timers of the present wait. The first one counts. */
-  #wait = new Scope()
+  readonly #wait = new Scope()
   #attempt = 0
-  /** For how long it has been open, in milliseconds; `null` if it is not. */
-  #openFor: (() => number) | null = null
-  /** Whether the `open` event was dispatched, and `close` not yet. */
-  #hasOpened = false
+  /** For how long it has been open, in milliseconds; `null` if the `open` event was not dispatched, or `close` was. */
+  #openFor: (() => number) | null | undefined
   /** Whether the server has said how long to wait at least. */
   #isHeld = false
-  #opened: Opened | null = null
-  #stopListening: () => void = () => {}
+  #opened: Promise<void> | null | undefined
+  /** Ends the listeners to the page and to the option `signal`. */
+  #listening!: AbortControllerLike
 
   constructor (settings: Settings, address: Address, options: ConnectOptions) {
     super()
     this.#settings = settings
     this.#address = typeof address === 'function' ? address : () => String(address)
     this.#options = options
-    this.#retry = { base: 1000, max: 30_000, crowd: 5000, stableAfter: 10_000, ...options.retry }
+    this.#retry = completeNumbers('retry', { base: 1000, max: 30_000, crowd: 5000, stableAfter: 10_000 }, options.retry)
+    // Else each attempt would fail, and be tried again.
+    check('create', options.create ?? runtime.WebSocket)
     this.#queue = new Queue(options.queue ?? 0)
     this.#hasPage = options.page ?? hasPage()
     this.#connect()
@@ -73,11 +77,16 @@ export class LastingSocket extends Face implements AuthSocket {
   }
 
   get opened (): Promise<void> {
-    const state = this.#state
-    if (state.status === 'open') return Promise.resolve()
-    if (state.status === 'refused' || state.status === 'closed') return Promise.reject(errorOf(state))
-    this.#opened ??= new Opened()
-    return this.#opened.promise
+    return (this.#opened ??= new Promise((resolve, reject) => {
+      const check = (): void => {
+        if (!this.readyState) return
+        unsubscribe()
+        if (this.readyState === 1) resolve()
+        else reject(errorOf(this.#state as Ended))
+      }
+      const unsubscribe = this.subscribe(check)
+      check()
+    }))
   }
 
   send (data: any): void {
@@ -90,14 +99,14 @@ export class LastingSocket extends Face implements AuthSocket {
 
   close (code = 1000, reason = ''): void {
     if (this.#state.status === 'closed') return
-    const wasOpen = this.#hasOpened
+    const wasOpen = !!this.#openFor
     this.link?.stop(code, reason)
     this.#stop('closed', { code, reason, wasOpen })
   }
 
   async renew (): Promise<void> {
     if (!this.link?.isOpen) throw notOpen()
-    await this.link.renew()
+    await this.link.renewals.renew()
   }
 
   reconnect (): void {
@@ -117,39 +126,31 @@ export class LastingSocket extends Face implements AuthSocket {
   }
 
   #connect (): void {
-    this.#resetWait()
-    const link: Link = this.link = new Link(this.#settings, this.#address, this.#settings.protocols, this.#eventsOf(() => this.link === link))
+    this.#wait.end()
+    const link = this.link = new Link(this.#settings, this.#address, this.#settings.protocols, this)
     this.#set({ status: 'connecting', attempt: this.#attempt, end: this.#lastEnd })
     void link.start()
   }
 
-  #eventsOf (isPresent: () => boolean): LinkEvents {
-    return {
-      onSocket: (socket) => this.prepare(socket),
-      onOpen: (info) => { if (isPresent()) this.#onOpen(info) },
-      onMessage: (data) => { if (isPresent()) this.fire('message', { data }) },
-      onError: (error) => { if (isPresent()) this.fire('error', { error }) },
-      onEnd: (outcome) => { if (isPresent()) this.#onEnd(outcome) }
-    }
-  }
-
-  #onOpen (info: LinkInfo): void {
+  onOpen (info: LinkInfo): void {
     const { link } = this
-    const isRenewed = this.#openFor !== null
-    this.#openFor ??= startWatch()
+    const openFor = startWatch()
     this.#set({ status: 'open', ...info })
-    if (isRenewed || this.link !== link) return
-    this.#opened?.resolve()
-    this.#opened = null
-    this.#hasOpened = true
+    // It was renewed, or a listener has left it.
+    if (this.#openFor || this.link !== link) return
+    this.#openFor = openFor
     this.fire('open')
     if (this.link === link) this.#queue.flush((data) => this.send(data))
   }
 
-  #onEnd (outcome: Outcome): void {
+  onRefusal (error: unknown): void {
+    this.fire('error', { error })
+  }
+
+  onEnd (outcome: Outcome): void {
     const { end } = outcome
     const decision = this.#decide(end)
-    if (decision === false || (decision === undefined && outcome.action === 'refuse')) return this.#stop('refused', end)
+    if (!(decision ?? outcome.action !== 'refuse')) return this.#stop('refused', end)
     this.#leave(() => {
       if (decision === undefined && wordIn(end) === 'idle') this.#set({ status: 'paused', why: 'idle', end })
       else this.#waitFor(delayBefore(outcome, this.#attempt++, this.#retry), end, outcome.least)
@@ -160,71 +161,60 @@ export class LastingSocket extends Face implements AuthSocket {
     try {
       return this.#options.shouldReconnect?.(end)
     } catch (error) {
-      this.fire('error', { error })
+      this.onRefusal(error)
     }
   }
 
   /** Waits, and connects then. While the device is offline it waits longer, but not for ever: it may be wrong about that. */
   #waitFor (delay: number, end: End, least = 0): void {
     this.#isHeld = least > 0
-    const connect = (): void => this.#hasPage && isOffline() ? this.#pause('offline', end) : this.#connect()
-    if (this.#hasPage && isOffline()) return connect()
-    this.#wait.after(delay, connect)
+    const pauseIfOffline = (): boolean => this.#hasPage && isOffline() && this.#pause('offline', end)
+    if (pauseIfOffline()) return
+    this.#wait.after(delay, () => pauseIfOffline() || this.#connect())
     this.#set({ status: 'waiting', attempt: this.#attempt, end, delay })
   }
 
-  #pause (why: 'offline' | 'pagehide', end: End | null): void {
-    this.#resetWait()
+  #pause (why: 'offline' | 'pagehide', end: End | null): true {
+    this.#wait.end()
     if (why === 'offline') this.#wait.after(this.#retry.max, () => this.#connect())
     this.#set({ status: 'paused', why, end })
-  }
-
-  #resetWait (): void {
-    this.#wait.end()
-    this.#wait = new Scope()
+    return true
   }
 
   /** Leaves the present connection, for another state. */
-  #leave (enter: () => void, { code, reason }: { readonly code: number, readonly reason: string } = { code: 1000, reason: '' }): void {
-    const hadOpened = this.#hasOpened
-    this.#hasOpened = false
-    if ((this.#openFor?.() ?? 0) >= this.#retry.stableAfter) this.#attempt = 0
-    this.#openFor = null
+  #leave (enter: () => void, { code = 1000, reason = '' } = {}): void {
     const { link } = this
-    this.link = null
+    const openFor = this.#openFor
+    this.link = this.#openFor = null
+    if (openFor && openFor() >= this.#retry.stableAfter) this.#attempt = 0
     link?.stop()
     enter()
-    if (hadOpened) this.fireClose(code, reason)
+    if (openFor) this.fireClose(code, reason)
   }
 
   #stop (status: 'refused' | 'closed', end: End): void {
     this.#settings.wallet.end()
     this.#wait.end()
-    this.#stopListening()
+    this.#listening.abort()
     this.#queue.clear()
     const state = { status, end }
-    const opened = this.#opened
-    this.#opened = null
     this.#leave(() => this.#set(state), end)
-    opened?.reject(errorOf(state))
-    if (status === 'refused') this.fire('error', { error: errorOf(state) })
+    if (status === 'refused') this.onRefusal(errorOf(state))
   }
 
   #set (state: State): void {
+    // A promise that was settled is of the state before.
+    if (this.readyState) this.#opened = null
     this.#state = Object.freeze(state)
     this.fire('state')
   }
 
   #listen (): void {
     const { signal } = this.#options
-    const onAbort = (): void => this.close()
-    const stop = this.#hasPage ? listenToPage((spread) => this.#onBack(spread), () => this.#onHide()) : null
-    signal?.addEventListener('abort', onAbort)
-    this.#stopListening = () => {
-      stop?.()
-      signal?.removeEventListener('abort', onAbort)
-    }
-    if (signal?.aborted) onAbort()
+    const controller = this.#listening = new runtime.AbortController()
+    if (this.#hasPage) listenToPage(controller, (spread) => this.#onBack(spread), () => this.#onHide())
+    signal?.addEventListener('abort', () => this.close(), controller)
+    if (signal?.aborted) this.close()
   }
 
   get #lastEnd (): End | null {

@@ -16,12 +16,17 @@ export type Handshake = [url: string, protocols: string[], headers: Record<strin
 /** Writes a handshake. A ticket takes the place of the token. */
 export function writeHandshake (url: string, own: readonly string[], via: AuthOptions['via'], token: string | undefined, ticket: string | undefined): Handshake {
   const protocols = [...own, FRAMES]
-  if (ticket !== undefined) return [withQuery(url, 'ticket', ticket), protocols, {}]
-  if (token === undefined || via === 'message') return [url, protocols, {}]
+  if (ticket) return [withQuery(url, 'ticket', ticket), protocols, {}]
+  if (!token || via === 'message') return [url, protocols, {}]
   if (via === 'query') return [withQuery(url, 'token', token), protocols, {}]
-  if (via === 'header') return [url, protocols, { authorization: `Bearer ${token}` }]
+  if (via === 'header') return [url, protocols, bearerOf(token)]
   // The encoded entry is first, because servers before 0.2 read any entry behind `bearer` as the token itself.
   return [url, protocols.concat(HTTP_TOKEN.test(token) ? ['bearer', token] : [`base64url.bearer.${base64url(token)}`, 'bearer']), {}]
+}
+
+/** The headers of a token. */
+export function bearerOf (token: string | undefined): Record<string, string> {
+  return token ? { authorization: `Bearer ${token}` } : {}
 }
 
 function withQuery (url: string, name: string, value: string): string {

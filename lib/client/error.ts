@@ -6,14 +6,14 @@ import type { End } from './types'
 /** A socket was refused or closed, or a renewal was refused. */
 export class WsAuthClientError extends Error {
   /** The word of the server, or `''`. */
-  readonly reason: string
+  declare readonly reason: string
   /** The end of the connection; `null` if it goes on. */
-  readonly end: End | null
+  declare readonly end: End | null
 
   constructor (message: string, end: End | null = null) {
     super(message)
     this.name = 'WsAuthClientError'
-    this.reason = end === null ? message : end.reason
+    this.reason = end ? end.reason : message
     this.end = end
   }
 }

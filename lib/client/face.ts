@@ -3,8 +3,9 @@
  */
 import type { Link } from './link'
 import { runtime } from './runtime'
+import type { SocketLike } from './types'
 
-const STATES = ['CONNECTING', 'OPEN', 'CLOSING', 'CLOSED']
+const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 }
 const TYPES = ['open', 'message', 'close', 'error'] as const
 
 export abstract class Face extends runtime.EventTarget {
@@ -16,35 +17,42 @@ export abstract class Face extends runtime.EventTarget {
   declare static readonly OPEN: 1
   declare static readonly CLOSING: 2
   declare static readonly CLOSED: 3
-  onopen: ((event: any) => any) | null = null
-  onmessage: ((event: any) => any) | null = null
-  onclose: ((event: any) => any) | null = null
-  onerror: ((event: any) => any) | null = null
+  declare onopen: ((event: any) => any) | null
+  declare onmessage: ((event: any) => any) | null
+  declare onclose: ((event: any) => any) | null
+  declare onerror: ((event: any) => any) | null
   protected link: Link | null = null
   #binaryType: string | undefined
 
   constructor () {
     super()
-    for (const type of TYPES) this.addEventListener(type, (event) => this[`on${type}`]?.(event))
+    for (const type of TYPES) {
+      const name = `on${type}` as const
+      this[name] = null
+      this.addEventListener(type, (event) => this[name]?.(event))
+    }
   }
 
   get url (): string { return this.link?.url ?? '' }
-  get protocol (): string { return this.link?.socket?.protocol ?? '' }
-  get extensions (): string { return this.link?.socket?.extensions ?? '' }
-  get bufferedAmount (): number { return this.link?.socket?.bufferedAmount ?? 0 }
-  get binaryType (): any { return this.#binaryType ?? this.link?.socket?.binaryType ?? 'blob' }
+  get protocol (): string { return this.#socket.protocol ?? '' }
+  get extensions (): string { return this.#socket.extensions ?? '' }
+  get bufferedAmount (): number { return this.#socket.bufferedAmount ?? 0 }
+  get binaryType (): any { return this.#binaryType ?? this.#socket.binaryType ?? 'blob' }
   set binaryType (type: string) {
     this.#binaryType = type
-    this.prepare(this.link?.socket)
+    this.prepare(this.#socket)
   }
 
+  /** The present socket. */
+  get #socket (): Partial<SocketLike> { return this.link?.socket ?? {} }
+
   /** Gives a socket the binary type of this one. */
-  protected prepare (socket: { binaryType: any } | null | undefined): void {
-    if (socket != null && this.#binaryType !== undefined) socket.binaryType = this.#binaryType
+  prepare (socket: { binaryType?: any }): void {
+    if (this.#binaryType) socket.binaryType = this.#binaryType
   }
 
   /** Dispatches an event with properties: not every runtime has `CloseEvent` and `ErrorEvent`. */
-  protected fire (type: string, properties?: object): void {
+  fire (type: string, properties?: object): void {
     this.dispatchEvent(Object.assign(new runtime.Event(type), properties))
   }
 
@@ -53,7 +61,7 @@ export abstract class Face extends runtime.EventTarget {
   }
 }
 
-STATES.forEach((name, value) => Object.assign(Face, { [name]: value }) && Object.assign(Face.prototype, { [name]: value }))
+for (const target of [Face, Face.prototype]) Object.assign(target, STATES)
 
 /** What `send` throws if the socket is not open, as a WebSocket does while it connects. */
 export function notOpen (): Error {

@@ -13,12 +13,9 @@ export interface AuthFrame {
   readonly within?: number
 }
 
-/** Reads a message as a frame. Returns `null` if it is the app's. */
-export function readFrame (data: unknown): AuthFrame | null {
-  if (typeof data !== 'string' || !data.startsWith('{"type":"auth.')) return null
+/** Reads a message as a frame. Returns nothing if it is the app's. */
+export function readFrame (data: unknown): AuthFrame | undefined {
   try {
-    return JSON.parse(data) as AuthFrame
-  } catch {
-    return null
-  }
+    if (typeof data === 'string' && data.startsWith('{"type":"auth.')) return JSON.parse(data) as AuthFrame
+  } catch {}
 }

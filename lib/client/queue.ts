@@ -16,7 +16,7 @@ export class Queue {
   /** @returns whether the message is kept */
   add (data: unknown): boolean {
     const bytes = this.bytes + sizeOf(data)
-    if (bytes > this.#max || this.#max === 0) return false
+    if (!this.#max || !(bytes <= this.#max)) return false
     this.bytes = bytes
     this.#kept.push(data)
     return true

@@ -5,13 +5,19 @@ import type { AbortSignalLike, EventLike, FetchLike, SocketLike } from './types'
 
 /** A target of events, as `document` is. */
 export interface TargetLike {
-  addEventListener (type: string, listener: (event: any) => void): void
+  addEventListener (type: string, listener: (event: any) => void, options?: { readonly signal: AbortSignalLike }): void
   removeEventListener (type: string, listener: (event: any) => void): void
   dispatchEvent (event: EventLike): boolean
 }
 
+/** An `AbortController`. */
+export interface AbortControllerLike {
+  readonly signal: AbortSignalLike
+  abort (): void
+}
+
 interface Runtime extends TargetLike {
-  readonly AbortController: new () => { readonly signal: AbortSignalLike, abort (): void }
+  readonly AbortController: new () => AbortControllerLike
   readonly DOMException: new (message: string, name: string) => Error
   readonly Event: new (type: string) => EventLike
   readonly EventTarget: new () => TargetLike
@@ -36,7 +42,8 @@ const MAX_DELAY = 2 ** 31 - 1
 /** Timers and calls that end together. */
 export class Scope {
   isOver = false
-  readonly #ends = new Set<() => void>()
+  /** What ends with each timer. */
+  readonly #ends = new Map<unknown, (() => void) | undefined>()
 
   /**
    * Calls a function after a delay.
@@ -45,23 +52,15 @@ export class Scope {
    * @returns a function that cancels the timer
    */
   after (delay: number, run: () => void, onEnd?: () => void): () => void {
-    if (this.isOver) {
-      onEnd?.()
-      return () => {}
-    }
-    const cancel = (): void => {
-      runtime.clearTimeout(timer)
-      this.#ends.delete(end)
-    }
-    const end = (): void => {
-      cancel()
-      onEnd?.()
-    }
     const timer = runtime.setTimeout(() => {
       cancel()
       run()
     }, Math.min(delay, MAX_DELAY))
-    this.#ends.add(end)
+    const cancel = (): void => {
+      runtime.clearTimeout(timer)
+      this.#ends.delete(timer)
+    }
+    this.#ends.set(timer, onEnd)
     return cancel
   }
 
@@ -73,14 +72,19 @@ export class Scope {
         controller.abort()
         reject(new Error('timed out'))
       }
+      if (this.isOver) return stop()
       const cancel = this.after(delay, stop, stop)
-      void Promise.resolve(controller.signal).then((signal) => signal.aborted ? undefined as T : run(signal)).then(resolve, reject).then(cancel)
+      void Promise.resolve(controller.signal).then((signal) => signal.aborted ? null as T : run(signal)).then(resolve, reject).then(cancel)
     })
   }
 
   end (): void {
     this.isOver = true
-    this.#ends.forEach((end) => end())
+    this.#ends.forEach((onEnd, timer) => {
+      runtime.clearTimeout(timer)
+      this.#ends.delete(timer)
+      onEnd?.()
+    })
   }
 }
 
@@ -90,7 +94,7 @@ export class Scope {
  * @returns a function that returns the elapsed time, in milliseconds
  */
 export function startWatch (): () => number {
-  const clocks = (): number[] => [runtime.performance.now(), Date.now()]
-  const start = clocks()
-  return () => Math.max(...clocks().map((now, i) => now - (start[i] as number)))
+  const { performance } = runtime
+  const [start, startDate] = [performance.now(), Date.now()]
+  return () => Math.max(performance.now() - start, Date.now() - startDate)
 }

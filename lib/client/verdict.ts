@@ -14,22 +14,31 @@ export interface Outcome {
   readonly least?: number
   /** The most, as `auth.retry` said. */
   readonly most?: number | undefined
+  /** The ticket, if it was a request for one. */
+  readonly ticket?: unknown
 }
 
-/** Policy violation, and message too big: the same would happen again. */
-const FINAL_CODES = [1008, 1009]
+/** An outcome, by default of an attempt that failed without a word of the server. */
+export function outcomeOf (more: Partial<End>, action?: Action): Outcome {
+  const end = { code: 1006, reason: '', wasOpen: false, ...more }
+  return { end, action: action ?? actionOf(end) }
+}
 
 /** The word of an end, or `''`. A word in a close code of the protocol itself, but for 1001, is of a proxy or of the app. */
 export function wordIn ({ code, reason, status }: End): string {
-  return code >= 3000 || code === 1001 || status !== undefined ? reason : ''
+  return code >= 3000 || code === 1001 || status ? reason : ''
 }
 
-/** What to do after an end. */
-export function actionOf (end: End): Action {
+/** Whether a word says that another credential may be accepted. */
+export function isOfCredential (word: string): boolean {
+  return /^(token_|ticket_)/.test(word)
+}
+
+function actionOf (end: End): Action {
   const word = wordIn(end)
-  if (/^(token_|ticket_)/.test(word)) return 'ask'
-  const isRefused = /forbidden$|^(disconnected|connection_replaced)$/.test(word) || (word !== '' && [400, 404].includes(end.status as number))
-  return isRefused || FINAL_CODES.includes(end.code) ? 'refuse' : undefined
+  if (isOfCredential(word)) return 'ask'
+  // 1008 and 1009, policy violation and message too big: the same would happen again.
+  return /forbidden$|^(disconnected|connection_replaced)$/.test(word) || (word && /400|404/.test(`${end.status}`)) || /^100[89]$/.test(`${end.code}`) ? 'refuse' : undefined
 }
 
 /** A map, because the code is of the network, and an object has members of its own. */

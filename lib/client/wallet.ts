@@ -19,11 +19,11 @@ export class Wallet {
   readonly #ask: Ask | undefined
   readonly #timeout: number
   /** The token that is kept, and whether it is still good. */
-  #kept: readonly [token: string, isGood: () => boolean] | null = null
-  #call: Promise<string | null> | null = null
+  #kept: readonly [token: string, isGood: () => boolean] | null | undefined
+  #call: Promise<string | null> | null | undefined
   #scope = new Scope()
   /** The token that was refused last, and the word of the refusal. */
-  refused: readonly [token: string | undefined, word: string] | null = null
+  refused: readonly [token: string | null | undefined, word: string] | null | undefined
   /** How many credentials were refused in a row. */
   refusals = 0
 
@@ -34,31 +34,35 @@ export class Wallet {
 
   /** The token that is kept, else that of a call; `null` if no user is logged in, `undefined` if there is no function. @throws the error of the function */
   async get (why: 'connect' | 'renew'): Promise<string | null | undefined> {
-    if (this.#ask === undefined) return undefined
-    if (why === 'connect' && this.#kept?.[1]() === true) return this.#kept[0]
+    if (!this.#ask) return
+    if (why === 'connect' && this.#kept?.[1]()) return this.#kept[0]
     return await (this.#call ??= this.#start(this.#ask, why))
   }
 
   /** What a function for a credential is told. */
   requestOf (why: CredentialRequest['why'], signal: CredentialRequest['signal']): CredentialRequest {
-    return { why, code: this.refused === null ? null : `WS_AUTH_${this.refused[1].toUpperCase()}` as WsAuthErrorCode, signal }
+    return { why, code: this.refused ? `WS_AUTH_${this.refused[1].toUpperCase()}` as WsAuthErrorCode : null, signal }
   }
 
-  /** A token was refused; `undefined` for a ticket, which says nothing about the token. A call from before may bring the same one, and is ended. */
-  refuse (token: string | undefined, word: string): void {
-    if (token !== undefined) {
+  /**
+   * A token was refused; `undefined` for a ticket, which says nothing about the token. A call from before may bring the same one, and is ended.
+   *
+   * @param count what it adds to `refusals`: none at a renewal, because the connection is still open
+   */
+  refuse (token: string | null | undefined, word: string, count = 1): void {
+    if (token) {
       if (this.refused?.[0] === token) return
       this.end()
     }
     this.refused = [token, word]
-    this.refusals++
+    this.refusals += count
   }
 
   /** A token was accepted. @param life the rest of its life, in milliseconds, if the server has told it */
-  accept (token: string | undefined, life: number | null): void {
+  accept (token?: string | null, life?: number | null): void {
     this.refusals = 0
     this.refused = null
-    if (this.#kept?.[0] === token && life !== null) this.#keep(token as string, life)
+    if (token && life != null && this.#kept?.[0] === token) this.#keep(token, life)
   }
 
   /** Forgets the token. */
@@ -69,8 +73,7 @@ export class Wallet {
   /** Forgets all, and ends the call. */
   reset (): void {
     this.end()
-    this.refused = null
-    this.refusals = 0
+    this.accept()
   }
 
   /** Forgets the token, and ends the call. */
@@ -88,7 +91,7 @@ export class Wallet {
   async #start (ask: Ask, why: 'connect' | 'renew'): Promise<string | null> {
     const scope = this.#scope
     try {
-      const credential = await scope.within(this.#timeout, async (signal) => readCredential(await ask(this.requestOf(this.refused !== null && this.#kept === null ? 'rejected' : why, signal))))
+      const credential = await scope.within(this.#timeout, async (signal) => readCredential(await ask(this.requestOf(this.refused && !this.#kept ? 'rejected' : why, signal))))
       if (scope.isOver) throw new Error('superseded')
       if (credential === null) return null
       this.#keep(...credential)

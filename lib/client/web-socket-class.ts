@@ -4,6 +4,7 @@
  */
 import { Face, notOpen } from './face'
 import { Link } from './link'
+import type { LinkOwner } from './link'
 import { completeOptions } from './settings'
 import type { Settings } from './settings'
 import type { AuthOptions, URLLike, WebSocketLike, WebSocketLikeClass } from './types'
@@ -12,20 +13,14 @@ import type { Outcome } from './verdict'
 /** The close codes of final refusals, as the library knows them. */
 type CloseCodes = Partial<Record<'unauthorized' | 'forbidden', number>>
 
-class AuthWebSocket extends Face implements WebSocketLike {
+class AuthWebSocket extends Face implements WebSocketLike, LinkOwner {
   readonly #closeCodes: CloseCodes
   readyState: 0 | 1 | 2 | 3 = 0
 
   constructor (settings: Settings, closeCodes: CloseCodes, url: string | URLLike, protocols: string | string[]) {
     super()
     this.#closeCodes = closeCodes
-    const link = this.link = new Link(settings, () => String(url), settings.protocols.concat(protocols), {
-      onSocket: (socket) => this.prepare(socket),
-      onOpen: () => this.#onOpen(),
-      onMessage: (data) => this.fire('message', { data }),
-      onError: () => {},
-      onEnd: (outcome) => this.#onEnd(outcome)
-    })
+    const link = this.link = new Link(settings, () => String(url), settings.protocols.concat(protocols), this)
     link.url = String(url)
     void link.start()
   }
@@ -45,18 +40,21 @@ class AuthWebSocket extends Face implements WebSocketLike {
     this.readyState = 2
   }
 
-  #onOpen (): void {
+  onOpen (): void {
     if (this.readyState > 0) return
     this.readyState = 1
     this.fire('open')
   }
 
-  #onEnd ({ end: { code, reason, wasOpen }, action }: Outcome): void {
+  /** A library has no use for a renewal that was refused: the connection goes on. */
+  onRefusal (): void {}
+
+  onEnd ({ end: { code, reason, wasOpen }, action }: Outcome): void {
     if (wasOpen) return this.#close(code, reason)
     if (action !== 'refuse') return this.#fail(code, reason)
     const { unauthorized = 3000, forbidden = 3003 } = this.#closeCodes
     // Libraries understand a code only behind `open`.
-    this.#onOpen()
+    this.onOpen()
     if (this.readyState < 3) this.#close(/forbidden/.test(reason) ? forbidden : unauthorized, reason)
   }
 

@@ -12,7 +12,12 @@ export class FakeTarget {
   readonly listeners = new Set<{ readonly type: string, readonly listener: Listener }>()
   visibilityState = 'visible'
 
-  readonly addEventListener = (type: string, listener: Listener): void => { this.listeners.add({ type, listener }) }
+  /** The abort of `signal` removes the listener, as in the standard of the DOM. */
+  readonly addEventListener = (type: string, listener: Listener, { signal }: { readonly signal?: FakeSignal } = {}): void => {
+    const each = { type, listener }
+    this.listeners.add(each)
+    if (signal !== undefined) signal.onAbort.push(() => this.listeners.delete(each))
+  }
 
   readonly removeEventListener = (type: string, listener: Listener): void => {
     for (const each of this.listeners) if (each.type === type && each.listener === listener) this.listeners.delete(each)
@@ -26,6 +31,8 @@ export class FakeTarget {
 /** An `AbortSignal` that knows how many listen. */
 export class FakeSignal extends FakeTarget {
   aborted = false
+  /** The steps that come before the event, as in the standard. */
+  readonly onAbort: Array<() => void> = []
 }
 
 export class FakeAbortController {
@@ -34,6 +41,7 @@ export class FakeAbortController {
   abort (): void {
     if (this.signal.aborted) return
     this.signal.aborted = true
+    for (const run of this.signal.onAbort.splice(0)) run()
     this.signal.dispatch('abort')
   }
 }
@@ -90,7 +98,7 @@ export class Lab {
     const pageOf = (name: 'document' | 'navigator'): PropertyDescriptor => ({ get: () => current?.[name] })
     this.#set(globalThis, {
       ononline: null,
-      addEventListener: (type: string, listener: Listener) => current?.window.addEventListener(type, listener),
+      addEventListener: (type: string, listener: Listener, options?: { readonly signal?: FakeSignal }) => current?.window.addEventListener(type, listener, options),
       removeEventListener: (type: string, listener: Listener) => current?.window.removeEventListener(type, listener)
     })
     this.#define('document', pageOf('document'))

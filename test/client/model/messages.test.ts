@@ -1,7 +1,7 @@
 /*
  * Messages of the app: sending, the queue, the iterator, and what a handshake carries.
  */
-import { connect } from '../../../lib/client/index'
+import { connect, webSocketClass } from '../../../lib/client/index'
 import { story } from './story'
 
 story('send() throws while the socket is not open, and sends at once while it is', async (stage, t) => {
@@ -194,6 +194,40 @@ story('wrong options throw a TypeError', async (_stage, t) => {
   const wrong: object[] = [{ token: 'x' }, { ticket: 1 }, { via: 1 }, { via: 'heder' }, { via: 'header' }, { protocols: 1 }, { create: {} }, { fetch: 'x' }, { timeouts: 1 }, { retry: 1 }, { shouldReconnect: true }, { queue: '1' }, { page: 'x' }, { signal: 1 }, { unknown: 1 }, { constructor: 1 }]
   for (const options of wrong) t.throws(() => connect('wss://example.com', options as never), TypeError, JSON.stringify(options))
   t.throws(() => connect('wss://example.com', { unknown: 1 } as never), /"unknown"/)
+  const numbers: object[] = [{ connect: -1 }, { answer: '1' }, { credential: NaN }, { credential: null }, { base: -1 }, { max: '1' }, { crowd: NaN }, { stableAfter: true }, { unknown: 1 }, { constructor: 1 }]
+  for (const each of numbers) {
+    const [key = ''] = Object.keys(each)
+    for (const name of ['timeouts', 'retry']) t.throws(() => connect('wss://example.com', { [name]: each } as never), { name: 'TypeError', message: new RegExp(`^"${name}\\.${key}" option`) })
+  }
+})
+
+story('a time may be zero, without an end, or left out', async (stage, t) => {
+  const socket = stage.connect({ timeouts: { connect: Infinity, answer: undefined }, retry: { base: 0, max: undefined } })
+  await stage.flush()
+  await stage.advance(100_000)
+  t.equal(socket.state.status, 'connecting')
+  stage.socket.drop()
+  await stage.flush()
+  t.match(socket.state, { status: 'waiting', delay: 0 })
+})
+
+story('a queue of NaN bytes keeps nothing', async (stage, t) => {
+  const socket = stage.connect({ queue: NaN })
+  t.throws(() => socket.send('x'), { name: 'InvalidStateError' })
+})
+
+story('connect needs create in a runtime without WebSocket, and says so at once', async (stage, t) => {
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'WebSocket')
+  Object.defineProperty(globalThis, 'WebSocket', { configurable: true, writable: true, value: undefined })
+  try {
+    t.throws(() => connect('wss://example.com', { token: stage.token }), { name: 'TypeError', message: /^"create" option/ })
+    t.equal(stage.clock.timersOfClient, 0)
+    // A module may make the class on a server that renders pages: only its instances need a WebSocket.
+    webSocketClass({ token: stage.token })
+  } finally {
+    if (before === undefined) Reflect.deleteProperty(globalThis, 'WebSocket')
+    else Object.defineProperty(globalThis, 'WebSocket', before)
+  }
 })
 
 story('without create and fetch the globals are used, when they are needed', async (stage, t) => {
