@@ -12,17 +12,14 @@ import type { Connection, Sendable } from './connection'
 import { createId } from '../base/id'
 import type { TokenSource } from '../credentials/found'
 import type { CloseKind } from '../base/errors'
-import { kNext, TICK } from './sweep'
+import { kNext } from './sweep'
 import type { Sleeper } from './sweep'
 import { authRenew, readAuthFrame } from './auth-frames'
-import { pickHint } from './renewal-hint'
+import { endOf, hintTickOf, isTooOld, nextRenewalOf } from './connection-times'
 import type { ConnectionHost } from './connection-host'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
 import { guard } from './socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
-
-/** How often a connection wakes in its grace period, in milliseconds, because a renewal in it may need an early hint. */
-const GRACE_STEP = 1000
 
 /** The connection of a socket. */
 export class OpenConnection implements Connection, SocketGuard, Sleeper {
@@ -132,8 +129,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   endIfDue (): boolean {
     const now = Date.now()
     if (now < this.#deadline) return false
-    const isOld = this.#lifetimeEnd <= now && this.#lifetimeEnd < this.#expiryEnd
-    this.closeFor(isOld ? 'lifetime_exceeded' : 'token_expired', 'unauthorized')
+    this.closeFor(isTooOld(this, this.#host, now) ? 'lifetime_exceeded' : 'token_expired', 'unauthorized')
     return true
   }
 
@@ -194,15 +190,6 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     }
   }
 
-  get #expiryEnd (): number {
-    if (this.expiresAt === null || this.claims === null) return Infinity
-    return Math.min(this.expiresAt + this.#host.grace, this.#host.endByAge(this.claims))
-  }
-
-  get #lifetimeEnd (): number {
-    return this.openedAt + this.#host.route.maxLifetime
-  }
-
   /** Ends the connection, once. The socket is closed even if the logger of the app throws. */
   #end (reason: CloseReason, close: () => void = () => {}): void {
     if (this.isEnded) return
@@ -216,8 +203,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   #setTimes (): void {
-    this.#deadline = Math.min(this.#expiryEnd, this.#lifetimeEnd)
-    this.#hintTick = this.#pickHintTick()
+    this.#deadline = endOf(this, this.#host)
+    this.#hintTick = hintTickOf(this, this.#host, this.#wakeTick)
   }
 
   /**
@@ -227,24 +214,8 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   #sleep (): void {
     if (this.#deadline === Infinity) return
     const { sweep } = this.#host
-    const tick = sweep.tickAt(Math.min(this.#deadline, this.#nextRenewal))
+    const tick = sweep.tickAt(Math.min(this.#deadline, nextRenewalOf(this)))
     this.#wakeTick = this.#hintTick === null ? tick : Math.min(tick, this.#hintTick)
     sweep.add(this, this.#wakeTick)
-  }
-
-  get #nextRenewal (): number {
-    if (!this.#hasFrames || this.expiresAt === null) return Infinity
-    return Math.max(this.expiresAt, Date.now() + GRACE_STEP)
-  }
-
-  /** `null` if a renewal would gain nothing. Never before the next wake-up. */
-  #pickHintTick (): number | null {
-    const { expiresAt, claims } = this
-    const { sweep } = this.#host
-    if (!this.#hasFrames || expiresAt === null || this.#lifetimeEnd <= this.#expiryEnd) return null
-    const now = Date.now()
-    const issuedAt = claims?.iat === undefined || claims.iat * 1000 >= expiresAt ? now : claims.iat * 1000
-    const notBefore = this.#wakeTick === null ? now : Math.max(sweep.instantOf(this.#wakeTick), now)
-    return sweep.tickAt(pickHint({ issuedAt, expiresAt, notBefore, delay: TICK }))
   }
 }
