@@ -20,6 +20,8 @@ import type { BackChannelLogoutOptions as LogoutOptions, TicketsOptions as AnyTi
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import { registerWsAuth } from './plugin/register'
 import { readers as allReaders } from './in-band/readers'
+import type { HistogramSnapshot } from './audit/histogram'
+import type { RouteStats } from './audit/stats'
 import type { BackplaneStats as Gauges } from './revocation/backplane-stats'
 import type { TicketBinding as Binding } from './authentication/ticket-binding'
 import type { IssuedTicket as Ticket } from './authentication/tickets'
@@ -56,6 +58,8 @@ declare namespace fastifyWsAuth {
   export type TokenSource = Source
   export type WsAuth = Decorator
   export type WsAuthStats = AllStats
+  export type WsAuthRouteStats = RouteStats
+  export type WsAuthHistogram = HistogramSnapshot
   export type WsAuthEvent = Event
   export type CloseReason = Reason
   export type WsAuthErrorCode = ErrorCode

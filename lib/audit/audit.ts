@@ -13,7 +13,7 @@ import { WsAuthError } from '../base/errors'
 import { BusyLines } from './busy-lines'
 import { isObserved, publish } from './event'
 import type { RefusalLine, WsAuthEvent } from './event'
-import type { Stats } from './stats'
+import type { CountedRoute, Stats } from './stats'
 
 /** The token that an event is about, as far as it is known. */
 type TokenSummary = Pick<Identity, 'source'> & { readonly sub: string | null }
@@ -25,6 +25,16 @@ const NO_TOKEN: TokenSummary = { source: null, sub: null }
 
 const NOTHING = { code: null, reason: null, route: null, source: null, sub: null, address: null, connectionId: null, dryRun: false }
 
+/** What was refused. */
+export interface Refused {
+  /** Only the refusal of a connection counts as a handshake, and that of a dry run does not count at all. */
+  readonly purpose: 'connection' | 'dry run' | 'ticket'
+  /** `null` if it is not known, or has no websocket. */
+  readonly route: CountedRoute
+  /** In milliseconds since the epoch. */
+  readonly startedAt: number
+}
+
 /** Reports decisions. No method throws. Each `startedAt` is in milliseconds since the epoch. */
 export class Audit {
   readonly #stats: Stats
@@ -35,56 +45,62 @@ export class Audit {
   }
 
   /** @param startedAt when the upgrade request arrived */
-  accepted (request: FastifyRequest, connection: ConnectionSummary, startedAt: number): void {
-    this.#stats.accepted++
-    report('accepted', request, connection, startedAt, { connectionId: connection.id })
+  accepted (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, startedAt: number): void {
+    const duration = elapsedSince(startedAt)
+    this.#stats.countAccepted(route, duration)
+    report('accepted', request, connection, duration, { connectionId: connection.id })
   }
 
-  renewed (request: FastifyRequest, connection: ConnectionSummary, startedAt: number): void {
-    this.#stats.renewed++
-    report('renewed', request, connection, startedAt, { connectionId: connection.id })
+  renewed (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, startedAt: number): void {
+    this.#stats.countRenewed(route)
+    report('renewed', request, connection, elapsedSince(startedAt), { connectionId: connection.id })
   }
 
-  ended (request: FastifyRequest, connection: ConnectionSummary, reason: CloseReason): void {
-    this.#stats.countClosed(reason)
+  ended (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, reason: CloseReason): void {
+    const duration = elapsedSince(connection.openedAt)
+    this.#stats.countClosed(route, reason, duration)
     const event = reason === 'token_expired' || reason === 'lifetime_exceeded' ? 'expired' : 'closed'
-    report(event, request, connection, connection.openedAt, { connectionId: connection.id, reason })
+    report(event, request, connection, duration, { connectionId: connection.id, reason })
   }
 
   ticketIssued (request: FastifyRequest, token: TokenSummary, startedAt: number): void {
-    report('ticket_issued', request, token, startedAt, {})
+    report('ticket_issued', request, token, elapsedSince(startedAt), {})
   }
 
-  refused (request: FastifyRequest, refusal: WsAuthError, token: TokenSummary | null, startedAt: number, dryRun: boolean): void {
-    if (!dryRun) this.#stats.countRefused(refusal.code)
-    const skipped = refusal.code === 'WS_AUTH_BUSY' ? this.#busyLines.next() : 0
-    report('refused', request, token ?? NO_TOKEN, startedAt, { code: refusal.code, dryRun }, { refusal, skipped })
+  refused (request: FastifyRequest, refusal: WsAuthError, token: TokenSummary | null, { purpose, route, startedAt }: Refused): void {
+    const { code } = refusal
+    const duration = elapsedSince(startedAt)
+    if (purpose !== 'dry run') this.#stats.countRefused(route, code, purpose === 'connection' ? duration : null)
+    const skipped = code === 'WS_AUTH_BUSY' ? this.#busyLines.next() : 0
+    report('refused', request, token ?? NO_TOKEN, duration, { code, dryRun: purpose === 'dry run' }, { refusal, skipped })
   }
 
   /** An upgrade request that no hook of ours received, or that a hook of the app held for too long. There is no Fastify request. */
   unanswered (request: IncomingMessage, log: FastifyBaseLogger, why: string, startedAt: number): void {
     const refusal = new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error(why) })
     const { code } = refusal
-    this.#stats.countRefused(code)
+    const duration = elapsedSince(startedAt)
+    this.#stats.countRefused(null, code, duration)
     try {
-      publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration: elapsedSince(startedAt) }, { refusal, skipped: 0 })
+      publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration }, { refusal, skipped: 0 })
     } catch {
       // The app's logger threw, as in `report`.
     }
   }
 
-  renewalRefused (request: FastifyRequest, connection: ConnectionSummary, refusal: WsAuthError, startedAt: number): void {
-    this.#stats.countRefused(refusal.code)
-    report('renewal_refused', request, connection, startedAt, { code: refusal.code, connectionId: connection.id }, { refusal, skipped: 0 })
+  renewalRefused (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, refusal: WsAuthError, startedAt: number): void {
+    const { code } = refusal
+    this.#stats.countRefused(route, code, null)
+    report('renewal_refused', request, connection, elapsedSince(startedAt), { code, connectionId: connection.id }, { refusal, skipped: 0 })
   }
 }
 
 /** Skips building the event if nothing observes it, because reading the address is a system call. */
-function report (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: TokenSummary, startedAt: number, more: Partial<WsAuthEvent>, refused?: RefusalLine): void {
+function report (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: TokenSummary, duration: number, more: Partial<WsAuthEvent>, refused?: RefusalLine): void {
   try {
     if (!isObserved(request.log, refused)) return
     const route = request.routeOptions.url ?? null
-    publish(request.log, { ...NOTHING, event, route, source, sub, address: addressOf(request), duration: elapsedSince(startedAt), ...more }, refused)
+    publish(request.log, { ...NOTHING, event, route, source, sub, address: addressOf(request), duration, ...more }, refused)
   } catch {
     // The app's logger threw. The decision stands, and there is no other place to report it.
   }

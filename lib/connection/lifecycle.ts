@@ -64,7 +64,7 @@ export class ConnectionLifecycle {
     request.wsAuth = connection
     remember(connection, socket, request.raw)
     connection.start(frame !== null)
-    audit.accepted(request, connection, startedAt)
+    audit.accepted(request, connection, route, startedAt)
     connection.endIfDue()
     // Check again after registering: an earlier revocation is seen here, a later one finds the connection in the registry.
     const refusal = refusalOfRevoked(identity, revocation)
@@ -139,6 +139,6 @@ class RouteHost implements ConnectionHost<OpenConnection> {
     const { connections, renewals, audit } = this.#dependencies
     connections.remove(connection)
     renewals.abort(connection)
-    audit.ended(request, connection, reason)
+    audit.ended(request, connection, this.route, reason)
   }
 }

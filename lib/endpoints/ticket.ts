@@ -36,7 +36,7 @@ export function addTicketRoute (app: FastifyInstance, path: string, { options, t
     const binding = readBody(request.body)
     const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
       const refusal = asRefusal(error)
-      audit.refused(request, refusal, asker, startedAt, false)
+      audit.refused(request, refusal, asker, { purpose: 'ticket', route: null, startedAt })
       addAdvice(reply, refusal.code, null)
       throw refusal
     })

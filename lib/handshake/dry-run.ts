@@ -103,7 +103,7 @@ export class WaitingDryRuns {
     const { request, reply: { raw: response }, startedAt, purpose } = dryRun
     const timer = setTimeout(onEnd, this.#timeout, 'timeout').unref()
     const onClose = (): void => {
-      if (response.headersSent) this.#audit.refused(request, answeredEarly(), null, startedAt, purpose === 'dry run')
+      if (response.headersSent) this.#audit.refused(request, answeredEarly(), null, { purpose, route: null, startedAt })
       onEnd('gone')
     }
     response.once('close', onClose)

@@ -79,7 +79,11 @@ export class PreValidation {
     const upgrade = candidateOf(request.raw)
     if (!(upgrade instanceof Upgrade)) return done()
     if (!upgrade.isRouted && reply.statusCode === 401) this.#earlierHooks.onRefused(request, upgrade.taken)
-    if (upgrade.stopChecks()) this.#dependencies.audit.refused(request, answeredEarly(), null, upgrade.startedAt, false)
+    if (upgrade.stopChecks()) {
+      const known = knownRouteOf(request.routeOptions)
+      const route = known?.kind === 'websocket' ? known.options : null
+      this.#dependencies.audit.refused(request, answeredEarly(), null, { purpose: 'connection', route, startedAt: upgrade.startedAt })
+    }
     // @fastify/websocket destroys the socket of an answered upgrade in its own hook. If that ran at once, while the socket still
     // reports its last write, Node.js would make an unused error with its stack: 15 us of each refusal.
     process.nextTick(done)
@@ -185,7 +189,7 @@ export class PreValidation {
     const { request, reply, candidate, done } = call
     const { setUser, audit, acceptAndClose } = this.#dependencies
     setUser(request, null)
-    audit.refused(request, refusal, handshake, candidate.startedAt, candidate.purpose === 'dry run')
+    audit.refused(request, refusal, handshake, { purpose: candidate.purpose, route, startedAt: candidate.startedAt })
     candidate.refuse()
     const isLate = refusal.cause instanceof HandshakeEnded
     const frame = route === null || isLate ? null : closeOf(refusal, route, request.raw)

@@ -89,10 +89,10 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
     // The connection ended meanwhile; its own audit event covers this.
     if (connection.isEnded) throw closed()
     if (refusal !== null) {
-      this.#audit.renewalRefused(request, connection, refusal, renewal.startedAt)
+      this.#audit.renewalRefused(request, connection, route, refusal, renewal.startedAt)
       throw refusal
     }
-    this.#audit.renewed(request, connection, renewal.startedAt)
+    this.#audit.renewed(request, connection, route, renewal.startedAt)
     return connection.user as FastifyRequest['user']
   }
 
@@ -102,7 +102,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
     if (frame.type === 'auth.ping') return answer(AUTH_PONG)
     const credential = this.#hasRoom(connection) ? credentialOf(frame) : new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' })
     if (credential instanceof WsAuthError) {
-      this.#audit.renewalRefused(request, connection, credential, Date.now())
+      this.#audit.renewalRefused(request, connection, route, credential, Date.now())
       return answer(authError(credential.code, frame.id))
     }
     this.renew(connection, request, route, credential).then(

@@ -27,13 +27,14 @@ export class RouteHooks {
 
   /** Reads the `wsAuth` option of a route, and replaces the handler of a websocket route. */
   readonly onDeclared = (route: DeclaredRoute): void => {
-    const { names, opener, options } = this.#parts
+    const { names, opener, options, stats } = this.#parts
     const known = readRoute(route, options, options.routes)
     this.#declared.push(route)
     names.addRoute(route, known.kind === 'websocket' ? known.options.token.param : null)
     if (known.kind === 'http') return
     if (known.kind === 'websocket') {
       if (!known.isProxied) this.#missing.delete(route.url)
+      stats.addRoute(route.url, known.options)
       addOwnChecks(this.#app, this.#parts, known.options)
     }
     assertCookie(this.#app, known.options.token)

@@ -253,7 +253,7 @@ t.test('a handshake that no hook answers causes an event too', async (t) => {
 t.test('the event of a request without a route has the route null', async (t) => {
   const events = listen(t)
   const stats = new Stats()
-  new Audit(stats).refused({ routeOptions: {}, ip: '127.0.0.1', log: { info: () => {} } } as never, new WsAuthError('WS_AUTH_LIMIT'), null, Date.now(), false)
+  new Audit(stats).refused({ routeOptions: {}, ip: '127.0.0.1', log: { info: () => {} } } as never, new WsAuthError('WS_AUTH_LIMIT'), null, { purpose: 'connection', route: null, startedAt: Date.now() })
   t.strictSame(events.map((event) => shapeOf(t, event)), [{ ...NOTHING, route: null, event: 'refused', code: 'WS_AUTH_LIMIT' }])
   t.same(withoutZeros(stats.snapshot(0, 0).refused), { WS_AUTH_LIMIT: 1 })
 })

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WebSocket, WsAuthEvent, WsAuthStats } from 'fastify-ws-auth'
+import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WebSocket, WsAuthEvent, WsAuthHistogram, WsAuthRouteStats, WsAuthStats } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -89,6 +89,10 @@ test('app.wsAuth counts', () => {
   expect(stats.backplane.instances).type.toBe<number | null>()
   expect(stats.backplane.revocations).type.toBe<number>()
   expect(stats.backplane.lastError).type.toBe<BackplaneError | null>()
+  expect(stats.routes['/chat']).type.toBe<WsAuthRouteStats | undefined>()
+  expect(stats.durations.accepted).type.toBe<WsAuthHistogram>()
+  expect(stats.durations.closed.bounds).type.toBe<readonly number[]>()
+  expect(stats.durations.refused.sum).type.toBe<number>()
 })
 
 test('an event says what was decided', () => {
