@@ -29,7 +29,7 @@ export function bearerOf (token: string | undefined): Record<string, string> {
   return token ? { authorization: `Bearer ${token}` } : {}
 }
 
-function withQuery (url: string, name: string, value: string): string {
+export function withQuery (url: string, name: string, value: string): string {
   return `${url}${url.includes('?') ? '&' : '?'}${name}=${encodeURIComponent(value)}`
 }
 

@@ -1,7 +1,7 @@
 /*
  * One connection: from the credential over the handshake and its renewals to its end. Both clients are made of it.
  */
-import { addressOf, writeHandshake } from './carrier'
+import { addressOf, withQuery, writeHandshake } from './carrier'
 import { WsAuthClientError } from './error'
 import { readFrame } from './frames'
 import { request } from './http'
@@ -146,9 +146,15 @@ export class Link implements Renewable {
       this.#settleOpening = resolve
       this.#open(settings.create(...writeHandshake(this.url, this.#own, via, token, ticket)), via === 'message' && token)
     })
-    // A ticket is spent: a dry run would not find out.
-    if (outcome?.end.code !== 1006 || ticket || !fetch) return outcome
-    return await scope.within(answer, (signal) => request(fetch, 'GET', this.url, token, signal)).catch((error: unknown) => outcomeOf({ error, hint: 'no dry run: see network, CORS and CSP' }))
+    if (outcome?.end.code !== 1006 || !fetch) return outcome
+    let { url } = this
+    if (ticket) {
+      // It may be spent: the dry run needs another one, and spends none.
+      const got = await this.#requestTicket('connect', token)
+      if (typeof got.ticket !== 'string') return got
+      url = withQuery(url, 'ticket', got.ticket)
+    }
+    return await scope.within(answer, (signal) => request(fetch, 'GET', url, ticket ? undefined : token, signal)).catch((error: unknown) => outcomeOf({ error, hint: 'no dry run: see network, CORS and CSP' }))
   }
 
   /** @param first the token that is the first message */

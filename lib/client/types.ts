@@ -121,7 +121,7 @@ export interface AuthOptions {
    * `refused`. Default: none, for a cookie.
    */
   readonly token?: Ask
-  /** A ticket for each handshake. `true` posts to `/ws-ticket` with the token or the cookie; a string is another path. Default: none */
+  /** A ticket for each handshake, and for each dry run. `true` posts to `/ws-ticket` with the token or the cookie; a string is another path. Default: none */
   readonly ticket?: true | string | Ask
   /** The place of the token. `'header'` needs `create`. Default: `'subprotocol'` */
   readonly via?: 'subprotocol' | 'message' | 'header' | 'query'

@@ -137,7 +137,7 @@ function expectedOf (code: WsAuthErrorCode, cause: Cause, mode: Mode, carrier: C
   // After the upgrade only a close frame can answer. No word is in the frame of a refusal that has none.
   const isAfterUpgrade = cause.at === 'deadline' || (carrier === 'message' && (cause.at === 'check' || cause.at === 'token'))
   const isClosed = !isPost && close !== null && (mode !== 'http' || isAfterUpgrade)
-  const hasDryRun = !isPost && !isClosed && carrier !== 'ticket'
+  const hasDryRun = !isPost && !isClosed
   const found = hasDryRun ? isMissing && carrier === 'cookie' ? statusCode : cause.dryRun ?? statusCode : undefined
   const isSeen = isClosed || isPost || found === statusCode
   const word = isSeen ? wordOf(code) : ''
@@ -153,7 +153,8 @@ function expectedOf (code: WsAuthErrorCode, cause: Cause, mode: Mode, carrier: C
     // A refused ticket says nothing about the token.
     tokenCalls: hasToken ? word === 'ticket_invalid' ? 1 : tries : 0,
     sockets: isPost ? 0 : tries,
-    posts: carrier !== 'ticket' || code === 'WS_AUTH_TICKET_INVALID' ? 0 : tries,
+    // A dry run has a ticket of its own.
+    posts: carrier !== 'ticket' || code === 'WS_AUTH_TICKET_INVALID' ? 0 : hasDryRun ? 2 * tries : tries,
     dryRuns: hasDryRun ? tries : 0
   }
 }

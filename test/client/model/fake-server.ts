@@ -246,7 +246,13 @@ export class FakeServer {
     ledger.must(ledger.isShared || this.liveRequests.length === 0, 'two requests at a time')
     ledger.must(!url.includes('secret-'), 'a token in the URL of a request')
     // A renewal may have brought another token while the handshake was under way.
-    if (method === 'GET') ledger.must(ledger.isShared || token === (this.tokens.get(this.#lab.socket) ?? null), `a dry run with ${token}`)
+    const [, ticket] = /[?]ticket=(.+)/.exec(url) ?? []
+    ledger.must((ticket !== undefined) === (method === 'GET' && this.hasTickets), 'a dry run without a ticket, or a request with one')
+    // A ticket of its own, which no handshake has had, or gets.
+    if (ticket !== undefined) {
+      ledger.spend(ticket)
+      ledger.must(token === null, 'a dry run with a ticket and a token')
+    } else if (method === 'GET') ledger.must(ledger.isShared || token === (this.tokens.get(this.#lab.socket) ?? null), `a dry run with ${token}`)
     else ledger.use(token, this.hasTokens, 'request')
     ledger.told.least = 0
     if (this.isConnecting()) ledger.told.within = null

@@ -249,16 +249,46 @@ story('a cookie renews by a ticket, and not where the server has none', async (s
 
 story('a ticket pays for a handshake, once', async (stage, t) => {
   const socket = stage.connect({ ticket: true })
-  stage.answers = [{ ticket: 'a b' }, { ticket: 'second' }]
+  stage.answers = [{ ticket: 'a b' }, { ticket: 'of the dry run' }, { status: 426, isText: true }, { ticket: 'second' }]
   await stage.flush()
   t.match(stage.requests, [{ url: 'https://example.com/ws-ticket', headers: { authorization: 'Bearer token-1' }, method: 'POST' }])
   t.equal(stage.socket.url, 'wss://example.com/chat?ticket=a%20b')
   t.strictSame(stage.socket.protocols, ['ws-auth'])
   t.equal(socket.url, 'wss://example.com/chat')
   stage.socket.drop()
+  await stage.flush()
+  t.match(stage.requests.slice(1), [{ method: 'POST' }, { url: 'https://example.com/chat?ticket=of%20the%20dry%20run', headers: {}, method: 'GET' }])
+  t.equal(stage.requests[2]?.headers.authorization, undefined)
+  t.match(socket.state, { status: 'waiting', end: { status: 426, hint: /proxy/ } })
   await stage.advance(500)
-  t.equal(stage.requests.length, 2)
+  t.equal(stage.requests.length, 4)
   t.equal(stage.socket.url, 'wss://example.com/chat?ticket=second')
+})
+
+story('why a ticket was refused is found by another one, or by the request for it', async (stage, t) => {
+  for (const [answers, reason, count] of [
+    [[{ ticket: 'first' }, { ticket: 'second' }, { status: 403, code: 'WS_AUTH_FORBIDDEN' }], 'forbidden', 3],
+    [[{ ticket: 'first' }, { status: 403, code: 'WS_AUTH_ORIGIN_FORBIDDEN' }], 'origin_forbidden', 2]
+  ] as const) {
+    const before = stage.requests.length
+    const socket = stage.connect({ ticket: true })
+    stage.answers = [...answers]
+    await stage.flush()
+    stage.socket.drop()
+    await stage.flush()
+    t.match(socket.state, { status: 'refused', end: { reason, status: 403 } })
+    t.equal(stage.requests.length - before, count)
+  }
+})
+
+story('without fetch no ticket is asked for after a failed handshake', async (stage, t) => {
+  let calls = 0
+  const socket = stage.connect({ token: undefined, ticket: () => `ticket-${++calls}`, fetch: false })
+  await stage.flush()
+  stage.socket.drop()
+  await stage.flush()
+  t.equal(socket.state.status, 'waiting')
+  t.equal(calls, 1)
 })
 
 story('a ticket is asked for at another path, or of a function, and its refusal is judged as that of a handshake', async (stage, t) => {
