@@ -25,7 +25,7 @@ export function addPage (app: FastifyInstance): void {
   app.addHook('onRequest', async (_request, reply) => { reply.headers(HEADERS) })
   for (const name of readdirSync(FOLDER)) addFile(app, name === 'index.html' ? '/' : `/${name}`, join(FOLDER, name))
   // The client, as one ES module.
-  addFile(app, '/client.mjs', require.resolve('fastify-ws-auth/client').replace(/js$/, 'mjs'))
+  addFile(app, '/client.mjs', require.resolve('fastify-ws-auth/client.mjs'))
 }
 
 function addFile (app: FastifyInstance, path: string, file: string): void {

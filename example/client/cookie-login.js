@@ -11,7 +11,7 @@ const fastifyWsAuth = require('fastify-ws-auth')
 
 const COOKIE = { httpOnly: true, sameSite: 'strict', path: '/', secure: process.env.NODE_ENV === 'production' }
 const SECONDS = Number(process.env.TOKEN_SECONDS ?? 900)
-const CLIENT = readFileSync(require.resolve('fastify-ws-auth/client').replace(/js$/, 'mjs'))
+const CLIENT = readFileSync(require.resolve('fastify-ws-auth/client.mjs'))
 
 const app = Fastify({ logger: true })
 app.register(fastifyWsAuth, {

@@ -41,7 +41,7 @@ app.register(async () => {
   })
 
   app.get('/plain.html', async (request, reply) => reply.type('text/html').send(readFileSync(join(__dirname, 'plain.html'))))
-  app.get('/client.mjs', async (request, reply) => reply.type('text/javascript').send(readFileSync(require.resolve('fastify-ws-auth/client').replace(/js$/, 'mjs'))))
+  app.get('/client.mjs', async (request, reply) => reply.type('text/javascript').send(readFileSync(require.resolve('fastify-ws-auth/client.mjs'))))
   for (const [name, file] of [['react', 'react.jsx'], ['vue', 'vue.js']]) {
     app.get(`/${name}.html`, async (request, reply) => reply.type('text/html').send(`<!doctype html><title>${name}</title><main></main><script type="module" src="${name}.js"></script>`))
     app.get(`/${name}.js`, async (request, reply) => {

@@ -13,7 +13,7 @@ const COOKIE = { httpOnly: true, sameSite: 'strict', path: '/refresh', secure: p
 const SECONDS = Number(process.env.TOKEN_SECONDS ?? 600)
 /** How long a spent refresh token is still good, in milliseconds: a page that is closed while it refreshes gets no answer. */
 const LEEWAY = Number(process.env.LEEWAY ?? 5000)
-const CLIENT = readFileSync(require.resolve('fastify-ws-auth/client').replace(/js$/, 'mjs'))
+const CLIENT = readFileSync(require.resolve('fastify-ws-auth/client.mjs'))
 
 const app = Fastify({ logger: true })
 app.register(fastifyWsAuth, { jwt: { secret: process.env.JWT_SECRET || randomBytes(32).toString('hex') }, rejectWith: 'auto', token: { header: false, query: false } })

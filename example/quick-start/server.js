@@ -6,7 +6,7 @@ const fastifyWsAuth = require('fastify-ws-auth')
 
 const USERS = new Map([['ann', ['member']], ['bea', ['member', 'admin']], ['eve', []]])
 const COOKIE = { httpOnly: true, sameSite: 'strict', path: '/', secure: process.env.NODE_ENV === 'production' }
-const CLIENT = readFileSync(require.resolve('fastify-ws-auth/client').replace(/js$/, 'mjs')) // an ES module
+const CLIENT = readFileSync(require.resolve('fastify-ws-auth/client.mjs')) // an ES module
 const app = Fastify({ logger: true })
 app.register(fastifyWsAuth, {
   jwt: { secret: process.env.JWT_SECRET || randomBytes(32).toString('hex') },

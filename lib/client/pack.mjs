@@ -25,6 +25,7 @@ const manifest = {
   types: './dist/index.d.ts',
   exports: {
     '.': { import: './dist/index.mjs', default: './dist/index.js' },
+    './client.mjs': './dist/index.mjs',
     './package.json': './package.json'
   },
   files: ['dist'],
@@ -36,6 +37,7 @@ function readme () {
   return readFileSync(join(root, 'lib/client/README.md'), 'utf8')
     .replaceAll('\'fastify-ws-auth/client\'', '\'fastify-ws-auth-client\'')
     .replaceAll('`fastify-ws-auth/client`', '`fastify-ws-auth-client`')
+    .replaceAll('`fastify-ws-auth/client.mjs`', '`fastify-ws-auth-client/client.mjs`')
     .replace(/\[([^\]]+)\]\((?!https?:|#)[^)]*\)/g, '$1')
 }
 
