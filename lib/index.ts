@@ -16,7 +16,7 @@ import type { WsAuthErrorCode as ErrorCode } from './base/errors'
 import type { CommandResult as Result } from './revocation/instance'
 import type * as matches from './revocation/command-arguments'
 import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
-import type { BackChannelLogoutOptions as LogoutOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
+import type { BackChannelLogoutOptions as LogoutOptions, RecheckOptions as AnyRecheckOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import { registerWsAuth } from './plugin/register'
 import { readers as allReaders } from './in-band/readers'
@@ -27,7 +27,7 @@ import type { TicketBinding as Binding } from './authentication/ticket-binding'
 import type { IssuedTicket as Ticket } from './authentication/tickets'
 import type { WsAuth as Decorator, WsAuthStats as AllStats } from './plugin/decorators'
 
-type Plugin = FastifyPluginAsync<Options>
+type Plugin = FastifyPluginAsync<Options<OpenConnection>>
 
 declare namespace fastifyWsAuth {
   /**
@@ -48,7 +48,8 @@ declare namespace fastifyWsAuth {
   export type WsAuthJwt = WsAuthTypes extends { user: infer User } ? { user: User } : {}
   /** A socket of a websocket route: that of `ws`. */
   export type WebSocket = WebSocketClass
-  export type WsAuthOptions = Options
+  export type WsAuthOptions = Options<OpenConnection>
+  export type RecheckOptions = AnyRecheckOptions<OpenConnection>
   export type TicketsOptions = AnyTicketsOptions
   export type BackChannelLogoutOptions = LogoutOptions
   export type RouteWsAuth = AnyRouteWsAuth<WsAuthRole>

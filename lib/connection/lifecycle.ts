@@ -23,6 +23,7 @@ import type { TokenChecksByRoute } from '../authentication/token-checks'
 import type { CompleteOptions, CompleteRouteOptions } from '../options/complete-options'
 import type { GuardedSocket } from './socket-guard'
 import { OpenConnection } from './open-connection'
+import type { ConnectionRechecks } from './connection-rechecks'
 import type { ConnectionRenewals } from './connection-renewals'
 import type { ConnectionHost } from './connection-host'
 import { sendSafely } from './safe-calls'
@@ -36,6 +37,8 @@ export interface LifecycleDependencies {
   readonly limits: Limits
   readonly audit: Audit
   readonly renewals: ConnectionRenewals<OpenConnection>
+  /** `null` if the `recheck` option is off. */
+  readonly rechecks: ConnectionRechecks<OpenConnection> | null
   readonly revocation: RevocationCheck
 }
 
@@ -58,12 +61,13 @@ export class ConnectionLifecycle {
    * @param frame the auth frame that was the first message, and is answered; `null` if there was none
    */
   open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number, frame: AuthFrame | null = null): OpenConnection {
-    const { connections, limits, audit, revocation } = this.#dependencies
+    const { connections, limits, audit, rechecks, revocation } = this.#dependencies
     const connection = new OpenConnection(socket, request, identity, this.#hostOf(route))
     connections.add(connection)
     request.wsAuth = connection
     remember(connection, socket, request.raw)
     connection.start(frame !== null)
+    rechecks?.add(connection, request, route)
     audit.accepted(request, connection, route, startedAt)
     connection.endIfDue()
     // Check again after registering: an earlier revocation is seen here, a later one finds the connection in the registry.
@@ -136,9 +140,10 @@ class RouteHost implements ConnectionHost<OpenConnection> {
   }
 
   onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason): void {
-    const { connections, renewals, audit } = this.#dependencies
+    const { connections, renewals, rechecks, audit } = this.#dependencies
     connections.remove(connection)
     renewals.abort(connection)
+    rechecks?.remove(connection)
     audit.ended(request, connection, this.route, reason)
   }
 }

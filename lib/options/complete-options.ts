@@ -9,7 +9,7 @@ import type { CloseKind } from '../base/errors'
 import type { Claims } from '../token/claims'
 import type { VerifyOption } from '../token/custom-verifier'
 import type { OriginOption, ReadMessage, RejectWith, RenewalOption, SubjectOption, UserOption } from './public-handshake-options'
-import type { BackChannelLogoutOptions, OnLimit, WsAuthOptions } from './public-options'
+import type { BackChannelLogoutOptions, OnLimit, RecheckOptions, WsAuthOptions } from './public-options'
 import type { RouteWsAuthOptions } from './public-route-options'
 
 /** The complete `TokenOptions`. `null` is off. */
@@ -71,6 +71,9 @@ export interface TicketIssueOptions extends TicketUseOptions {
   readonly ttl: number
 }
 
+/** The complete `recheck` option. */
+export type Recheck = Required<RecheckOptions<never>>
+
 /** The complete `WsAuthOptions`. All times are in milliseconds. */
 export interface CompleteOptions extends HandshakeOptions {
   readonly jwt: FastifyJWTOptions | undefined
@@ -83,6 +86,7 @@ export interface CompleteOptions extends HandshakeOptions {
   readonly tokenCache: { readonly max: number, readonly ttl: number } | null
   readonly limits: { readonly perUser: number, readonly onLimit: OnLimit, readonly pending: number }
   readonly heartbeat: { readonly interval: number } | null
+  readonly recheck: Recheck | null
   readonly handshakeTimeout: number
   readonly maxTokenBytes: number
   readonly tickets: TicketIssueOptions

@@ -18,8 +18,12 @@ import type { RouteWsAuth } from './public-route-options'
 /** What happens when a user is past `limits.perUser`: the new connection is refused, or the user's oldest one is closed. */
 export type OnLimit = 'reject' | 'close-oldest'
 
-/** The options of the plugin. A wrong or unknown option is a `TypeError` at registration. */
-export interface WsAuthOptions {
+/**
+ * The options of the plugin. A wrong or unknown option is a `TypeError` at registration.
+ *
+ * @typeParam OpenConnection the type of an open connection, which stands in a folder above this one
+ */
+export interface WsAuthOptions<OpenConnection = never> {
   /** The options of @fastify/jwt. Leave them out if the app registers @fastify/jwt before this plugin, or if you give `verify`. */
   jwt?: FastifyJWTOptions
   /** The namespace of the @fastify/jwt that the app registered. Default: none. */
@@ -119,6 +123,11 @@ export interface WsAuthOptions {
    * A number is the `interval`. Default `false`.
    */
   heartbeat?: false | number | { interval: number }
+  /**
+   * Asks the app again about each open connection, once in every interval: whether its token still counts at its issuer (introspection,
+   * RFC 7662), or its user in the database. Default `false`.
+   */
+  recheck?: false | RecheckOptions<OpenConnection>
   /** How many milliseconds may pass from the upgrade request to the open connection. Past it the answer is 503. Default 10 000. */
   handshakeTimeout?: number
   /** The longest token in bytes. A longer token is refused with 401 before anything is decoded. Default 8 192. */
@@ -148,6 +157,26 @@ export interface WsAuthOptions {
   routes?: Readonly<Record<string, RouteWsAuth>>
   /** Adds a route for OpenID Connect Back-Channel Logout 1.0. Default `false`. */
   backChannelLogout?: false | BackChannelLogoutOptions
+}
+
+/** How the app is asked again about open connections; see {@link WsAuthOptions.recheck}. */
+export interface RecheckOptions<OpenConnection> {
+  /** How often each connection is asked about, in milliseconds. The calls of all connections are spread over this time. */
+  every: number
+  /**
+   * Asked about one connection; anonymous connections are left out. `true` keeps the connection. Claims (an object) are taken over as
+   * those of a renewal: they must be about the same subject and `iss`, and they may expire earlier; if the route does not admit them, the
+   * connection is closed with `forbidden`. Any other result closes it with `token_revoked`, and a thrown `WsAuthError` closes it
+   * accordingly. `signal` aborts if the connection ends, and after `handshakeTimeout`, which counts as a failure, as does any other error.
+   *
+   * At most 50 calls are under way at a time, and never two for one connection. A renewal or a close meanwhile makes the answer void.
+   */
+  check (connection: OpenConnection, context: { signal: AbortSignal }): unknown
+  /**
+   * What a failure does, beside a line in the log: the connection is kept (`'keep'`), or closed with `auth_unavailable` (`'close'`).
+   * Default `'keep'`.
+   */
+  onFailure?: 'keep' | 'close'
 }
 
 /** How tickets are issued and used; see {@link WsAuthOptions.tickets}. */

@@ -14,6 +14,7 @@ import { rolesOf, scopesOf } from '../token/roles-and-scopes'
 import type { CompleteOptions, HandshakeOptions } from './complete-options'
 import { readBackChannelLogout, readTickets } from './read-endpoint-options'
 import { readHandshakeOptions } from './read-handshake-options'
+import { readRecheck } from './read-recheck'
 import { DEFAULT_TOKEN_SOURCES } from './read-token-sources'
 
 const MAX_CACHE_TTL = 60_000
@@ -36,7 +37,7 @@ const BACKPLANE = 'a backplane, such as memoryBackplane() or redisBackplane({ cl
 
 const KEYS = ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles', 'scopes', 'origin', 'rejectWith',
   'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes', 'limits', 'heartbeat', 'tickets',
-  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes']
+  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes', 'recheck']
 
 /** Options of other places, and where they belong. */
 const ELSEWHERE: ReadonlyMap<string, string> = new Map([
@@ -79,6 +80,7 @@ export function readPluginOptions (given: unknown): CompleteOptions {
     routes: readRoutes(options.routes),
     limits: readLimits(options.limits),
     heartbeat: readHeartbeat(options.heartbeat),
+    recheck: readRecheck(options.recheck),
     handshakeTimeout: readDelay('handshakeTimeout', options.handshakeTimeout, 10_000),
     maxTokenBytes: readInteger('maxTokenBytes', options.maxTokenBytes, 1, Number.MAX_SAFE_INTEGER, 8192)
   }

@@ -27,6 +27,7 @@ import { PreValidation } from '../handshake/pre-validation'
 import { SocketOpener } from '../handshake/open-socket'
 import { ServerListeners } from '../handshake/server-listeners'
 import type { ServerEvents } from '../handshake/server-listeners'
+import { Rechecks } from '../in-band/recheck'
 import { Renewals } from '../in-band/renewal'
 import { WaitingRoom } from '../in-band/waiting-room'
 import type { CompleteOptions } from '../options/complete-options'
@@ -68,7 +69,7 @@ export interface Parts {
   readonly websocket: WebsocketSetup
 }
 
-/** Makes the parts. Two of them start something, and add the hooks that stop it at once, because a later line may throw. */
+/** Makes the parts. Three of them start something, and add the hooks that stop it at once, because a later line may throw. */
 export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt: FoundJwt | null): Parts {
   const { log } = app
   const { backplane, revocationTtl } = options
@@ -96,7 +97,8 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const context = { options, names, checks, limits, revocation, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(context, audit, setUser)
-  const lifecycle = new ConnectionLifecycle({ options, checks, connections, limits, audit, renewals, revocation })
+  const rechecks = startRechecks(app, options, context, setUser)
+  const lifecycle = new ConnectionLifecycle({ options, checks, connections, limits, audit, renewals, rechecks, revocation })
   const waitingRoom = new WaitingRoom({ context, limits, audit, lifecycle, setUser }, pending)
   const websocket = websocketSetup(app, options, names, listeners.relay)
   const acceptAndClose = new AcceptAndClose(websocket.protocols.choose, options.limits.pending)
@@ -104,6 +106,14 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
   const opener = new SocketOpener(lifecycle, waitingRoom)
   return { options, audit, checks, context, stats, pending, connections, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
+}
+
+/** `null` if the `recheck` option is off. */
+function startRechecks (app: FastifyInstance, { recheck }: CompleteOptions, context: HandshakeContext, setUser: SetUser): Rechecks | null {
+  if (recheck === null) return null
+  const rechecks = new Rechecks(recheck, { context, setUser, log: app.log })
+  app.addHook('onClose', (_app, done) => { rechecks.stop(); done() })
+  return rechecks
 }
 
 /** The `upgrades` option, as a function that does not throw. */

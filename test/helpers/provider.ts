@@ -14,6 +14,11 @@ export const AUDIENCE = 'chat'
 const CALLBACK = 'http://127.0.0.1/callback'
 
 export type ProviderAlgorithm = 'RS256' | 'ES256'
+/** How an access token is made: a JWT of an algorithm, or a text that means nothing. */
+export type ProviderFormat = ProviderAlgorithm | 'opaque'
+
+/** A client that asks about tokens (RFC 7662), and logs nobody in. */
+export const RESOURCE_SERVER = { id: 'chat-api', secret: 'a secret of the resource server' }
 
 export interface ProviderClient {
   readonly id: string
@@ -33,7 +38,9 @@ export interface Login {
   readonly idToken: string
   readonly claims: Record<string, unknown>
   /** Gets the tokens of another login at the same provider by the same browser: for another client, without being asked. */
-  enter: (client: string, algorithm?: ProviderAlgorithm) => Promise<Login>
+  enter: (client: string, algorithm?: ProviderFormat) => Promise<Login>
+  /** RFC 7009. The access token is no longer active. */
+  revoke: () => Promise<void>
   /** RP-Initiated Logout 1.0. Resolves when the provider has told all its clients. */
   logOut: () => Promise<void>
 }
@@ -45,7 +52,7 @@ export interface OpenIdProvider {
   readonly outcomes: string[]
   /** To be called once, when it is known where the clients are. */
   open: (clients: readonly ProviderClient[]) => Promise<void>
-  logIn: (sub: string, client: string, algorithm?: ProviderAlgorithm) => Promise<Login>
+  logIn: (sub: string, client: string, algorithm?: ProviderFormat) => Promise<Login>
 }
 
 /** What is used of oidc-provider, which brings no types along. */
@@ -100,14 +107,20 @@ async function createProvider (issuer: string, clients: readonly ProviderClient[
   const { Provider } = await import(name) as { Provider: new (issuer: string, configuration: unknown) => Provider }
   const hasSid = new Set(clients.filter(({ hasSid }) => hasSid !== false).map(({ id }) => id))
   return new Provider(issuer, {
-    clients: clients.map(({ id, logoutUri, algorithm = 'RS256', wantsSid = true }) => ({
+    clients: [{
+      client_id: RESOURCE_SERVER.id,
+      client_secret: RESOURCE_SERVER.secret,
+      redirect_uris: [],
+      response_types: [],
+      grant_types: []
+    }, ...clients.map(({ id, logoutUri, algorithm = 'RS256', wantsSid = true }) => ({
       client_id: id,
       redirect_uris: [CALLBACK],
       token_endpoint_auth_method: 'none',
       id_token_signed_response_alg: algorithm,
       backchannel_logout_uri: logoutUri,
       backchannel_logout_session_required: wantsSid
-    })),
+    }))],
     jwks: { keys: [jwk('RS256'), jwk('ES256')] },
     cookies: { keys: [randomBytes(16).toString('hex')] },
     interactions: { url: (_ctx: unknown, { uid }: { uid: string }) => `/login/${uid}` },
@@ -115,7 +128,7 @@ async function createProvider (issuer: string, clients: readonly ProviderClient[
     loadExistingGrant: async ({ oidc: { provider, client, session } }: ProviderContext) => {
       const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId })
       grant.addOIDCScope('openid')
-      for (const algorithm of ['RS256', 'ES256'] as const) grant.addResourceScope(resourceOf(algorithm), 'chat')
+      for (const algorithm of ['RS256', 'ES256', 'opaque'] as const) grant.addResourceScope(resourceOf(algorithm), 'chat')
       await grant.save()
       return grant
     },
@@ -125,12 +138,14 @@ async function createProvider (issuer: string, clients: readonly ProviderClient[
     features: {
       devInteractions: { enabled: false },
       backchannelLogout: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true, logoutSource: (ctx: { body: string }, form: string) => { ctx.body = form } },
       resourceIndicators: {
         enabled: true,
         useGrantedResource: () => true,
         getResourceServerInfo: (_ctx: unknown, resource: string) => ({
-          scope: 'chat', audience: AUDIENCE, accessTokenFormat: 'jwt', jwt: { sign: { alg: resource.split(':').at(-1) } }
+          scope: 'chat', audience: AUDIENCE, ...resource === resourceOf('opaque') ? { accessTokenFormat: 'opaque' } : { accessTokenFormat: 'jwt', jwt: { sign: { alg: resource.split(':').at(-1) } } }
         })
       }
     }
@@ -142,7 +157,7 @@ function jwk (alg: ProviderAlgorithm): Record<string, unknown> {
   return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg} of ${randomBytes(4).toString('hex')}` }
 }
 
-function resourceOf (algorithm: ProviderAlgorithm): string {
+function resourceOf (algorithm: ProviderFormat): string {
   return `urn:chat:${algorithm}`
 }
 
@@ -168,7 +183,7 @@ class Browser {
   }
 
   /** The authorization code flow. */
-  async enter (sub: string, client: string, algorithm: ProviderAlgorithm): Promise<Login> {
+  async enter (sub: string, client: string, algorithm: ProviderFormat): Promise<Login> {
     const verifier = randomBytes(32).toString('base64url')
     const query = new URLSearchParams({
       client_id: client,
@@ -184,12 +199,16 @@ class Browser {
     if (code === null) throw new Error('the provider gave no code')
     const form = new URLSearchParams({ grant_type: 'authorization_code', client_id: client, code, redirect_uri: CALLBACK, code_verifier: verifier })
     const tokens = await (await this.#request('/token', form)).json() as { access_token: string, id_token: string }
-    const payload = tokens.access_token.split('.')[1] ?? ''
+    const payload = algorithm === 'opaque' ? '' : tokens.access_token.split('.')[1] ?? ''
     return {
       accessToken: tokens.access_token,
       idToken: tokens.id_token,
-      claims: JSON.parse(Buffer.from(payload, 'base64url').toString()) as Record<string, unknown>,
+      claims: payload === '' ? {} : JSON.parse(Buffer.from(payload, 'base64url').toString()) as Record<string, unknown>,
       enter: async (client, algorithm = 'RS256') => await this.enter(sub, client, algorithm),
+      revoke: async () => {
+        const { status } = await this.#request('/token/revocation', new URLSearchParams({ token: tokens.access_token, client_id: client }))
+        if (status !== 200) throw new Error(`the provider answered ${status}`)
+      },
       logOut: async () => await this.#logOut()
     }
   }

@@ -55,6 +55,12 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ heartbeat: true }, '"heartbeat" option must be false, a number of milliseconds, or { interval }'],
   [{ heartbeat: {} }, '"heartbeat.interval" option must be an integer from 1 to 2147483647'],
   [{ heartbeat: { interval: 1, timeout: 1 } }, '"heartbeat.timeout" option must be left out: there is no such option'],
+  [{ recheck: true }, '"recheck" option must be false or { every, check, onFailure }'],
+  [{ recheck: { check: noop } }, '"recheck.every" option must be an integer from 1 to 2147483647'],
+  [{ recheck: { every: 0, check: noop } }, '"recheck.every" option must be an integer from 1 to 2147483647'],
+  [{ recheck: { every: 1000 } }, '"recheck.check" option must be a function'],
+  [{ recheck: { every: 1000, check: noop, onFailure: 'log' } }, '"recheck.onFailure" option must be \'keep\' or \'close\''],
+  [{ recheck: { every: 1000, check: noop, timeout: 1 } }, '"recheck.timeout" option must be left out: there is no such option'],
   [{ verify: true }, '"verify" option must be a function'],
   [{ claims: true }, '"claims" option must be an object'],
   [{ user: 'sub' }, '"user" option must be a function'],
@@ -185,6 +191,7 @@ t.test('the defaults are those of the README', async (t) => {
     maxLifetime: 86_400_000,
     limits: { perUser: Infinity, onLimit: 'reject', pending: 1000 },
     heartbeat: null,
+    recheck: null,
     handshakeTimeout: 10_000,
     maxTokenBytes: 8192
   })

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { buildPackage, startFile } from '../helpers/example'
-import { startProvider } from '../helpers/provider'
+import { RESOURCE_SERVER, startProvider } from '../helpers/provider'
 import { runNode } from '../helpers/run-alone'
 
 const ROOT = process.cwd()
@@ -120,4 +120,25 @@ t.test('jwks-with-oidc-provider: an access token is accepted, an ID token is ref
   t.same(provider.outcomes, ['success'])
   t.equal(await closed, '3000 token_revoked')
   t.equal(await refusalOf(url, { authorization: `Bearer ${login.accessToken}` }), 'WS_AUTH_TOKEN_REVOKED')
+})
+
+t.test('introspection-with-oidc-provider: an opaque token is accepted, and its connection is closed once the provider has revoked it', async (t) => {
+  const provider = await startProvider(t)
+  const { url } = await startFile(t, 'recipes/introspection-with-oidc-provider.js', {
+    ISSUER: provider.issuer, CLIENT_ID: RESOURCE_SERVER.id, CLIENT_SECRET: RESOURCE_SERVER.secret, EVERY: '500'
+  })
+  await provider.open([{ id: CLIENT, logoutUri: `${url}/backchannel-logout` }])
+  const [login, other] = [await provider.logIn('ann', CLIENT, 'opaque'), await provider.logIn('bea', CLIENT, 'opaque')]
+  t.equal(login.accessToken.includes('.'), false, 'the token is no JWT')
+  const { greeting, closed } = await enter(url, { authorization: `Bearer ${login.accessToken}` })
+  t.equal(greeting, 'hello ann')
+  const stays = await enter(url, { authorization: `Bearer ${other.accessToken}` })
+  t.equal(await refusalOf(url, { authorization: 'Bearer made-up' }), 'WS_AUTH_TOKEN_INVALID')
+  const early = await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 1500, 'open'))])
+  t.equal(early, 'open', 'three rechecks keep it')
+
+  await login.revoke()
+  t.equal(await closed, '3000 token_revoked')
+  t.equal(await refusalOf(url, { authorization: `Bearer ${login.accessToken}` }), 'WS_AUTH_TOKEN_INVALID')
+  t.equal(await Promise.race([stays.closed, 'open']), 'open', 'the connection of another token stays')
 })

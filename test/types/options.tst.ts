@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fastifyWsAuth, { memoryBackplane, readers } from 'fastify-ws-auth'
-import type { Claims, WsAuthOptions } from 'fastify-ws-auth'
+import type { Claims, Connection, WsAuthOptions } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -35,6 +35,15 @@ test('every option is typed', () => {
     maxLifetime: Infinity,
     limits: { perUser: 3, onLimit: 'close-oldest', pending: 10 },
     heartbeat: { interval: 30_000 },
+    recheck: {
+      every: 1000,
+      check: async (connection, { signal }) => {
+        expect(connection).type.toBe<Connection>()
+        expect(signal).type.toBe<AbortSignal>()
+        return connection.sub !== 'mallory'
+      },
+      onFailure: 'close'
+    },
     handshakeTimeout: 1,
     maxTokenBytes: 1,
     tickets: { path: false, query: 'ticket', ttl: 1, require: true },
