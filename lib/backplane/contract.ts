@@ -34,6 +34,8 @@ export interface DisconnectCommand {
   readonly code: number | null
   /** The reason in the close frame; `null` for `disconnected`. */
   readonly reason: string | null
+  /** Over how many milliseconds the closes are spread. Without it they are made now. */
+  readonly within?: number
 }
 
 /** A message from one instance to the others. */

@@ -76,6 +76,11 @@ export function readDelay (option: string, value: unknown, byDefault?: number): 
   return readInteger(option, value, 1, MAX_DELAY, byDefault)
 }
 
+/** Whether a value is the delay of a timer, in milliseconds. */
+export function isDelay (value: unknown): value is number {
+  return isInteger(value, 1, MAX_DELAY)
+}
+
 /** As {@link readInteger}, or `Infinity`. */
 export function readCount (option: string, value: unknown, byDefault: number): number {
   if (value === undefined) return byDefault

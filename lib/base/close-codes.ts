@@ -23,6 +23,15 @@ export const CLOSE_REASONS = ['token_expired', 'token_revoked', 'forbidden', 'li
  */
 export type CloseReason = typeof CLOSE_REASONS[number]
 
+/** That a connection ends, and how. */
+export interface CloseDecision {
+  readonly reason: CloseReason
+  /** A close code, or a kind, whose code the route may have changed. */
+  readonly code: CloseKind | number
+  /** The text of the close frame. Default: the reason. */
+  readonly text?: string
+}
+
 /** The content of a close frame (RFC 6455, 5.5.1). */
 export interface CloseFrame {
   readonly code: number

@@ -6,7 +6,7 @@ import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Claims } from '../token/claims'
-import type { CloseReason } from '../base/close-codes'
+import type { CloseDecision, CloseReason } from '../base/close-codes'
 import type { Identity } from '../authentication/identity'
 import type { Connection, Sendable } from './connection'
 import { createId } from '../base/id'
@@ -20,6 +20,9 @@ import type { ConnectionHost } from './connection-host'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
 import { guard } from './socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
+
+/** The deadline of a connection whose end was decided, and whose close frame waits for its slice. */
+const DECIDED = -1
 
 /** The connection of a socket. */
 export class OpenConnection implements Connection, SocketGuard, Sleeper {
@@ -35,13 +38,14 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   readonly #host: ConnectionHost<OpenConnection>
   #socket: GuardedSocket | null
   #request: FastifyRequest | null
-  /** When the connection ends by the clock, in milliseconds since the epoch; `-Infinity` once it has ended. */
+  /** When the connection ends by the clock, in milliseconds since the epoch; `-Infinity` once it has ended, {@link DECIDED} shortly before. */
   #deadline = Infinity
   /** When the sweep wakes the connection, and when it sends the hint to renew, in ticks of the sweep. */
   #wakeTick: number | null = null
   #hintTick: number | null = null
   #bytesRead = -1
   #hasFrames = false
+  #decision: CloseDecision | null = null
 
   constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, sub, groups, source, expiresAt }: Identity, host: ConnectionHost<OpenConnection>) {
     this.user = user
@@ -56,15 +60,20 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   get endsAt (): number | null {
-    return Number.isFinite(this.#deadline) ? this.#deadline : null
+    return Number.isFinite(this.#deadline) && !this.isEnded ? this.#deadline : null
   }
 
   get socket (): WebSocket | null {
     return this.#socket
   }
 
-  get isEnded (): boolean {
+  get isGone (): boolean {
     return this.#deadline === -Infinity
+  }
+
+  /** Also if its end was decided, and follows soon. */
+  get isEnded (): boolean {
+    return this.#deadline < 0
   }
 
   /** Whether this package speaks with the client in messages. */
@@ -120,6 +129,17 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, code, text) })
   }
 
+  /** Decides that the connection ends: from now on no message reaches the app or the client. `closeDecided` is to follow. */
+  decide (decision: CloseDecision): void {
+    this.#decision = decision
+    this.#deadline = DECIDED
+  }
+
+  /** Closes the connection as it was decided. */
+  closeDecided (): void {
+    if (this.#decision !== null) this.closeFor(this.#decision.reason, this.#decision.code, this.#decision.text)
+  }
+
   /** Ends the connection without a closing handshake, because the client does not answer. */
   terminateFor (reason: CloseReason): void {
     this.#end(reason, () => { if (this.#socket !== null) terminateSafely(this.#socket) })
@@ -129,6 +149,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   endIfDue (): boolean {
     const now = Date.now()
     if (now < this.#deadline) return false
+    if (this.isEnded) return true
     this.closeFor(isTooOld(this, this.#host, now) ? 'lifetime_exceeded' : 'token_expired', 'unauthorized')
     return true
   }
@@ -192,11 +213,11 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
 
   /** Ends the connection, once. The socket is closed even if the logger of the app throws. */
   #end (reason: CloseReason, close: () => void = () => {}): void {
-    if (this.isEnded) return
+    if (this.isGone) return
     this.#deadline = -Infinity
     if (this.#wakeTick !== null) this.#host.sweep.forget()
     try {
-      if (this.#request !== null) this.#host.onEnd(this, this.#request, reason)
+      if (this.#request !== null) this.#host.onEnd(this, this.#request, this.#decision?.reason ?? reason)
     } finally {
       close()
     }

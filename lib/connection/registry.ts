@@ -6,18 +6,26 @@ import type { DisconnectKind } from '../backplane/contract'
 import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import type { CommandTarget } from '../revocation/instance'
-import { inSlices } from '../base/slices'
+import type { CloseDecision } from '../base/close-codes'
+import type { QuietLog } from '../base/quiet-log'
 import { authRetry } from './auth-frames'
 import type { ConnectionList } from './connection'
 import type { OpenConnection } from './open-connection'
+import { Spread } from './spread'
 
 /** The claims that have an index beside the subject, which a renewal does not change. */
 const INDEXED = ['jti', 'sid'] as const
 
 /** The registry of open connections. */
 export class ConnectionRegistry implements ConnectionList, CommandTarget {
+  readonly #log: QuietLog | null
   readonly #byId = new Map<string, OpenConnection>()
   readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
+
+  /** @param log for errors of listeners of the app, which a close calls */
+  constructor (log: QuietLog | null = null) {
+    this.#log = log
+  }
 
   get size (): number {
     return this.#byId.size
@@ -31,20 +39,48 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
     return this.#byClaim.sub.all(sub)
   }
 
+  /**
+   * Without `within`, the decision is in force on all connections when this returns: no message reaches the app or the client any more.
+   * The close frames follow in slices.
+   */
+  close (kind: DisconnectKind, value: string, decision: CloseDecision, within = 0, isMeant: (claims: Claims | null) => boolean = always): number {
+    const closing: OpenConnection[] = []
+    for (const connection of this.#find(kind, value)) {
+      if (connection.isEnded || !isMeant(connection.claims)) continue
+      closing.push(connection)
+      if (within === 0) connection.decide(decision)
+    }
+    this.#spread(closing, within, decision)
+    return closing.length
+  }
+
   /** Returns the connections that a disconnect or a revocation may be about. */
-  find (kind: DisconnectKind, value: string): OpenConnection[] {
+  #find (kind: DisconnectKind, value: string): OpenConnection[] {
     if (kind !== 'id') return this.#byClaim[kind].all(value)
     const connection = this.#byId.get(value)
     return connection === undefined ? [] : [connection]
   }
 
-  /** Closes some connections in each turn of the event loop. One that is opened meanwhile is checked by itself, and stays. */
+  /** Closes all connections. One that is opened meanwhile is checked by itself, and stays. */
   closeAll (): void {
-    const retry = authRetry(this.size)
-    inSlices([...this].values(), (connection) => {
-      connection.tell(retry)
-      connection.closeFor('auth_unavailable', 'unavailable')
-    }, () => {})
+    this.#spread([...this], 0, { reason: 'auth_unavailable', code: 'unavailable' }, authRetry(this.size))
+  }
+
+  /** Closes the other connections even if closing one throws, as it does if the app's logger throws. */
+  #spread (connections: OpenConnection[], within: number, decision: CloseDecision, retry: string | null = null): Spread<OpenConnection> {
+    return new Spread(connections, {
+      within,
+      isOpen: (connection) => this.#byId.has(connection.id),
+      close: (connection) => {
+        try {
+          if (connection.isEnded) return connection.closeDecided()
+          if (retry !== null) connection.tell(retry)
+          connection.closeFor(decision.reason, decision.code, decision.text)
+        } catch (error) {
+          this.#log?.error({ err: error }, 'closing a websocket connection failed')
+        }
+      }
+    })
   }
 
   /** The number of connections of a user. */
@@ -90,6 +126,10 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
       if (to !== null) this.#byClaim[claim].add(to, connection)
     }
   }
+}
+
+function always (): boolean {
+  return true
 }
 
 /** Connections by the value of a claim, in the order in which they were added. */

@@ -17,7 +17,7 @@ export const kNext = Symbol('fastify-ws-auth.next')
 export interface Sleeper {
   [kNext]: Sleeper | null
   /** Whether it must not be woken any more. */
-  readonly isEnded: boolean
+  readonly isGone: boolean
   /** The tick has come. The sleeper is in no list now, and may be added again. */
   wake (): void
 }
@@ -122,7 +122,7 @@ export class Sweep {
       }
       sleeper[kNext] = null
       this.#size--
-      if (sleeper.isEnded) this.#ended--
+      if (sleeper.isGone) this.#ended--
       else yield sleeper
     }
   }
@@ -148,7 +148,7 @@ function withoutEnded (first: Sleeper): Sleeper | null {
   let left: Sleeper | null = null
   for (let sleeper: Sleeper | null = first; sleeper !== null;) {
     const next: Sleeper | null = sleeper[kNext]
-    if (sleeper.isEnded) {
+    if (sleeper.isGone) {
       sleeper[kNext] = null
     } else {
       sleeper[kNext] = left

@@ -23,7 +23,7 @@ export class EarlyEnds {
 
 class EarlyEnd implements Sleeper {
   [kNext]: Sleeper | null = null
-  readonly isEnded = false
+  readonly isGone = false
   readonly #connection: OpenConnection
   readonly #endsAt: number
   readonly #sweep: Sweep

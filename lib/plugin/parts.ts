@@ -84,7 +84,7 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
     onPlainHandshake: (request) => markPlain(request, names),
     onEarly: (request, socket) => upgrades.turnAway(request, socket)
   })
-  const connections = new ConnectionRegistry()
+  const connections = new ConnectionRegistry(quietLog(log))
   const limits = new Limits(options.limits, connections, pending)
   const verifier = createVerifier(app, options, jwt)
   const checks = new TokenChecksByRoute({ verifier, claimsSchema: new ClaimsSchema(options.claims) })

@@ -7,7 +7,7 @@
  */
 import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../backplane/contract'
 import type { DisconnectKind, RevocationKind } from '../backplane/contract'
-import { assertNoMore, readArgument } from '../base/checks'
+import { assertNoMore, isDelay, readArgument } from '../base/checks'
 import { isReason, isSendableCode, MAX_REASON_BYTES } from '../base/close-codes'
 
 /**
@@ -34,6 +34,8 @@ export interface DisconnectOptions {
   readonly code?: number
   /** The reason in the close frame, at most 123 bytes of UTF-8. Default `disconnected`. */
   readonly reason?: string
+  /** Over how many milliseconds the closes are spread, at an even rate. Default: they are made now. */
+  readonly within?: number
 }
 
 /** A match that was read. */
@@ -67,12 +69,13 @@ export function readRevokeOptions (options: unknown, ttl: number): number {
 }
 
 /** @throws TypeError if the value is not {@link DisconnectOptions} */
-export function readDisconnectOptions (options: unknown): { code: number | null, reason: string | null } {
-  const { code, reason, ...rest } = readArgument('options', options === undefined ? {} : options)
+export function readDisconnectOptions (options: unknown): { code: number | null, reason: string | null, within?: number } {
+  const { code, reason, within, ...rest } = readArgument('options', options === undefined ? {} : options)
   assertNoMore('options', rest)
   if (code !== undefined && !isSendableCode(code)) throw new TypeError('"options.code" must be a close code that may be sent')
   if (reason !== undefined && !isReason(reason)) throw new TypeError(`"options.reason" must be a string of at most ${MAX_REASON_BYTES} bytes`)
-  return { code: code ?? null, reason: reason ?? null }
+  if (within !== undefined && within !== 0 && !isDelay(within)) throw new TypeError('"options.within" must be an integer of milliseconds from 0 to 2147483647')
+  return { code: code ?? null, reason: reason ?? null, ...isDelay(within) && { within } }
 }
 
 function readTarget<Kind extends string> (match: Record<string, unknown>, kinds: readonly Kind[]): Target<Kind> {

@@ -10,7 +10,7 @@ import type { Claims } from '../token/claims'
 import { createId } from '../base/id'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
-import type { CloseKind } from '../base/errors'
+import type { CloseDecision } from '../base/close-codes'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './command-arguments'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './command-arguments'
 import { quietLog } from '../base/quiet-log'
@@ -26,18 +26,16 @@ export interface CommandResult {
   readonly instances: readonly InstanceAnswer[]
 }
 
-/** A connection that a command can close. */
-export interface Closable {
-  readonly isEnded: boolean
-  readonly claims: Claims | null
-  /** @param code a close code, or a kind, whose code the route may have changed */
-  closeFor (reason: 'disconnected' | 'token_revoked', code: CloseKind | number, text?: string): void
-}
-
 /** The open connections of an app, as its instance closes them. */
 export interface CommandTarget {
-  /** The connections whose claims, or whose id, have this value. */
-  find (kind: DisconnectKind, value: string): Iterable<Closable>
+  /**
+   * Closes the connections whose claims, or whose id, have this value. Never throws.
+   *
+   * @param within how long that may take, in milliseconds. Default 0: the decision is in force on all of them when this returns
+   * @param isMeant whether a connection of these claims is to be closed. Default: all are
+   * @returns how many connections are, or will be, closed
+   */
+  close (kind: DisconnectKind, value: string, decision: CloseDecision, within?: number, isMeant?: (claims: Claims | null) => boolean): number
   /** Closes all connections with `auth_unavailable`, because it is not known which of them were revoked. */
   closeAll (): void
 }
@@ -94,19 +92,16 @@ export class Instance implements BackplaneMember {
     return await this.#command({ type: 'disconnect', ...readDisconnectMatch(match), ...readDisconnectOptions(options) })
   }
 
-  /** Closes the other connections even if closing one throws, as it does if the app's logger throws. */
   apply (command: Command): number {
-    if (command.type === 'revoke') this.#revocations.add(command)
-    let closed = 0
-    for (const connection of this.#connections.find(command.kind, command.value)) {
-      try {
-        if (closeBy(command, connection)) closed++
-      } catch (error) {
-        closed++
-        this.log.error({ err: error }, 'closing a websocket connection failed')
-      }
+    const { kind, value } = command
+    if (command.type === 'disconnect') {
+      const { code, reason, within } = command
+      return this.#connections.close(kind, value, { reason: 'disconnected', code: code ?? 'forbidden', text: reason ?? 'disconnected' }, within)
     }
-    return closed
+    const { issuedBy } = command
+    this.#revocations.add(command)
+    const isMeant = issuedBy === null ? undefined : (claims: Claims | null): boolean => wasIssuedBy(claims as Claims, issuedBy)
+    return this.#connections.close(kind, value, { reason: 'token_revoked', code: 'unauthorized' }, 0, isMeant)
   }
 
   revocations (): Iterable<RevokeCommand> {
@@ -138,16 +133,4 @@ export class Instance implements BackplaneMember {
 function messageOf ({ type }: Command, closed: number): string {
   if (type === 'disconnect') return closed === 0 ? 'no websocket connection was open to be closed' : 'websocket connections were closed'
   return closed === 0 ? 'tokens were revoked, and no websocket connection of theirs was open' : 'tokens were revoked, and their websocket connections were closed'
-}
-
-/** Closes a connection that has the claim of a command, if the command is about it. @returns whether it was closed */
-function closeBy (command: Command, connection: Closable): boolean {
-  if (connection.isEnded) return false
-  if (command.type === 'disconnect') {
-    connection.closeFor('disconnected', command.code ?? 'forbidden', command.reason ?? undefined)
-    return true
-  }
-  if (command.issuedBy !== null && !wasIssuedBy(connection.claims as Claims, command.issuedBy)) return false
-  connection.closeFor('token_revoked', 'unauthorized')
-  return true
 }

@@ -124,14 +124,14 @@ t.test('the sweep wakes each sleeper in time', async (t) => {
     for (let i = 0; i < 500; i++) {
       const pair: TestSleeper[] = []
       const onWake = (self: TestSleeper): void => {
-        for (const other of pair) if (other !== self && !other.isEnded && other.wokenAt.length === 0) end(other)
+        for (const other of pair) if (other !== self && !other.isGone && other.wokenAt.length === 0) end(other)
       }
       pair.push(sleep(SECOND, onWake), sleep(SECOND, onWake))
       all.push(...pair)
     }
     await clock.pass(2 * SECOND)
     t.equal(all.filter(({ wokenAt }) => wokenAt.length > 0).length, 500)
-    t.ok(all.every(({ wokenAt, isEnded }) => wokenAt.length === (isEnded ? 0 : 1)))
+    t.ok(all.every(({ wokenAt, isGone }) => wokenAt.length === (isGone ? 0 : 1)))
     t.equal(sweep.size, 0)
   })
 

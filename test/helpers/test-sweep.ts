@@ -9,7 +9,7 @@ import { moveClock, MovedClock } from './moved-clock'
 /** What a test puts into a sweep. */
 export class TestSleeper implements Sleeper {
   [kNext]: Sleeper | null = null
-  isEnded = false
+  isGone = false
   /** When it was woken. */
   readonly wokenAt: number[] = []
   readonly #onWake: (self: TestSleeper) => void
@@ -60,6 +60,6 @@ export function createSweep (t: Test): TestSweep {
       sweep.add(sleeper, sweep.tickAt(Date.now() + ms))
       return sleeper
     },
-    end: (sleeper) => { sleeper.isEnded = true; sweep.forget() }
+    end: (sleeper) => { sleeper.isGone = true; sweep.forget() }
   }
 }

@@ -106,6 +106,14 @@ t.test('a disconnect takes only a close code that may be sent and a reason of at
   for (const options of [undefined, {}, { code: undefined, reason: undefined }]) t.strictSame(readDisconnectOptions(options), { code: null, reason: null })
 })
 
+t.test('a disconnect takes a whole number of milliseconds for within', async (t) => {
+  for (const within of [-1, 0.5, NaN, Infinity, 2 ** 31, '5', null, true, [5], 5n]) {
+    t.throws(() => readDisconnectOptions({ within }), { name: 'TypeError', message: '"options.within" must be an integer of milliseconds from 0 to 2147483647' })
+  }
+  for (const within of [0, undefined]) t.strictSame(readDisconnectOptions({ within }), { code: null, reason: null })
+  for (const within of [1, 2 ** 31 - 1]) t.strictSame(readDisconnectOptions({ within }), { code: null, reason: null, within })
+})
+
 t.test('an instant in seconds, as a JWT has it, is a TypeError', async (t) => {
   const seconds = Math.floor(Date.now() / 1000)
   t.throws(() => readRevokeMatch({ sub: 'ann', beforeAt: seconds }), { name: 'TypeError', message: '"match.beforeAt" must be in milliseconds since the epoch, not in seconds' })

@@ -109,7 +109,8 @@ t.test('any command survives being an entry of the log', async (t) => {
     revoke('jti', value), revoke('sid', value, null, 1.5), revoke('sub', value, -5), revoke('sub', value, 1e297),
     { type: 'disconnect', kind: 'id', value, code: null, reason: null },
     { type: 'disconnect', kind: 'sub', value, code: 4999, reason: '' },
-    { type: 'disconnect', kind: 'sid', value, code: 1000, reason: '√'.repeat(41) }
+    { type: 'disconnect', kind: 'sid', value, code: 1000, reason: '√'.repeat(41) },
+    { type: 'disconnect', kind: 'sub', value, code: null, reason: null, within: 60_000 }
   ])
   for (const command of [...commands, null]) {
     const fields = fieldsOf({ uid: 'a', from: 'b', command }).map(throughRedis)

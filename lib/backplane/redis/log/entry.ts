@@ -5,6 +5,7 @@
  * Other programs can write to Redis too. The parsers return `null` for an entry that this package did not write; the reader logs
  * and skips it.
  */
+import { isDelay } from '../../../base/checks'
 import { isReason, isSendableCode } from '../../../base/close-codes'
 import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../../contract'
 import type { Command, RevokeCommand } from '../../contract'
@@ -46,7 +47,7 @@ function parseCommand (text: string): Command | null {
   }
 }
 
-function readCommand ({ type, kind, value, issuedBy, untilAt, code, reason }: Record<string, unknown>): Command | null {
+function readCommand ({ type, kind, value, issuedBy, untilAt, code, reason, within }: Record<string, unknown>): Command | null {
   if (typeof value !== 'string' || value === '') return null
   if (type === 'revoke') {
     const isInTime = kind === 'sub' ? Number.isFinite(issuedBy) : issuedBy === null
@@ -57,7 +58,7 @@ function readCommand ({ type, kind, value, issuedBy, untilAt, code, reason }: Re
   const known = DISCONNECT_KINDS.find((one) => one === kind)
   if (type !== 'disconnect' || known === undefined) return null
   if ((code !== null && !isSendableCode(code)) || (reason !== null && !isReason(reason))) return null
-  return { type, kind: known, value, code, reason }
+  return { type, kind: known, value, code, reason, ...isDelay(within) && { within } }
 }
 
 /**
