@@ -31,17 +31,19 @@ export class LastingSocket extends Face implements AuthSocket, LinkOwner {
   readonly #retry: Retry
   readonly #queue: Queue
   readonly #hasPage: boolean
-  #state: State = Object.freeze({ status: 'connecting', attempt: 0, end: null })
+  /** The first one is set by the constructor. */
+  #state = {} as State
   /** The timers of the present wait. The first one counts. */
   readonly #wait = new Scope()
   #attempt = 0
   /** For how long it has been open, in milliseconds; `null` if the `open` event was not dispatched, or `close` was. */
   #openFor: (() => number) | null | undefined
   /** Whether the server has said how long to wait at least. */
-  #isHeld = false
+  #isHeld: boolean | undefined
   #opened: Promise<void> | null | undefined
-  /** Ends the listeners to the page and to the option `signal`. */
+  /** Ends the listeners to the page. */
   #listening!: AbortControllerLike
+  readonly #onAbort = (): void => this.close()
 
   constructor (settings: Settings, address: Address, options: ConnectOptions) {
     super()
@@ -90,8 +92,8 @@ export class LastingSocket extends Face implements AuthSocket, LinkOwner {
   }
 
   send (data: any): void {
-    const socket = this.link?.socket
-    if (this.link?.isOpen && socket?.readyState === 1) return socket.send(data)
+    const socket = this.link?.isOpen ? this.link.socket : null
+    if (socket?.readyState === 1) return socket.send(data)
     const isKept = this.readyState < 3 && this.#queue.add(data)
     if (this.#state.status === 'paused' && this.#state.why === 'idle') this.#connect()
     if (!isKept) throw notOpen()
@@ -196,6 +198,7 @@ export class LastingSocket extends Face implements AuthSocket, LinkOwner {
     this.#settings.wallet.end()
     this.#wait.end()
     this.#listening.abort()
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#queue.clear()
     const state = { status, end }
     this.#leave(() => this.#set(state), end)
@@ -213,7 +216,8 @@ export class LastingSocket extends Face implements AuthSocket, LinkOwner {
     const { signal } = this.#options
     const controller = this.#listening = new runtime.AbortController()
     if (this.#hasPage) listenToPage(controller, (spread) => this.#onBack(spread), () => this.#onHide())
-    signal?.addEventListener('abort', () => this.close(), controller)
+    // Not by the controller: Node.js 20 loses such listeners if many sockets have one signal.
+    signal?.addEventListener('abort', this.#onAbort)
     if (signal?.aborted) this.close()
   }
 
@@ -230,7 +234,7 @@ export class LastingSocket extends Face implements AuthSocket, LinkOwner {
 
   /** The page goes into the cache of the browser, or ends. */
   #onHide (): void {
-    if (this.#state.status === 'paused' || this.readyState === 3) return
+    if (this.#state.status === 'paused') return
     const end = this.#lastEnd
     this.#leave(() => this.#pause('pagehide', end))
   }

@@ -211,7 +211,6 @@ export class Link implements Renewable {
   }
 
   #finish (outcome: Outcome): void {
-    if (this.scope.isOver) return
     this.#release()
     this.owner.onEnd(outcome)
   }

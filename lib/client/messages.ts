@@ -11,7 +11,7 @@ export function iterateMessages (socket: AuthSocket, max: number): AsyncIterable
   let end: Error | null | undefined
   let wake = (): void => {}
   const finish = (error: Error | null): void => {
-    if (end === undefined) end = error
+    end = error
     socket.removeEventListener('message', onMessage)
     unsubscribe()
     wake()

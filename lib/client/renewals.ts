@@ -35,7 +35,7 @@ export class Renewals {
   #onAnswer: ((frame: AuthFrame) => void) | undefined
   #cancelPlan: (() => void) | undefined
   /** The rest of the life of the token, in milliseconds. */
-  #rest = (): number => Infinity
+  #rest!: () => number
 
   constructor (link: Renewable) {
     this.#link = link

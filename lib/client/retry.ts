@@ -20,7 +20,7 @@ const MAX_SPREAD = 3_600_000
  */
 export function delayBefore ({ end, action, least = 0, most = 0 }: Outcome, attempt: number, { base, max, crowd }: Retry): number {
   const word = wordIn(end)
-  const isCrowd = attempt === 0 && (/^(shutdown|drain|auth_unavailable|server_busy)$/.test(word) || /^101[23]$/.test(`${end.code}`))
+  const isCrowd = attempt === 0 && (/^(shutdown|drain|auth_unavailable|server_busy)$/.test(word) || /101[23]/.test(`${end.code}`))
   const isLimit = /_limit$/.test(word)
   const isAnew = action === 'ask' || /^(lifetime_exceeded|other_subject)$/.test(word)
   const spread = most > 0 ? Math.min(most, MAX_SPREAD) : (isAnew ? base : isCrowd ? crowd : Math.min(max, base * 2 ** attempt))

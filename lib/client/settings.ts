@@ -48,7 +48,7 @@ export function completeNumbers<T extends Record<string, number>> (name: string,
   const numbers: Record<string, number> = { ...defaults }
   for (const [key, value] of Object.entries(given)) {
     if (value === undefined) continue
-    check(`${name}.${key}`, (defaults[key] as number) >= 0 && typeof value === 'number' && value >= 0)
+    check(`${name}.${key}`, typeof value === typeof defaults[key] && value >= 0)
     numbers[key] = value
   }
   return numbers as T

@@ -12,7 +12,7 @@ export type WsAuthErrorCode =
 /** An `AbortSignal`. */
 export interface AbortSignalLike {
   readonly aborted: boolean
-  addEventListener (type: 'abort', listener: () => void, options?: any): void
+  addEventListener (type: 'abort', listener: () => void): void
   removeEventListener (type: 'abort', listener: () => void): void
 }
 

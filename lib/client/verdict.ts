@@ -38,7 +38,7 @@ function actionOf (end: End): Action {
   const word = wordIn(end)
   if (isOfCredential(word)) return 'ask'
   // 1008 and 1009, policy violation and message too big: the same would happen again.
-  return /forbidden$|^(disconnected|connection_replaced)$/.test(word) || (word && /400|404/.test(`${end.status}`)) || /^100[89]$/.test(`${end.code}`) ? 'refuse' : undefined
+  return /forbidden$|^(disconnected|connection_replaced)$/.test(word) || (word && /400|404/.test(`${end.status}`)) || /100[89]/.test(`${end.code}`) ? 'refuse' : undefined
 }
 
 /** A map, because the code is of the network, and an object has members of its own. */

@@ -15,6 +15,7 @@ type CloseCodes = Partial<Record<'unauthorized' | 'forbidden', number>>
 
 class AuthWebSocket extends Face implements WebSocketLike, LinkOwner {
   readonly #closeCodes: CloseCodes
+  declare protected readonly link: Link
   readyState: 0 | 1 | 2 | 3 = 0
 
   constructor (settings: Settings, closeCodes: CloseCodes, url: string | URLLike, protocols: string | string[]) {
@@ -27,14 +28,14 @@ class AuthWebSocket extends Face implements WebSocketLike, LinkOwner {
 
   send (data: any): void {
     if (this.readyState === 0) throw notOpen()
-    this.link?.socket?.send(data)
+    this.link.socket?.send(data)
   }
 
   close (code?: number, reason?: string): void {
     if (this.readyState > 1) return
-    if (this.readyState === 1) this.link?.socket?.close(code, reason)
+    if (this.readyState === 1) this.link.socket?.close(code, reason)
     else {
-      this.link?.stop()
+      this.link.stop()
       void Promise.resolve().then(() => this.#fail(1006, ''))
     }
     this.readyState = 2
@@ -55,7 +56,7 @@ class AuthWebSocket extends Face implements WebSocketLike, LinkOwner {
     const { unauthorized = 3000, forbidden = 3003 } = this.#closeCodes
     // Libraries understand a code only behind `open`.
     this.onOpen()
-    if (this.readyState < 3) this.#close(/forbidden/.test(reason) ? forbidden : unauthorized, reason)
+    this.#close(/forbidden/.test(reason) ? forbidden : unauthorized, reason)
   }
 
   #fail (code: number, reason: string): void {
