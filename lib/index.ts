@@ -22,6 +22,10 @@ import { registerWsAuth } from './plugin/register'
 import { readers as allReaders } from './in-band/readers'
 import type { HistogramSnapshot } from './audit/histogram'
 import type { RouteStats } from './audit/stats'
+import type { AsyncApiInfo as Info } from './inspect/asyncapi'
+import type { InspectedRoute as Inspected } from './inspect/inspected-route'
+import type { Inspection as AppInspection } from './inspect/inspection'
+import type { WarningName as Warning } from './inspect/warnings'
 import type { BackplaneStats as Gauges } from './revocation/backplane-stats'
 import type { TicketBinding as Binding } from './authentication/ticket-binding'
 import type { IssuedTicket as Ticket } from './authentication/tickets'
@@ -62,6 +66,10 @@ declare namespace fastifyWsAuth {
   export type WsAuthRouteStats = RouteStats
   export type WsAuthHistogram = HistogramSnapshot
   export type WsAuthEvent = Event
+  export type Inspection = AppInspection
+  export type InspectedRoute = Inspected
+  export type InspectionWarning = Warning
+  export type AsyncApiInfo = Info
   export type CloseReason = Reason
   export type WsAuthErrorCode = ErrorCode
   export type WsAuthError = WsAuthErrorClass

@@ -4,6 +4,7 @@
  *   npm start                          prints the URL to open
  *   npm start -- --port 3001           another port (or PORT=3001); 0 takes any free one
  *   npm start -- --demo                without a browser: a few clients on the terminal, then it exits
+ *   npm start -- --inspect             prints the policies of all websocket routes, then it exits
  *   npm start -- --redis               two instances that agree by Redis: that of REDIS_URL, or one of their own
  *   JWT_SECRET=<32 bytes> npm start    logins outlive a restart
  *   HTTPS=1 npm start                  behind a proxy that speaks TLS
@@ -15,7 +16,8 @@ import { runDemo } from './demo'
 import { openRedis } from './redis'
 
 async function main (): Promise<void> {
-  const { values } = parseArgs({ options: { port: { type: 'string' }, demo: { type: 'boolean' }, redis: { type: 'boolean' } } })
+  const { values } = parseArgs({ options: { port: { type: 'string' }, demo: { type: 'boolean' }, inspect: { type: 'boolean' }, redis: { type: 'boolean' } } })
+  if (values.inspect) return await printPolicies()
   // The demonstration brings its own clients, so any port will do.
   const port = readPort(values.port ?? (values.demo ? '0' : process.env.PORT || '3000'))
   const redis = values.redis ? await openRedis() : undefined
@@ -41,6 +43,14 @@ async function main (): Promise<void> {
     await stop()
     throw error
   }
+}
+
+/** Prints what a review of the routes reads. */
+async function printPolicies (): Promise<void> {
+  const app = await createApp()
+  await app.ready()
+  console.log(String(app.wsAuth.inspect()))
+  await app.close()
 }
 
 function readPort (text: string): number {

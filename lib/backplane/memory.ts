@@ -12,6 +12,11 @@ export function memoryBackplane (): Backplane {
   return new MemoryBackplane()
 }
 
+/** Whether a backplane is one of {@link memoryBackplane}. */
+export function isMemoryBackplane (backplane: Backplane): boolean {
+  return backplane instanceof MemoryBackplane
+}
+
 interface KeptValue {
   readonly value: string
   readonly untilAt: number

@@ -9,6 +9,7 @@ import type { BackplaneStats } from '../revocation/backplane-stats'
 import type { CommandResult } from '../revocation/instance'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from '../revocation/command-arguments'
 import type { StatsSnapshot } from '../audit/stats'
+import type { Inspection } from '../inspect/inspection'
 import { authenticateHook } from '../endpoints/authenticate'
 import type { AuthenticateHook } from '../endpoints/authenticate'
 import { claimsOfTicket } from '../authentication/tickets'
@@ -36,6 +37,12 @@ export interface WsAuth {
   readonly connections: ConnectionList
   /** Counts since the start, and gauges. */
   stats (): WsAuthStats
+  /**
+   * Describes all websocket routes of the app with their policies, and warns of what a review should look at.
+   *
+   * @throws Error before the app is ready, because a route that is declared later would be missing
+   */
+  inspect (): Inspection
   /**
    * Issues a ticket for the user of these claims. It is valid for one handshake, within `tickets.ttl`. Its user is the result of
    * the `user` option, or of `formatUser` of the `jwt` option; a `formatUser` of an @fastify/jwt that the app has registered is
@@ -87,13 +94,14 @@ declare module 'fastify' {
 
 /** Adds `request.user`, `request.wsAuth` and `app.wsAuth`. */
 export function addDecorators (app: FastifyInstance, parts: Parts): void {
-  const { connections, instance, pending, revocation, revocations, stats } = parts
+  const { connections, inspector, instance, pending, revocation, revocations, stats } = parts
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
   app.decorate('wsAuth', {
     authenticate: authenticateHook(parts.context, parts.setUser),
     connections,
     stats: () => ({ ...stats.snapshot(connections.size, pending.count), backplane: readBackplaneStats(instance.link, revocations) }),
+    inspect: () => inspector.inspect(),
     issueTicket: async (claims, binding = {}) => await issueTicket(parts, claims, binding),
     isRevoked: (claims) => revocation.isRevoked(claims),
     revoke: async (match, options) => await instance.revoke(match, options),

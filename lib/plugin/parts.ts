@@ -35,6 +35,7 @@ import { Instance } from '../revocation/instance'
 import { RevocationCheck } from '../revocation/revocation-check'
 import type { Verifier } from '../token/verifier'
 import { attend } from './attendance'
+import { Inspector } from './inspector'
 import { createVerifier } from './jwt'
 import type { FoundJwt } from './jwt'
 import { websocketSetup } from './websocket'
@@ -49,6 +50,7 @@ export interface Parts {
   readonly stats: Stats
   readonly pending: Pending
   readonly connections: ConnectionRegistry
+  readonly inspector: Inspector
   readonly instance: Instance
   /** Whether an upgrade is for this app. Never throws. */
   readonly isOurs: ServerEvents['isOurs']
@@ -104,8 +106,9 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const acceptAndClose = new AcceptAndClose(websocket.protocols.choose, options.limits.pending)
   const dryRuns = new WaitingDryRuns(pending, audit, options.handshakeTimeout)
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
+  const inspector = new Inspector(app, options, jwt)
   const opener = new SocketOpener(lifecycle, waitingRoom)
-  return { options, audit, checks, context, stats, pending, connections, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
+  return { options, audit, checks, context, stats, pending, connections, inspector, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
 }
 
 /** `null` if the `recheck` option is off. */

@@ -27,7 +27,7 @@ export class RouteHooks {
 
   /** Reads the `wsAuth` option of a route, and replaces the handler of a websocket route. */
   readonly onDeclared = (route: DeclaredRoute): void => {
-    const { names, opener, options, stats } = this.#parts
+    const { inspector, names, opener, options, stats } = this.#parts
     const known = readRoute(route, options, options.routes)
     this.#declared.push(route)
     names.addRoute(route, known.kind === 'websocket' ? known.options.token.param : null)
@@ -35,6 +35,8 @@ export class RouteHooks {
     if (known.kind === 'websocket') {
       if (!known.isProxied) this.#missing.delete(route.url)
       stats.addRoute(route.url, known.options)
+      // Fastify declares a HEAD route beside it, which is no websocket.
+      if ([route.method].flat().includes('GET')) inspector.add({ path: route.url, constraints: route.constraints, options: known.options, isProxied: known.isProxied })
       addOwnChecks(this.#app, this.#parts, known.options)
     }
     assertCookie(this.#app, known.options.token)
@@ -61,7 +63,9 @@ export class RouteHooks {
   assertPolicies (): void {
     for (const route of this.#declared.splice(0)) assertNoMisplacedPolicy(route)
     const hasProxy = takeFromProxy(this.#app.server, this.#parts.options.upgrades && this.#parts.isOurs, this.#proxied.size > 0)
-    for (const [path, scope] of this.#proxied) if (hasProxy && isProxy(scope)) this.#missing.delete(path)
+    const proxied = new Set([...this.#proxied].filter(([, scope]) => hasProxy && isProxy(scope)).map(([path]) => path))
+    for (const path of proxied) this.#missing.delete(path)
+    this.#parts.inspector.complete((path) => proxied.has(path))
     const [path] = this.#missing
     if (path !== undefined) throw new TypeError(`"routes.${path}" option must be the path of a websocket route, with the prefixes of its scopes: no such route was declared`)
   }

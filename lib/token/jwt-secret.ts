@@ -104,22 +104,34 @@ function usableKey (key: unknown): string | Buffer {
 }
 
 /** Whether the key is fixed. Only @fastify/jwt can call a secret function, and only with a request. */
-export function isStatic ({ secret }: FastifyJWTOptions): boolean {
-  return typeof (hasPublic(secret) ? secret.public : secret) !== 'function'
+export function isStatic (own: FastifyJWTOptions): boolean {
+  return typeof keyOf(own) !== 'function'
 }
 
 function hasPublic (secret: FastifyJWTOptions['secret']): secret is Extract<FastifyJWTOptions['secret'], { public: unknown }> {
   return typeof secret === 'object' && 'public' in secret
 }
 
+/** The key that verifies, or a function that finds it. */
+export function keyOf ({ secret }: FastifyJWTOptions): unknown {
+  return hasPublic(secret) ? secret.public : secret
+}
+
 /** RFC 7518, 3.2: an HMAC key must be as long as its hash. A shorter key can be guessed from any token. */
-export function warnOfShortSecret ({ secret, verify, sign }: FastifyJWTOptions, log: FastifyBaseLogger): void {
-  const key = hasPublic(secret) ? secret.public : secret
-  if ((typeof key !== 'string' && !Buffer.isBuffer(key)) || key.includes('-----BEGIN ')) return
+export function warnOfShortSecret (own: FastifyJWTOptions, log: FastifyBaseLogger): void {
+  const short = missingBytes(own)
+  if (short !== null) log.warn(`the secret of @fastify/jwt has ${short.bytes} bytes: less than the ${short.needed} of its hash, so it can be guessed from a token`)
+}
+
+/** How many bytes a shared secret has and needs; `null` if it has as many, or is none. */
+export function missingBytes (own: FastifyJWTOptions): { readonly bytes: number, readonly needed: number } | null {
+  const { verify, sign } = own
+  const key = keyOf(own)
+  if ((typeof key !== 'string' && !Buffer.isBuffer(key)) || key.includes('-----BEGIN ')) return null
   const algorithms = verify?.algorithms ?? [sign?.algorithm ?? 'HS256']
   const needed = Math.max(...algorithms.map((algorithm) => /^HS(\d+)$/.exec(algorithm)?.[1]).map((bits) => Number(bits ?? 0) / 8))
   const bytes = Buffer.byteLength(key)
-  if (bytes < needed) log.warn(`the secret of @fastify/jwt has ${bytes} bytes: less than the ${needed} of its hash, so it can be guessed from a token`)
+  return bytes < needed ? { bytes, needed } : null
 }
 
 /** @throws TypeError for a public key that is given as a shared secret, because @fastify/jwt would want to sign with it */

@@ -6,7 +6,7 @@ import { dirname, join, sep } from 'node:path'
 import t from 'tap'
 
 const FOLDERS = [
-  'base', 'token', 'backplane', 'revocation', 'options', 'credentials', 'authentication', 'audit', 'connection', 'in-band', 'handshake', 'endpoints', 'plugin', 'testing', 'client'
+  'base', 'token', 'backplane', 'revocation', 'options', 'credentials', 'authentication', 'audit', 'connection', 'in-band', 'handshake', 'endpoints', 'inspect', 'plugin', 'testing', 'client'
 ]
 
 /** Where a library is known: a folder, or a file. Values of `ws` are; its types are everywhere. */

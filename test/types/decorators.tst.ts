@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WebSocket, WsAuthEvent, WsAuthHistogram, WsAuthRouteStats, WsAuthStats } from 'fastify-ws-auth'
+import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InspectedRoute, Inspection, InspectionWarning, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WebSocket, WsAuthEvent, WsAuthHistogram, WsAuthRouteStats, WsAuthStats } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -93,6 +93,18 @@ test('app.wsAuth counts', () => {
   expect(stats.durations.accepted).type.toBe<WsAuthHistogram>()
   expect(stats.durations.closed.bounds).type.toBe<readonly number[]>()
   expect(stats.durations.refused.sum).type.toBe<number>()
+})
+
+test('app.wsAuth.inspect() describes each route', () => {
+  const inspection = app.wsAuth.inspect()
+  expect(inspection).type.toBe<Inspection>()
+  expect(inspection.routes).type.toBe<readonly InspectedRoute[]>()
+  expect(inspection.routes[0]?.access).type.toBe<'required' | 'optional' | 'public' | undefined>()
+  expect(inspection.routes[0]?.warnings).type.toBe<readonly InspectionWarning[] | undefined>()
+  expect(inspection.warnings.token_in_query).type.toBe<string | undefined>()
+  expect(inspection.warnings).type.not.toHaveProperty('unknown_warning')
+  expect(inspection.asyncapi).type.toBeCallableWith({ title: 'Chat', version: '1.0.0' })
+  expect(inspection.asyncapi).type.not.toBeCallableWith({ name: 'Chat' })
 })
 
 test('an event says what was decided', () => {
