@@ -29,7 +29,7 @@ import type { WarningName as Warning } from './inspect/warnings'
 import type { BackplaneStats as Gauges } from './revocation/backplane-stats'
 import type { TicketBinding as Binding } from './authentication/ticket-binding'
 import type { IssuedTicket as Ticket } from './authentication/tickets'
-import type { WsAuth as Decorator, WsAuthStats as AllStats } from './plugin/decorators'
+import type { IsRevokedOptions as RevokedOptions, IssueTicketOptions as TicketOptions, WsAuth as Decorator, WsAuthStats as AllStats } from './plugin/decorators'
 
 type Plugin = FastifyPluginAsync<Options<OpenConnection>>
 
@@ -77,6 +77,8 @@ declare namespace fastifyWsAuth {
   export type RevokeOptions = matches.RevokeOptions
   export type DisconnectMatch = matches.DisconnectMatch
   export type DisconnectOptions = matches.DisconnectOptions
+  export type IsRevokedOptions = RevokedOptions
+  export type IssueTicketOptions = TicketOptions
   export type CommandResult = Result
   export type TicketBinding = Binding
   export type IssuedTicket = Ticket

@@ -8,7 +8,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Identity } from '../authentication/identity'
-import type { CloseReason } from '../base/close-codes'
+import type { CloseOrder, CloseReason } from '../base/close-codes'
 import { WsAuthError } from '../base/errors'
 import { BusyLines } from './busy-lines'
 import { isObserved, publish } from './event'
@@ -23,7 +23,7 @@ type ConnectionSummary = TokenSummary & { readonly id: string, readonly openedAt
 
 const NO_TOKEN: TokenSummary = { source: null, sub: null }
 
-const NOTHING = { code: null, reason: null, route: null, source: null, sub: null, address: null, connectionId: null, dryRun: false }
+const NOTHING = { code: null, reason: null, match: null, by: null, why: null, route: null, source: null, sub: null, address: null, connectionId: null, dryRun: false }
 
 /** What was refused. */
 export interface Refused {
@@ -56,11 +56,12 @@ export class Audit {
     report('renewed', request, connection, elapsedSince(startedAt), { connectionId: connection.id })
   }
 
-  ended (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, reason: CloseReason): void {
+  /** @param order the command that ended it, `null` for none */
+  ended (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, reason: CloseReason, order: CloseOrder | null = null): void {
     const duration = elapsedSince(connection.openedAt)
     this.#stats.countClosed(route, reason, duration)
     const event = reason === 'token_expired' || reason === 'lifetime_exceeded' ? 'expired' : 'closed'
-    report(event, request, connection, duration, { connectionId: connection.id, reason })
+    report(event, request, connection, duration, { connectionId: connection.id, reason, ...order })
   }
 
   ticketIssued (request: FastifyRequest, token: TokenSummary, startedAt: number): void {

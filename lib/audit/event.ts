@@ -3,7 +3,7 @@
  */
 import { channel } from 'node:diagnostics_channel'
 import type { FastifyBaseLogger } from 'fastify'
-import type { CloseReason } from '../base/close-codes'
+import type { CloseOrder, CloseReason } from '../base/close-codes'
 import type { WsAuthError, WsAuthErrorCode } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
 import type { TokenSource } from '../credentials/found'
@@ -19,6 +19,11 @@ export interface WsAuthEvent {
   readonly code: WsAuthErrorCode | null
   /** Why the connection ended; `null` if it did not end. */
   readonly reason: CloseReason | null
+  /** What the `revoke` or the `disconnect` that ended the connection was about, such as `{ sub: 'ann' }`; `null` if none ended it. */
+  readonly match: CloseOrder['match'] | null
+  /** Who gave that command, and why, as its options say; `null` if they do not, or if this instance read the revocation later. */
+  readonly by: string | null
+  readonly why: string | null
   /** The path of the route as the app declared it; `null` if the request reached no route. */
   readonly route: string | null
   /** Where the connection's token was found, in the handshake or in the first message; `null` if no token was read. */

@@ -10,8 +10,8 @@ import type { RevocationCheck } from '../revocation/revocation-check'
 import { expiryOf } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
 import type { Verified } from '../token/verifier'
-import { NO_GROUPS } from './identity'
-import type { Identity } from './identity'
+import { NO_GROUPS } from '../token/groups'
+import type { VerifiedIdentity } from './identity'
 import type { Tickets } from './tickets'
 import type { TokenChecksByRoute } from './token-checks'
 
@@ -25,13 +25,18 @@ export interface AuthenticationContext {
   readonly names: KnownNames
 }
 
-/** The result of an attempt. */
-export interface Authenticated extends Identity {
-  /** The claims of a ticket that the route needs beside the token; `null` if there was none. */
+/** A ticket that a route needs beside the token. */
+export interface RequiredTicket {
+  /** Its claims; `null` if there was none. */
   readonly ticketClaims: Claims | null
-  /** The subject of that ticket. */
+  /** The subject, the groups and the `kid` that {@link Authenticated} has for the token. */
   readonly ticketSub: string | null
+  readonly ticketGroups: readonly string[]
+  readonly ticketKid: string | null
 }
+
+/** The result of an attempt. */
+export interface Authenticated extends VerifiedIdentity, RequiredTicket {}
 
 /** One attempt to authenticate, and its results so far. */
 export class Authentication implements Authenticated {
@@ -41,10 +46,13 @@ export class Authentication implements Authenticated {
   claims: Claims | null = null
   sub: string | null = null
   groups: readonly string[] = NO_GROUPS
+  kid: string | null = null
   user: FastifyRequest['user'] | null = null
   expiresAt: number | null = null
   ticketClaims: Claims | null = null
   ticketSub: string | null = null
+  ticketGroups: readonly string[] = NO_GROUPS
+  ticketKid: string | null = null
   /** Whether the attempt has ended before its last check: the client disconnected, or the deadline passed. */
   isOver = false
   #aborter: AbortController | null = null
@@ -70,9 +78,18 @@ export class Authentication implements Authenticated {
     this.#aborter?.abort()
   }
 
+  /** Takes over the ticket of the handshake, for a token in a message. */
+  takeTicket ({ ticketClaims, ticketSub, ticketGroups, ticketKid }: RequiredTicket): void {
+    this.ticketClaims = ticketClaims
+    this.ticketSub = ticketSub
+    this.ticketGroups = ticketGroups
+    this.ticketKid = ticketKid
+  }
+
   /** Takes over the claims and the user of a verified token or ticket. */
-  become ({ claims, user }: Verified, rules: ClaimRules): void {
+  become ({ claims, user }: Verified, rules: ClaimRules, kid: string | null = null): void {
     this.claims = claims
+    this.kid = kid
     // For the log of a refusal before the subject is read.
     if (this.route.subject === undefined && typeof claims.sub === 'string') this.sub = claims.sub
     this.user = user as FastifyRequest['user']

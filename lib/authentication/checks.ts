@@ -3,9 +3,11 @@
  */
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from '../base/errors'
-import { ignoreRejection, thenRead } from '../base/thenable'
+import { thenRead } from '../base/thenable'
 import type { RevocationCheck } from '../revocation/revocation-check'
 import { isLogoutToken } from '../token/claims'
+import { groupsOf } from '../token/groups'
+import { kidOf } from '../token/jwt-format'
 import { subjectOf } from '../token/subject'
 import { frozenCopy } from '../token/frozen-data'
 import type { Authenticated, Authentication, AuthenticationContext } from './authentication'
@@ -19,7 +21,7 @@ export function verifyToken (attempt: Authentication, { options, checks }: Authe
     throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is longer than maxTokenBytes' })
   }
   const { verifier } = checks.of(attempt.route)
-  return thenRead(verifier.verify(token, request, attempt), (verified) => attempt.become(verified, verifier.rules))
+  return thenRead(verifier.verify(token, request, attempt), (verified) => attempt.become(verified, verifier.rules, kidOf(token)))
 }
 
 /** Asks the app about the key that a token is bound to (RFC 7800, 3.1). A ticket was confirmed when it was issued. */
@@ -40,13 +42,7 @@ export function readSubject (attempt: Authentication, { options, revocation }: A
   if (claims === null) return
   attempt.sub = subjectOf(claims, route.subject)
   if (attempt.sub === null) revocation.warnOfNoSubject(options.limits.perUser !== Infinity)
-  if (options.groups !== undefined) attempt.groups = groupsOf(options.groups(claims))
-}
-
-function groupsOf (groups: unknown): readonly string[] {
-  ignoreRejection(groups)
-  if (!Array.isArray(groups) || !groups.every((group) => typeof group === 'string')) throw new TypeError('"groups" option must return an array of strings')
-  return Object.freeze([...new Set(groups as string[])])
+  attempt.groups = groupsOf(claims, options.groups)
 }
 
 /** A required ticket must belong to the user of the token. Without a subject, two sets of claims cannot be compared. */
@@ -63,8 +59,9 @@ export function checkRevoked (attempt: Authentication, { revocation }: Authentic
 }
 
 /** The refusal if the token or the ticket is revoked, else `null`. */
-export function refusalOfRevoked ({ claims, sub, ticketClaims, ticketSub }: Authenticated, revocation: RevocationCheck): WsAuthError | null {
-  return revocation.refusalOf(claims, sub) ?? (ticketClaims === null ? null : revocation.refusalOf(ticketClaims, ticketSub))
+export function refusalOfRevoked ({ claims, sub, groups, kid, ticketClaims, ticketSub, ticketGroups, ticketKid }: Authenticated, revocation: RevocationCheck): WsAuthError | null {
+  return revocation.refusalOf(claims, sub, groups, kid) ??
+    (ticketClaims === null ? null : revocation.refusalOf(ticketClaims, ticketSub, ticketGroups, ticketKid))
 }
 
 export function checkClaims ({ claims, route }: Authentication, { checks }: AuthenticationContext): void | PromiseLike<void> {

@@ -20,8 +20,11 @@ export interface Identity {
   readonly expiresAt: number | null
 }
 
-/** All connections without groups share one list. */
-export const NO_GROUPS: readonly string[] = Object.freeze([])
+/** The user, and the key that has signed the token. */
+export interface VerifiedIdentity extends Identity {
+  /** The `kid` in the header of the token that was verified, or of the one behind a ticket (RFC 7515, 4.1.4); `null` or left out if it has none. */
+  readonly kid?: string | null
+}
 
 /** Sets the user of a request. Returns a refusal if that fails (a setter of the app throws), else `null`. */
 export type SetUser = (request: FastifyRequest, user: FastifyRequest['user'] | null) => WsAuthError | null

@@ -4,7 +4,7 @@
 import { WsAuthError } from '../base/errors'
 import { thenRead } from '../base/thenable'
 import type { Eventually } from '../backplane/contract'
-import type { Verified } from '../token/verifier'
+import type { TicketContents } from './tickets'
 import type { Authentication, AuthenticationContext } from './authentication'
 
 /**
@@ -14,7 +14,7 @@ import type { Authentication, AuthenticationContext } from './authentication'
  * @param isSpent false for a dry run
  * @throws the errors of `Tickets#read`; WsAuthError `WS_AUTH_UNAVAILABLE` during an outage
  */
-export function readTicketOf ({ request, route }: Authentication, ticket: string, isSpent: boolean, context: AuthenticationContext): Eventually<Verified> {
+export function readTicketOf ({ request, route }: Authentication, ticket: string, isSpent: boolean, context: AuthenticationContext): Eventually<TicketContents> {
   const { tickets, checks, revocation, names } = context
   const outage = revocation.refusalOf(null, null)
   if (outage !== null) throw outage
@@ -30,7 +30,7 @@ export function useFrameTicket (attempt: Authentication, context: Authentication
   if (credential?.source !== 'ticket') return
   if (route.tickets.require) throw invalid('the route authenticates by a token, and needs a ticket only in the handshake')
   const { rules } = context.checks.of(route).verifier
-  return thenRead(readTicketOf(attempt, credential.token, true, context), (verified) => attempt.become(verified, rules))
+  return thenRead(readTicketOf(attempt, credential.token, true, context), (verified) => attempt.become(verified, rules, verified.kid))
 }
 
 function invalid (cause: string): WsAuthError {

@@ -29,8 +29,14 @@ export interface TicketUse extends BoundUse {
   readonly isSpent: boolean
 }
 
+/** What a ticket says. */
+export interface TicketContents extends Verified {
+  /** The `kid` in the header of the token that the ticket was issued for; `null` or left out if it has none, or if there was no token. */
+  readonly kid?: string | null
+}
+
 /** What a ticket is issued for. */
-export interface TicketFor extends Verified {
+export interface TicketFor extends TicketContents {
   /** Whether the app has issued it. Else it was issued to a client, for a token that the plugin's verifier has verified. */
   readonly isByApp?: boolean
 }
@@ -40,6 +46,8 @@ interface KeptTicket extends KeptBinding {
   readonly claims: Claims
   /** The user that `formatUser` made of the claims, `null` for none. Left out if the user is the claims. */
   readonly user?: unknown
+  /** Left out if there is none. */
+  readonly kid?: string
 }
 
 const TICKET_BYTES = 32
@@ -68,10 +76,10 @@ export class Tickets {
    * @throws TypeError for a wrong binding, or claims that JSON cannot hold. WsAuthError `WS_AUTH_TOKEN_INVALID` or `WS_AUTH_TOKEN_EXPIRED`
    *   for claims that no token may have, `WS_AUTH_UNAVAILABLE` if the backplane does not store it
    */
-  async issue ({ claims, user, isByApp }: TicketFor, binding: unknown): Promise<IssuedTicket> {
+  async issue ({ claims, user, kid, isByApp }: TicketFor, binding: unknown): Promise<IssuedTicket> {
     const { path, origin } = readBinding(binding)
     assertClaims(claims, this.#rules, Date.now())
-    const kept = textOf({ claims, user: user === claims ? undefined : user ?? null, path, origin, byApp: isByApp === true ? true : undefined })
+    const kept = textOf({ claims, user: user === claims ? undefined : user ?? null, kid: kid ?? undefined, path, origin, byApp: isByApp === true ? true : undefined })
     const ticket = randomBytes(TICKET_BYTES).toString('base64url')
     try {
       await withDeadline(this.#keep(nameOf(ticket), kept), ANSWER_TIMEOUT, 'keeping a ticket')
@@ -90,16 +98,16 @@ export class Tickets {
    *
    * @throws WsAuthError `WS_AUTH_TICKET_INVALID`, or `WS_AUTH_TOKEN_EXPIRED` if its claims have expired. The errors of the backplane
    */
-  read (ticket: string, use: TicketUse): Eventually<Verified> {
+  read (ticket: string, use: TicketUse): Eventually<TicketContents> {
     if (!TICKET.test(ticket)) throw invalid('it does not have the form of a ticket')
     const name = nameOf(ticket)
     return thenRead(use.isSpent ? this.#link.take(name) : this.#link.get(name), (kept) => {
       if (kept === null) throw invalid('it is unknown, spent or expired')
-      const { claims, user, ...binding } = parse(kept)
+      const { claims, user, kid, ...binding } = parse(kept)
       const mismatch = mismatchOf(binding, use)
       if (mismatch !== null) throw invalid(mismatch)
       assertClaims(claims, this.#rules, Date.now())
-      return { claims, user: user === undefined ? claims : freezeData(user) }
+      return { claims, user: user === undefined ? claims : freezeData(user), ...typeof kid === 'string' && { kid } }
     })
   }
 }

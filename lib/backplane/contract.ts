@@ -5,28 +5,58 @@
  */
 import type { QuietLog } from '../base/quiet-log'
 
-/** The claim that a revocation is about: `jti` or `sub` (RFC 7519, 4.1), or `sid` (OpenID Connect Front-Channel Logout 1.0, 3). */
-export type RevocationKind = 'jti' | 'sid' | 'sub'
+/** The revocations that end all tokens that have a claim: `jti` (RFC 7519, 4.1.7), or `sid` (OpenID Connect Front-Channel Logout 1.0, 3). */
+export type TokenKind = 'jti' | 'sid'
 
-/** What a disconnect is about: a claim, or the id of a connection. */
+/**
+ * The revocations that end the tokens that were issued until an instant: of a subject, of a group, by the key of this `kid` (RFC 7515,
+ * 4.1.4), of an `iss` (RFC 7519, 4.1.1), or all.
+ */
+export type TimedKind = 'sub' | 'group' | 'kid' | 'iss' | 'all'
+
+/** What a revocation is about. */
+export type RevocationKind = TokenKind | TimedKind
+
+/** What a disconnect is about: as a revocation, or the id of a connection. */
 export type DisconnectKind = RevocationKind | 'id'
 
-export const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', 'sub']
+export const TIMED_KINDS: readonly TimedKind[] = ['sub', 'group', 'kid', 'iss', 'all']
+export const REVOCATION_KINDS: readonly RevocationKind[] = ['jti', 'sid', ...TIMED_KINDS]
 export const DISCONNECT_KINDS: readonly DisconnectKind[] = ['id', ...REVOCATION_KINDS]
 
-/** Refuses the tokens that have a claim of this value, and closes their connections. */
-export interface RevokeCommand {
+/** The value of a command of the kind `all`. */
+export const ALL_VALUE = '*'
+
+/** Who gave a command, and for what reason: for events and logs, never for clients. A revocation in force does not keep it. */
+export interface CommandOrigin {
+  /** At most {@link MAX_TEXT_BYTES} bytes of UTF-8, as `why`. */
+  readonly by?: string
+  readonly why?: string
+}
+
+export const MAX_TEXT_BYTES = 256
+
+/** Whether a value can be the `by` or the `why` of a command. */
+export function isCommandText (value: unknown): value is string {
+  return typeof value === 'string' && Buffer.byteLength(value) <= MAX_TEXT_BYTES
+}
+
+/** Refuses the tokens that match, and closes their connections. */
+export interface RevokeCommand extends CommandOrigin {
   readonly type: 'revoke'
   readonly kind: RevocationKind
   readonly value: string
-  /** For `sub`, in seconds since the epoch: only tokens issued in this second or before, or without an `iat`. `null` for `jti` and `sid`: all tokens. */
+  /**
+   * For a {@link TimedKind}, in seconds since the epoch: only tokens issued in this second or before, or without an `iat`. `null` for `jti`
+   * and `sid`, and perhaps for `kid`: all tokens.
+   */
   readonly issuedBy: number | null
   /** When the revocation ends, in milliseconds since the epoch. */
   readonly untilAt: number
 }
 
 /** Closes connections. Their tokens stay valid. */
-export interface DisconnectCommand {
+export interface DisconnectCommand extends CommandOrigin {
   readonly type: 'disconnect'
   readonly kind: DisconnectKind
   readonly value: string
@@ -36,6 +66,11 @@ export interface DisconnectCommand {
   readonly reason: string | null
   /** Over how many milliseconds the closes are spread. Without it they are made now. */
   readonly within?: number
+}
+
+/** What a command is about, as its caller gave it, without `beforeAt`. */
+export function matchOf ({ kind, value }: Command): Readonly<Record<string, string | true>> {
+  return { [kind]: kind === 'all' ? true : value }
 }
 
 /** A message from one instance to the others. */

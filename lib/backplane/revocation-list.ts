@@ -2,7 +2,8 @@
  * The revocations in force. They are in memory because every handshake reads them. A revocation names a claim, not the text of
  * a token, because the same signature can be written in several ways.
  */
-import type { RevocationKind, RevokeCommand } from './contract'
+import { ALL_VALUE, TIMED_KINDS } from './contract'
+import type { RevocationKind, RevokeCommand, TimedKind, TokenKind } from './contract'
 import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import { inSlices } from '../base/slices'
@@ -10,8 +11,13 @@ import { inSlices } from '../base/slices'
 /** How long an addition waits at least before it removes the expired revocations again, in milliseconds. */
 const PRUNE_INTERVAL = 60_000
 
-/** A revocation by `sub`. */
-interface UserRevocation {
+const TOKEN_KINDS: readonly TokenKind[] = ['jti', 'sid']
+
+const NO_GROUPS: readonly string[] = []
+
+/** A revocation of the tokens that were issued until an instant. */
+interface TimedRevocation {
+  /** In seconds since the epoch; `Infinity` for all tokens. */
   readonly issuedBy: number
   readonly untilAt: number
 }
@@ -19,69 +25,88 @@ interface UserRevocation {
 /** A list of revocations. */
 export class RevocationList {
   /** When each revocation ends, in milliseconds since the epoch, by the value of the claim. */
-  readonly #jti = new Map<string, number>()
-  readonly #sid = new Map<string, number>()
-  readonly #sub = new Map<string, UserRevocation>()
+  readonly #tokens = { jti: new Map<string, number>(), sid: new Map<string, number>() }
+  readonly #timed: Record<TimedKind, Map<string, TimedRevocation>> = { sub: new Map(), group: new Map(), kid: new Map(), iss: new Map(), all: new Map() }
   #prunedAt = Date.now()
 
   /** The number of revocations. Expired ones count until they are removed. */
   get size (): number {
-    return this.#jti.size + this.#sid.size + this.#sub.size
+    const { sub, group, kid, iss, all } = this.#timed
+    return this.#tokens.jti.size + this.#tokens.sid.size + sub.size + group.size + kid.size + iss.size + all.size
   }
 
   /** Adds a revocation. Two of the same claim are merged: the later `issuedBy` and the later `untilAt` count. */
   add ({ kind, value, issuedBy, untilAt }: RevokeCommand): void {
     const now = Date.now()
     if (untilAt <= now) return
-    if (kind === 'sub') {
-      const found = this.#sub.get(value)
+    if (kind === 'jti' || kind === 'sid') {
+      const revoked = this.#tokens[kind]
+      revoked.set(value, Math.max(untilAt, revoked.get(value) ?? 0))
+    } else {
+      const revoked = this.#timed[kind]
+      const found = revoked.get(value)
       // An expired revocation may not be removed yet. Merging would put it in force again.
       const known = found !== undefined && found.untilAt > now ? found : undefined
-      this.#sub.set(value, {
+      revoked.set(value, {
         issuedBy: Math.max(issuedBy ?? Infinity, known?.issuedBy ?? -Infinity),
         untilAt: Math.max(untilAt, known?.untilAt ?? 0)
       })
-    } else {
-      const revoked = this.#revokedBy(kind)
-      revoked.set(value, Math.max(untilAt, revoked.get(value) ?? 0))
     }
     this.prune()
   }
 
   /** Whether a subject was revoked. An expired revocation counts until it is removed. */
   get hasSubjects (): boolean {
-    return this.#sub.size > 0
+    return this.#timed.sub.size > 0
   }
 
-  /** Whether a token with these claims is revoked. @param sub its subject, or `null` */
-  isRevoked (claims: Claims, sub: string | null = claimText(claims, 'sub')): boolean {
-    return this.size !== 0 && (this.#isListed('jti', claims) || this.#isListed('sid', claims) || this.#isUserRevoked(claims, sub))
+  /**
+   * What revokes a token with these claims; `null` if nothing does. The cost grows with the number of its groups alone.
+   *
+   * @param sub its subject, or `null`
+   * @param groups the groups of its user
+   * @param kid the `kid` in its header, or `null`
+   */
+  kindFor (claims: Claims, sub: string | null = claimText(claims, 'sub'), groups: readonly string[] = NO_GROUPS, kid: string | null = null): RevocationKind | null {
+    if (this.size === 0) return null
+    if (this.#isListed('jti', claims)) return 'jti'
+    if (this.#isListed('sid', claims)) return 'sid'
+    if (this.#isTimed('sub', sub, claims)) return 'sub'
+    if (this.#isTimed('kid', kid, claims)) return 'kid'
+    if (this.#isTimed('iss', textOf(claims.iss), claims)) return 'iss'
+    if (this.#isTimed('all', ALL_VALUE, claims)) return 'all'
+    return this.#timed.group.size > 0 && groups.some((group) => this.#isTimed('group', group, claims)) ? 'group' : null
+  }
+
+  /** Whether a token is revoked. The parameters are those of {@link kindFor}. */
+  isRevoked (claims: Claims, sub?: string | null, groups?: readonly string[], kid?: string | null): boolean {
+    return this.kindFor(claims, sub, groups, kid) !== null
   }
 
   /** The revocations in force. */
   * [Symbol.iterator] (): Generator<RevokeCommand> {
     const now = Date.now()
-    for (const kind of ['jti', 'sid'] as const) {
-      for (const [value, untilAt] of this.#revokedBy(kind)) {
+    for (const kind of TOKEN_KINDS) {
+      for (const [value, untilAt] of this.#tokens[kind]) {
         if (untilAt > now) yield { type: 'revoke', kind, value, issuedBy: null, untilAt }
       }
     }
-    for (const [value, { issuedBy, untilAt }] of this.#sub) {
-      if (untilAt > now) yield { type: 'revoke', kind: 'sub', value, issuedBy, untilAt }
+    for (const kind of TIMED_KINDS) {
+      for (const [value, { issuedBy, untilAt }] of this.#timed[kind]) {
+        if (untilAt > now) yield { type: 'revoke', kind, value, issuedBy: issuedBy === Infinity ? null : issuedBy, untilAt }
+      }
     }
   }
 
-  #revokedBy (kind: Exclude<RevocationKind, 'sub'>): Map<string, number> {
-    return kind === 'jti' ? this.#jti : this.#sid
-  }
-
-  #isListed (kind: Exclude<RevocationKind, 'sub'>, claims: Claims): boolean {
+  #isListed (kind: TokenKind, claims: Claims): boolean {
+    const revoked = this.#tokens[kind]
+    if (revoked.size === 0) return false
     const value = claimText(claims, kind)
-    return value !== null && (this.#revokedBy(kind).get(value) ?? 0) > Date.now()
+    return value !== null && (revoked.get(value) ?? 0) > Date.now()
   }
 
-  #isUserRevoked (claims: Claims, sub: string | null): boolean {
-    const revocation = sub === null ? undefined : this.#sub.get(sub)
+  #isTimed (kind: TimedKind, value: string | null, claims: Claims): boolean {
+    const revocation = value === null ? undefined : this.#timed[kind].get(value)
     return revocation !== undefined && revocation.untilAt > Date.now() && wasIssuedBy(claims, revocation.issuedBy)
   }
 
@@ -94,11 +119,17 @@ export class RevocationList {
   }
 
   * #entries (): Generator<[Map<string, unknown>, string, number]> {
-    for (const revoked of [this.#jti, this.#sid]) {
+    for (const revoked of Object.values(this.#tokens)) {
       for (const [value, untilAt] of revoked) yield [revoked, value, untilAt]
     }
-    for (const [value, { untilAt }] of this.#sub) yield [this.#sub, value, untilAt]
+    for (const revoked of Object.values(this.#timed)) {
+      for (const [value, { untilAt }] of revoked) yield [revoked, value, untilAt]
+    }
   }
+}
+
+function textOf (claim: unknown): string | null {
+  return typeof claim === 'string' ? claim : null
 }
 
 /** Whether a token was issued in a second (since the epoch) or before it. True for a token without an `iat`, because it may have been. */

@@ -23,6 +23,14 @@ export const CLOSE_REASONS = ['token_expired', 'token_revoked', 'forbidden', 'li
  */
 export type CloseReason = typeof CLOSE_REASONS[number]
 
+/** The command that ended a connection, for its event. */
+export interface CloseOrder {
+  /** What the command was about, such as `{ sub: 'ann' }`. */
+  readonly match: Readonly<Record<string, string | true>>
+  readonly by: string | null
+  readonly why: string | null
+}
+
 /** That a connection ends, and how. */
 export interface CloseDecision {
   readonly reason: CloseReason
@@ -30,6 +38,8 @@ export interface CloseDecision {
   readonly code: CloseKind | number
   /** The text of the close frame. Default: the reason. */
   readonly text?: string
+  /** The command that ends it. */
+  readonly order?: CloseOrder
 }
 
 /** The content of a close frame (RFC 6455, 5.5.1). */

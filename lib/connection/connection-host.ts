@@ -2,7 +2,7 @@
  * What the connections of a route share: its settings, and the parts of the app that follow what happens to a connection.
  */
 import type { FastifyRequest } from 'fastify'
-import type { CloseReason } from '../base/close-codes'
+import type { CloseOrder, CloseReason } from '../base/close-codes'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import type { Claims } from '../token/claims'
 import type { ConnectionRenewals } from './connection-renewals'
@@ -23,6 +23,6 @@ export interface ConnectionHost<C> {
   readonly maxFrameBytes: number
   /** A renewal has changed the claims. */
   onChanged (connection: C, before: Claims | null): void
-  /** The connection has ended. */
-  onEnd (connection: C, request: FastifyRequest, reason: CloseReason): void
+  /** The connection has ended. @param order the command that ended it, `null` for none */
+  onEnd (connection: C, request: FastifyRequest, reason: CloseReason, order: CloseOrder | null): void
 }

@@ -10,7 +10,7 @@ import type { Authenticated } from '../authentication/authentication'
 import { GOING_AWAY } from '../base/close-codes'
 import { endByAge } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
-import type { CloseReason } from '../base/close-codes'
+import type { CloseOrder, CloseReason } from '../base/close-codes'
 import { authOk, authRetry } from './auth-frames'
 import type { AuthFrame } from './auth-frames'
 import { remember } from './connection-of'
@@ -139,11 +139,11 @@ class RouteHost implements ConnectionHost<OpenConnection> {
     this.#dependencies.connections.move(connection, before)
   }
 
-  onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason): void {
+  onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason, order: CloseOrder | null): void {
     const { connections, renewals, rechecks, audit } = this.#dependencies
     connections.remove(connection)
     renewals.abort(connection)
     rechecks?.remove(connection)
-    audit.ended(request, connection, this.route, reason)
+    audit.ended(request, connection, this.route, reason, order)
   }
 }

@@ -6,8 +6,8 @@ import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import type { Claims } from '../token/claims'
-import type { CloseDecision, CloseReason } from '../base/close-codes'
-import type { Identity } from '../authentication/identity'
+import type { CloseDecision, CloseOrder, CloseReason } from '../base/close-codes'
+import type { VerifiedIdentity } from '../authentication/identity'
 import type { Connection, Sendable } from './connection'
 import { createId } from '../base/id'
 import type { TokenSource } from '../credentials/found'
@@ -32,6 +32,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   claims: Claims | null
   readonly sub: string | null
   groups: readonly string[]
+  kid: string | null | undefined
   readonly source: TokenSource | null
   expiresAt: number | null;
   [kNext]: Sleeper | null = null
@@ -47,11 +48,12 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   #hasFrames = false
   #decision: CloseDecision | null = null
 
-  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, sub, groups, source, expiresAt }: Identity, host: ConnectionHost<OpenConnection>) {
+  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, sub, groups, kid, source, expiresAt }: VerifiedIdentity, host: ConnectionHost<OpenConnection>) {
     this.user = user
     this.claims = claims
     this.sub = sub
     this.groups = groups
+    this.kid = kid
     this.source = source
     this.expiresAt = expiresAt
     this.#host = host
@@ -97,11 +99,12 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   /** Takes over the identity of a renewal. The sweep needs no earlier wake-up, because a renewal never shortens a connection. */
-  become ({ user, claims, groups, expiresAt }: Identity): void {
+  become ({ user, claims, groups, kid, expiresAt }: VerifiedIdentity): void {
     const before = this.claims
     this.user = user
     this.claims = claims
     this.groups = groups
+    this.kid = kid
     this.expiresAt = expiresAt
     this.#host.onChanged(this, before)
     this.#setTimes()
@@ -123,10 +126,10 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     if (this.#hasFrames && !this.isEnded && this.#socket !== null) sendSafely(this.#socket, frame)
   }
 
-  /** Closes the connection. @param kind a code, or a kind of code of the route. @param text the text of the close frame. Default: the reason */
-  closeFor (reason: CloseReason, kind: CloseKind | number, text: string = reason): void {
+  /** Closes the connection. @param kind a code, or a kind of code of the route. @param text the text of the close frame. Default: the reason. @param order the command that ends it */
+  closeFor (reason: CloseReason, kind: CloseKind | number, text: string = reason, order: CloseOrder | null = null): void {
     const code = typeof kind === 'number' ? kind : this.#host.route.closeCodes[kind]
-    this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, code, text) })
+    this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, code, text) }, order)
   }
 
   /** Decides that the connection ends: from now on no message reaches the app or the client. `closeDecided` is to follow. */
@@ -212,12 +215,12 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   /** Ends the connection, once. The socket is closed even if the logger of the app throws. */
-  #end (reason: CloseReason, close: () => void = () => {}): void {
+  #end (reason: CloseReason, close: () => void = () => {}, order: CloseOrder | null = null): void {
     if (this.isGone) return
     this.#deadline = -Infinity
     if (this.#wakeTick !== null) this.#host.sweep.forget()
     try {
-      if (this.#request !== null) this.#host.onEnd(this, this.#request, this.#decision?.reason ?? reason)
+      if (this.#request !== null) this.#host.onEnd(this, this.#request, this.#decision?.reason ?? reason, this.#decision?.order ?? order)
     } finally {
       close()
     }

@@ -34,7 +34,7 @@ export function addTicketRoute (app: FastifyInstance, path: string, { options, t
     // The ticket keeps the claims alone if the `user` option can compute the user again.
     const user = options.user === undefined ? asker.user : claims
     const binding = readBody(request.body)
-    const issued = await tickets.issue({ claims, user }, binding).catch((error: unknown) => {
+    const issued = await tickets.issue({ claims, user, kid: asker.kid }, binding).catch((error: unknown) => {
       const refusal = asRefusal(error)
       audit.refused(request, refusal, asker, { purpose: 'ticket', route: null, startedAt })
       addAdvice(reply, refusal.code, null)

@@ -13,6 +13,7 @@ import type { Limits } from '../connection/limits'
 import { readCredential, readTicket } from '../credentials/choose'
 import { reasonOfMissing } from '../credentials/near-misses'
 import { mayCompress } from '../options/complete-options'
+import { groupsOf } from '../token/groups'
 import { subjectOf } from '../token/subject'
 import type { Handshake } from './handshake'
 import { assertOpening } from './opening'
@@ -75,6 +76,8 @@ function useTicket (handshake: Handshake, context: HandshakeContext): void | Pro
     if (used === ticket) {
       handshake.ticketClaims = verified.claims
       handshake.ticketSub = subjectOf(verified.claims, route.subject)
-    } else handshake.become(verified, context.checks.of(route).verifier.rules)
+      handshake.ticketGroups = groupsOf(verified.claims, context.options.groups)
+      handshake.ticketKid = verified.kid ?? null
+    } else handshake.become(verified, context.checks.of(route).verifier.rules, verified.kid)
   })
 }

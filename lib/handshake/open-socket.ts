@@ -44,8 +44,8 @@ export class SocketOpener {
     hideAssigned(request, accepted.route.token)
     const { message: source } = accepted.route.token
     if (accepted.awaitsMessage && source !== null) {
-      const { route, ticketClaims, ticketSub } = accepted
-      return this.#waitingRoom.wait({ socket, request, route, source, ticketClaims, ticketSub, startedAt }, (connection) => handle(socket, connection, run))
+      const { route, ticketClaims, ticketSub, ticketGroups, ticketKid } = accepted
+      return this.#waitingRoom.wait({ socket, request, route, source, ticketClaims, ticketSub, ticketGroups, ticketKid, startedAt }, (connection) => handle(socket, connection, run))
     }
     const connection = this.#lifecycle.open(socket, request, accepted, accepted.route, startedAt)
     return connection.isEnded ? undefined : handle(socket, connection, run)

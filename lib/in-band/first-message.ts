@@ -127,7 +127,7 @@ export class FirstMessage implements SocketGuard {
   }
 
   #read (data: RawData, isBinary: boolean): void {
-    const { socket, request, route, ticketClaims, ticketSub } = this.#waiting
+    const { socket, request, route } = this.#waiting
     this.#state = 'verifying'
     const first = readFirstToken(this.#waiting.source, data as Buffer, isBinary, this.#maxBytes)
     if (first instanceof WsAuthError) return this.#refuse(first)
@@ -135,8 +135,7 @@ export class FirstMessage implements SocketGuard {
     if (this.#waiting.source.deliver) this.#kept.push([data, isBinary])
     limitMessages(socket, this.#maxPayload)
     const attempt = this.#attempt = new Authentication(request, route, first.credential)
-    attempt.ticketClaims = ticketClaims
-    attempt.ticketSub = ticketSub
+    attempt.takeTicket(this.#waiting)
     const outcome = runSteps(attempt, this.#dependencies.context, STEPS)
     if (!isThenable(outcome)) return this.#settle(attempt, outcome)
     socket.pause()

@@ -40,7 +40,7 @@ function readAnswer (attempt: RecheckAttempt, { checks, options }: Authenticatio
   const claims = frozenCopy({ ...attempt.answer } as Claims)
   assertClaims(claims, rules, Date.now())
   const formatUser = checks.hasOwnVerifier(attempt.route) ? undefined : options.jwt?.formatUser
-  attempt.become({ claims, user: formatUser === undefined ? claims : frozenCopy(formatUser(copyData(claims) as never)) }, rules)
+  attempt.become({ claims, user: formatUser === undefined ? claims : frozenCopy(formatUser(copyData(claims) as never)) }, rules, attempt.connection.kid)
 }
 
 /** The age of the claims does not count, unlike that of a token: they come from the app, and not from the client. */

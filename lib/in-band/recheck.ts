@@ -164,7 +164,7 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
 
   #become ({ connection, request }: Entry, attempt: RecheckAttempt): WsAuthError | null {
     // The claims may have been revoked while `authorize` was asked.
-    const refusal = this.#context.revocation.refusalOf(attempt.claims, attempt.sub) ?? this.#setUser(request, attempt.user)
+    const refusal = this.#context.revocation.refusalOf(attempt.claims, attempt.sub, attempt.groups, attempt.kid) ?? this.#setUser(request, attempt.user)
     if (refusal !== null) return refusal
     const before = connection.endsAt
     connection.become(attempt)

@@ -142,7 +142,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
     const { connection } = renewal
     if (connection.endIfDue() || refusal !== null) return refusal
     // Meanwhile the token may have been revoked, or another renewal may have applied a newer one.
-    const late = refusalOfChange(connection, renewal) ?? this.#context.revocation.refusalOf(renewal.claims, renewal.sub)
+    const late = refusalOfChange(connection, renewal) ?? this.#context.revocation.refusalOf(renewal.claims, renewal.sub, renewal.groups, renewal.kid)
     if (late !== null) return late
     const fault = this.#setUser(request, renewal.user)
     if (fault === null) connection.become(renewal)

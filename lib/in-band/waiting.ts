@@ -2,20 +2,17 @@
  * A socket that waits for its first message, and what follows from the end of the wait.
  */
 import type { FastifyRequest } from 'fastify'
+import type { RequiredTicket } from '../authentication/authentication'
 import type { GuardedSocket } from '../connection/socket-guard'
 import type { OpenConnection } from '../connection/open-connection'
 import type { CompleteRouteOptions, MessageSource } from '../options/complete-options'
-import type { Claims } from '../token/claims'
 
 /** A socket that waits for its first message. */
-export interface Waiting {
+export interface Waiting extends RequiredTicket {
   readonly socket: GuardedSocket
   readonly request: FastifyRequest
   readonly route: CompleteRouteOptions
   readonly source: MessageSource
-  /** The claims of the ticket, if the route requires one. */
-  readonly ticketClaims: Claims | null
-  readonly ticketSub: string | null
   /** When the upgrade was requested, in milliseconds since the epoch. */
   readonly startedAt: number
 }

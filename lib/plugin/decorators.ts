@@ -9,6 +9,7 @@ import type { BackplaneStats } from '../revocation/backplane-stats'
 import type { CommandResult } from '../revocation/instance'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from '../revocation/command-arguments'
 import type { StatsSnapshot } from '../audit/stats'
+import { readArgument } from '../base/checks'
 import type { Inspection } from '../inspect/inspection'
 import { authenticateHook } from '../endpoints/authenticate'
 import type { AuthenticateHook } from '../endpoints/authenticate'
@@ -23,6 +24,16 @@ import type { Parts } from './parts'
 export interface WsAuthStats extends StatsSnapshot {
   /** The state of the backplane, now. */
   readonly backplane: BackplaneStats
+}
+
+/** Options of `isRevoked`. */
+export interface IsRevokedOptions {
+  readonly kid?: string
+}
+
+/** Options of `issueTicket`. */
+export interface IssueTicketOptions extends TicketBinding {
+  readonly kid?: string
 }
 
 /** The `app.wsAuth` decorator. */
@@ -49,22 +60,25 @@ export interface WsAuth {
    * not known here.
    *
    * @param claims the claims, as those of a token. Default of `iat`: now
-   * @param options a path and an origin that the ticket is bound to. Default: none
+   * @param options a path and an origin that the ticket is bound to, and the `kid` in the header of the token that the claims are from,
+   *   so that a revocation by this `kid` counts for the ticket too. Default: none
    * @throws TypeError for wrong arguments, and if `tickets` is off. WsAuthError `WS_AUTH_TOKEN_INVALID` or
    *   `WS_AUTH_TOKEN_EXPIRED` for claims that no token may have, `WS_AUTH_UNAVAILABLE` if the backplane cannot be reached
    */
-  issueTicket (claims: object, options?: TicketBinding): Promise<IssuedTicket>
+  issueTicket (claims: object, options?: IssueTicketOptions): Promise<IssuedTicket>
   /**
    * Tells whether a token with these claims was revoked. Meant for plain requests, which the plugin does not guard. It needs no
    * network round trip.
    *
+   * @param options the `kid` in the header of the token. Without it, a revocation by `kid` does not count
    * @throws WsAuthError `WS_AUTH_UNAVAILABLE` during an outage of the backplane, `WS_AUTH_TOKEN_INVALID` if the `subject` option returns
-   *   no subject that counts. TypeError if the claims are no object. What the `subject` option throws
+   *   no subject that counts. TypeError if an argument is wrong. What the `subject` and `groups` options throw
    */
-  isRevoked (claims: object): boolean
+  isRevoked (claims: object, options?: IsRevokedOptions): boolean
   /**
-   * Refuses tokens from now on and closes their connections, on all instances: by `jti`, by `sid`, or by `sub` all tokens that
-   * were issued at `beforeAt` (milliseconds since the epoch, default now) or before. A revocation is kept for `revocationTtl`.
+   * Refuses tokens from now on and closes their connections, on all instances: by `jti` or `sid`, or all tokens of a `sub`, a `group`, a
+   * `kid`, an `iss`, or of all users, that were issued at `beforeAt` (milliseconds since the epoch, default now) or before. By `kid` without
+   * `beforeAt` they are revoked whenever they were issued. A revocation is kept for `revocationTtl`.
    *
    * @returns the answers of all live instances, once they have answered or 5 s have passed
    * @throws TypeError for wrong arguments. WsAuthError `WS_AUTH_UNAVAILABLE` if the other instances may not get the revocation:
@@ -72,7 +86,7 @@ export interface WsAuth {
    */
   revoke (match: RevokeMatch, options?: RevokeOptions): Promise<CommandResult>
   /**
-   * Closes connections on all instances: by `id`, `jti`, `sid` or `sub`. Their tokens stay valid, and clients may connect again.
+   * Closes connections on all instances: by `id`, `jti`, `sid`, `sub`, `group`, `kid` or `iss`, or all. Their tokens stay valid, and clients may connect again.
    *
    * @returns as `revoke`
    * @throws as `revoke`
@@ -103,18 +117,20 @@ export function addDecorators (app: FastifyInstance, parts: Parts): void {
     stats: () => ({ ...stats.snapshot(connections.size, pending.count), backplane: readBackplaneStats(instance.link, revocations) }),
     inspect: () => inspector.inspect(),
     issueTicket: async (claims, binding = {}) => await issueTicket(parts, claims, binding),
-    isRevoked: (claims) => revocation.isRevoked(claims),
+    isRevoked: (claims, options) => revocation.isRevoked(claims, options),
     revoke: async (match, options) => await instance.revoke(match, options),
     disconnect: async (match, options) => await instance.disconnect(match, options)
   })
 }
 
-async function issueTicket ({ tickets, options }: Parts, given: unknown, binding: unknown): Promise<IssuedTicket> {
+async function issueTicket ({ tickets, options }: Parts, given: unknown, issueOptions: unknown): Promise<IssuedTicket> {
   if (tickets === null) throw new TypeError('"tickets" option must be on for issueTicket')
   const claims = claimsOfTicket(given)
+  const { kid = null, ...binding } = readArgument('options', issueOptions)
+  if (kid !== null && typeof kid !== 'string') throw new TypeError('"options.kid" must be a string')
   // A route may read another subject: a ticket that is bound to its path is checked when it is used.
-  if (Object(binding).path === undefined) subjectOf(claims, options.subject)
+  if (binding.path === undefined) subjectOf(claims, options.subject)
   const { formatUser } = options.jwt ?? {}
   const user = formatUser === undefined ? claims : copyData(formatUser(copyData(claims) as never))
-  return await tickets.issue({ claims, user, isByApp: true }, binding)
+  return await tickets.issue({ claims, user, kid, isByApp: true }, binding)
 }

@@ -91,10 +91,10 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const verifier = createVerifier(app, options, jwt)
   const checks = new TokenChecksByRoute({ verifier, claimsSchema: new ClaimsSchema(options.claims) })
   const revocations = new RevocationList()
-  const instance = new Instance({ backplane, connections, revocations, log, revocationTtl })
+  const instance = new Instance({ backplane, connections, revocations, log, revocationTtl, hasGroups: options.groups !== undefined })
   const { link } = instance
   attend(app, link)
-  const revocation = new RevocationCheck({ revocations, link, log, revocationTtl, subject: options.subject, livesWithoutExpiry: options.verify === undefined })
+  const revocation = new RevocationCheck({ revocations, link, log, revocationTtl, subject: options.subject, groups: options.groups, livesWithoutExpiry: options.verify === undefined })
   const tickets = options.tickets.query === null ? null : new Tickets(link, options.tickets.ttl, verifier.rules)
   const context = { options, names, checks, limits, revocation, tickets }
   const setUser = userSetter(jwt?.userDecorator ?? null)

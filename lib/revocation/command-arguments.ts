@@ -5,31 +5,44 @@
  * This file checks the arguments of the commands. A wrong argument throws, because a logout with a typing error must not seem to
  * succeed.
  */
-import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../backplane/contract'
-import type { DisconnectKind, RevocationKind } from '../backplane/contract'
+import { ALL_VALUE, DISCONNECT_KINDS, isCommandText, MAX_TEXT_BYTES, REVOCATION_KINDS } from '../backplane/contract'
+import type { CommandOrigin, DisconnectKind, RevocationKind, TimedKind } from '../backplane/contract'
 import { assertNoMore, isDelay, readArgument } from '../base/checks'
 import { isReason, isSendableCode, MAX_REASON_BYTES } from '../base/close-codes'
 
 /**
- * The tokens to revoke, by exactly one claim. By `sub`, only tokens issued at `beforeAt` or before are revoked: `beforeAt` is in
- * milliseconds since the epoch, default now.
+ * The tokens to revoke: by one claim, by a group of the `groups` option, by the `kid` in their header, or all. Except by `jti` and `sid`,
+ * only tokens issued at `beforeAt` or before are revoked: `beforeAt` is in milliseconds since the epoch, default now; by `kid` the default
+ * is all tokens, because a key that is known to others signs tokens of any time.
  */
-export type RevokeMatch = OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'> & { readonly beforeAt?: number }
+export type RevokeMatch = OneOf<'jti'> | OneOf<'sid'> | OneOf<TimedKind> & { readonly beforeAt?: number }
 
-/** The connections to close, by exactly one claim or by the id of a connection. */
-export type DisconnectMatch = OneOf<'id'> | OneOf<'jti'> | OneOf<'sid'> | OneOf<'sub'>
+/** The connections to close: by one claim of their tokens, by a group, by the `kid`, by the id of a connection, or all. */
+export type DisconnectMatch = OneOf<DisconnectKind>
 
 /** Exactly one of these properties. */
-type OneOf<Kind extends DisconnectKind> = { readonly [kind in Kind]: string } & { readonly [kind in Exclude<DisconnectKind, Kind>]?: never }
+type OneOf<Kinds extends DisconnectKind> = {
+  [Kind in Kinds]: { readonly [kind in Kind]: ValueOf<Kind> } & { readonly [kind in Exclude<DisconnectKind, Kind>]?: never }
+}[Kinds]
+
+type ValueOf<Kind extends DisconnectKind> = Kind extends 'all' ? true : string
+
+/** Who gives a command, and why. Both are in the events and the log lines of the connections that it closes, and no client sees them. */
+export interface CommandNotes {
+  /** Who gives the command: a string of at most 256 bytes of UTF-8. */
+  readonly by?: string
+  /** The reason: a string of at most 256 bytes of UTF-8. */
+  readonly why?: string
+}
 
 /** Options of `revoke`. */
-export interface RevokeOptions {
+export interface RevokeOptions extends CommandNotes {
   /** When the revocation ends, in milliseconds since the epoch. Default: `revocationTtl` from now. */
   readonly untilAt?: number
 }
 
 /** Options of `disconnect`. */
-export interface DisconnectOptions {
+export interface DisconnectOptions extends CommandNotes {
   /** The close code, one that may be sent (RFC 6455, 7.4). Default: `closeCodes.forbidden`. */
   readonly code?: number
   /** The reason in the close frame, at most 123 bytes of UTF-8. Default `disconnected`. */
@@ -49,11 +62,13 @@ const SECONDS_FROM = 1e9
 const SECONDS_TO = 1e11
 
 /** @throws TypeError if the value is not a {@link RevokeMatch} */
-export function readRevokeMatch (match: unknown): Target<RevocationKind> & { readonly beforeAt: number } {
+export function readRevokeMatch (match: unknown): Target<RevocationKind> & { readonly beforeAt: number | null } {
   const { beforeAt, ...rest } = readArgument('match', match)
   const target = readTarget(rest, REVOCATION_KINDS)
-  if (beforeAt !== undefined && target.kind !== 'sub') throw new TypeError('"match.beforeAt" must be left out, unless the match is by sub')
-  return { ...target, beforeAt: readInstant('match.beforeAt', beforeAt, Date.now()) }
+  const isOfTokens = target.kind === 'jti' || target.kind === 'sid'
+  if (beforeAt !== undefined && isOfTokens) throw new TypeError(`"match.beforeAt" must be left out if the match is by ${target.kind}`)
+  const isOfAnyTime = isOfTokens || (target.kind === 'kid' && beforeAt === undefined)
+  return { ...target, beforeAt: isOfAnyTime ? null : readInstant('match.beforeAt', beforeAt, Date.now()) }
 }
 
 /** @throws TypeError if the value is not a {@link DisconnectMatch} */
@@ -61,29 +76,39 @@ export function readDisconnectMatch (match: unknown): Target<DisconnectKind> {
   return readTarget(readArgument('match', match), DISCONNECT_KINDS)
 }
 
-/** @returns `untilAt`. @throws TypeError if the value is not {@link RevokeOptions} */
-export function readRevokeOptions (options: unknown, ttl: number): number {
-  const { untilAt, ...rest } = readArgument('options', options === undefined ? {} : options)
+/** @throws TypeError if the value is not {@link RevokeOptions} */
+export function readRevokeOptions (options: unknown, ttl: number): CommandOrigin & { readonly untilAt: number } {
+  const { untilAt, by, why, ...rest } = readArgument('options', options === undefined ? {} : options)
   assertNoMore('options', rest)
-  return readInstant('options.untilAt', untilAt, Date.now() + ttl)
+  return { untilAt: readInstant('options.untilAt', untilAt, Date.now() + ttl), ...readNotes(by, why) }
 }
 
 /** @throws TypeError if the value is not {@link DisconnectOptions} */
-export function readDisconnectOptions (options: unknown): { code: number | null, reason: string | null, within?: number } {
-  const { code, reason, within, ...rest } = readArgument('options', options === undefined ? {} : options)
+export function readDisconnectOptions (options: unknown): CommandOrigin & { code: number | null, reason: string | null, within?: number } {
+  const { code, reason, within, by, why, ...rest } = readArgument('options', options === undefined ? {} : options)
   assertNoMore('options', rest)
   if (code !== undefined && !isSendableCode(code)) throw new TypeError('"options.code" must be a close code that may be sent')
   if (reason !== undefined && !isReason(reason)) throw new TypeError(`"options.reason" must be a string of at most ${MAX_REASON_BYTES} bytes`)
   if (within !== undefined && within !== 0 && !isDelay(within)) throw new TypeError('"options.within" must be an integer of milliseconds from 0 to 2147483647')
-  return { code: code ?? null, reason: reason ?? null, ...isDelay(within) && { within } }
+  return { code: code ?? null, reason: reason ?? null, ...isDelay(within) && { within }, ...readNotes(by, why) }
+}
+
+/** A note that is not given is no property, because old instances and the log get the command as it is. */
+function readNotes (by: unknown, why: unknown): CommandOrigin {
+  for (const [name, text] of Object.entries({ by, why })) {
+    if (text !== undefined && !isCommandText(text)) throw new TypeError(`"options.${name}" must be a string of at most ${MAX_TEXT_BYTES} bytes`)
+  }
+  return { ...by !== undefined && { by: by as string }, ...why !== undefined && { why: why as string } }
 }
 
 function readTarget<Kind extends string> (match: Record<string, unknown>, kinds: readonly Kind[]): Target<Kind> {
   const [key, another] = Object.keys(match)
   const kind = kinds.find((kind) => kind === key)
-  const value = kind === undefined ? undefined : match[kind]
-  if (kind === undefined || another !== undefined || typeof value !== 'string' || value === '') {
-    throw new TypeError(`"match" must be exactly one of ${kinds.map((kind) => `{ ${kind} }`).join(', ')}: a non-empty string`)
+  const given = kind === undefined ? undefined : match[kind]
+  const value = kind === 'all' && given === true ? ALL_VALUE : given
+  if (kind === undefined || another !== undefined || typeof value !== 'string' || value === '' || (kind === 'all' && given !== true)) {
+    const named = kinds.filter((kind) => kind !== 'all').map((kind) => `{ ${kind} }`).join(', ')
+    throw new TypeError(`"match" must be exactly one of ${named}: a non-empty string, or { all: true }`)
   }
   return { kind, value }
 }

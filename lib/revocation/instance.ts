@@ -4,13 +4,13 @@
  */
 import { hostname } from 'node:os'
 import type { FastifyBaseLogger } from 'fastify'
-import { ANSWER_TIMEOUT } from '../backplane/contract'
+import { ANSWER_TIMEOUT, matchOf } from '../backplane/contract'
 import type { Backplane, BackplaneLink, BackplaneMember, Command, DisconnectKind, InstanceAnswer, RevokeCommand } from '../backplane/contract'
 import type { Claims } from '../token/claims'
 import { createId } from '../base/id'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
-import type { CloseDecision } from '../base/close-codes'
+import type { CloseDecision, CloseOrder } from '../base/close-codes'
 import { readDisconnectMatch, readDisconnectOptions, readRevokeMatch, readRevokeOptions } from './command-arguments'
 import type { DisconnectMatch, DisconnectOptions, RevokeMatch, RevokeOptions } from './command-arguments'
 import { quietLog } from '../base/quiet-log'
@@ -48,6 +48,8 @@ export interface InstanceDependencies {
   readonly log: FastifyBaseLogger
   /** How long a revocation is kept by default, in milliseconds. */
   readonly revocationTtl: number
+  /** Whether the app has the `groups` option. Default false. */
+  readonly hasGroups?: boolean
 }
 
 /** How long a backplane may take to send a command, in milliseconds: longer than the contract permits. */
@@ -61,12 +63,14 @@ export class Instance implements BackplaneMember {
   readonly #connections: CommandTarget
   readonly #revocations: RevocationList
   readonly #revocationTtl: number
+  readonly #hasGroups: boolean
 
-  constructor ({ backplane, connections, revocations, log, revocationTtl }: InstanceDependencies) {
+  constructor ({ backplane, connections, revocations, log, revocationTtl, hasGroups = false }: InstanceDependencies) {
     this.log = quietLog(log)
     this.#connections = connections
     this.#revocations = revocations
     this.#revocationTtl = revocationTtl
+    this.#hasGroups = hasGroups
     this.link = backplane.join(this)
   }
 
@@ -78,8 +82,9 @@ export class Instance implements BackplaneMember {
    */
   async revoke (match: RevokeMatch, options?: RevokeOptions): Promise<CommandResult> {
     const { kind, value, beforeAt } = readRevokeMatch(match)
-    const untilAt = readRevokeOptions(options, this.#revocationTtl)
-    return await this.#command({ type: 'revoke', kind, value, issuedBy: kind === 'sub' ? Math.floor(beforeAt / 1000) : null, untilAt })
+    this.#assertGroups(kind)
+    const issuedBy = beforeAt === null ? null : Math.floor(beforeAt / 1000)
+    return await this.#command({ type: 'revoke', kind, value, issuedBy, ...readRevokeOptions(options, this.#revocationTtl) })
   }
 
   /**
@@ -89,19 +94,28 @@ export class Instance implements BackplaneMember {
    *   the command. The connections of this instance are closed then
    */
   async disconnect (match: DisconnectMatch, options?: DisconnectOptions): Promise<CommandResult> {
-    return await this.#command({ type: 'disconnect', ...readDisconnectMatch(match), ...readDisconnectOptions(options) })
+    const target = readDisconnectMatch(match)
+    this.#assertGroups(target.kind)
+    return await this.#command({ type: 'disconnect', ...target, ...readDisconnectOptions(options) })
+  }
+
+  /** Without the option no connection is in a group: a log out would seem to succeed. */
+  #assertGroups (kind: DisconnectKind): void {
+    if (kind === 'group' && !this.#hasGroups) throw new TypeError('"match.group" needs the "groups" option, which reads the groups of a token')
   }
 
   apply (command: Command): number {
     const { kind, value } = command
+    const order = orderOf(command)
     if (command.type === 'disconnect') {
       const { code, reason, within } = command
-      return this.#connections.close(kind, value, { reason: 'disconnected', code: code ?? 'forbidden', text: reason ?? 'disconnected' }, within)
+      return this.#connections.close(kind, value, { reason: 'disconnected', code: code ?? 'forbidden', text: reason ?? 'disconnected', order }, within)
     }
     const { issuedBy } = command
     this.#revocations.add(command)
-    const isMeant = issuedBy === null ? undefined : (claims: Claims | null): boolean => wasIssuedBy(claims as Claims, issuedBy)
-    return this.#connections.close(kind, value, { reason: 'token_revoked', code: 'unauthorized' }, 0, isMeant)
+    // An anonymous connection has no token.
+    const isMeant = (claims: Claims | null): boolean => claims !== null && (issuedBy === null || wasIssuedBy(claims, issuedBy))
+    return this.#connections.close(kind, value, { reason: 'token_revoked', code: 'unauthorized', order }, 0, isMeant)
   }
 
   revocations (): Iterable<RevokeCommand> {
@@ -114,7 +128,7 @@ export class Instance implements BackplaneMember {
 
   async #command (command: Command): Promise<CommandResult> {
     const closed = this.apply(command)
-    const summary = { command: command.type, by: command.kind, value: command.value }
+    const summary = { command: command.type, ...orderOf(command) }
     try {
       const others = await withDeadline(this.link.publish(command), PUBLISH_TIMEOUT, 'sending a command to the other instances')
       const instances = [{ id: this.id, answered: true, closed }, ...others]
@@ -133,4 +147,9 @@ export class Instance implements BackplaneMember {
 function messageOf ({ type }: Command, closed: number): string {
   if (type === 'disconnect') return closed === 0 ? 'no websocket connection was open to be closed' : 'websocket connections were closed'
   return closed === 0 ? 'tokens were revoked, and no websocket connection of theirs was open' : 'tokens were revoked, and their websocket connections were closed'
+}
+
+/** For events and for the log. */
+function orderOf (command: Command): CloseOrder {
+  return { match: matchOf(command), by: command.by ?? null, why: command.why ?? null }
 }

@@ -2,15 +2,17 @@
  * Answers whether the claims of a token were revoked: for handshakes, first messages, renewals and `wsAuth.isRevoked`.
  */
 import type { FastifyBaseLogger } from 'fastify'
-import { readArgument } from '../base/checks'
+import { assertNoMore, readArgument } from '../base/checks'
 import { WsAuthError } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
-import type { BackplaneLink } from '../backplane/contract'
+import type { BackplaneLink, RevocationKind } from '../backplane/contract'
 import type { RevocationList } from '../backplane/revocation-list'
 import { isCurrent } from './backplane-stats'
 import { isInMilliseconds } from '../token/claims'
 import type { Claims } from '../token/claims'
+import { groupsOf, NO_GROUPS } from '../token/groups'
+import type { ReadGroups } from '../token/groups'
 import { looseSubjectOf } from '../token/subject'
 import type { ReadSubject } from '../token/subject'
 
@@ -24,6 +26,8 @@ export interface RevocationCheckDependencies {
   readonly revocationTtl: number
   /** The `subject` option. */
   readonly subject: ReadSubject | undefined
+  /** The `groups` option. */
+  readonly groups: ReadGroups | undefined
   /** Whether a token without an `exp` is valid for ever. It is not if the `verify` option is asked about each token. */
   readonly livesWithoutExpiry: boolean
 }
@@ -35,16 +39,18 @@ export class RevocationCheck {
   readonly #log: QuietLog
   readonly #revocationTtl: number
   readonly #subject: ReadSubject | undefined
+  readonly #groups: ReadGroups | undefined
   /** Which tokens cause a warning: none after the first warning. */
   #warnsOf: 'all' | 'with exp' | 'none'
   #hasWarnedOfSubject = false
 
-  constructor ({ revocations, link, log, revocationTtl, subject, livesWithoutExpiry }: RevocationCheckDependencies) {
+  constructor ({ revocations, link, log, revocationTtl, subject, groups, livesWithoutExpiry }: RevocationCheckDependencies) {
     this.#revocations = revocations
     this.#link = link
     this.#log = quietLog(log)
     this.#revocationTtl = revocationTtl
     this.#subject = subject
+    this.#groups = groups
     this.#warnsOf = livesWithoutExpiry ? 'all' : 'with exp'
   }
 
@@ -52,16 +58,26 @@ export class RevocationCheck {
    * The refusal for tokens of these claims, or `null`. Without claims, only an outage of the backplane is a refusal.
    *
    * @param sub the subject of the claims, or `null`
+   * @param groups the groups of the claims
+   * @param kid the `kid` in the header of the token, or `null`
    */
-  refusalOf (claims: Claims | null, sub: string | null): WsAuthError | null {
+  refusalOf (claims: Claims | null, sub: string | null, groups: readonly string[] = NO_GROUPS, kid: string | null = null): WsAuthError | null {
     if (!isCurrent(this.#link)) return new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: new Error('the backplane does not know the current revocations') })
-    return claims !== null && this.#revocations.isRevoked(claims, sub) ? new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: 'its jti, its sid or its sub was revoked' }) : null
+    const kind = claims === null ? null : this.#revocations.kindFor(claims, sub, groups, kid)
+    return kind === null ? null : new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: CAUSES[kind] })
   }
 
-  /** Whether tokens of these claims were revoked. @throws WsAuthError `WS_AUTH_UNAVAILABLE`; TypeError if the claims are no object */
-  isRevoked (claims: unknown): boolean {
+  /**
+   * Whether tokens of these claims were revoked.
+   *
+   * @throws WsAuthError `WS_AUTH_UNAVAILABLE`; TypeError if an argument is wrong; what the `subject` and `groups` options throw
+   */
+  isRevoked (claims: unknown, options: unknown = {}): boolean {
     const read: Claims = readArgument('claims', claims)
-    const refusal = this.refusalOf(read, looseSubjectOf(read, this.#subject))
+    const { kid = null, ...rest } = readArgument('options', options)
+    assertNoMore('options', rest)
+    if (kid !== null && typeof kid !== 'string') throw new TypeError('"options.kid" must be a string')
+    const refusal = this.refusalOf(read, looseSubjectOf(read, this.#subject), groupsOf(read, this.#groups), kid)
     if (refusal?.code === 'WS_AUTH_UNAVAILABLE') throw refusal
     return refusal !== null
   }
@@ -81,6 +97,17 @@ export class RevocationCheck {
     const problem = problemOf(claims, expiresAt)
     this.#log.warn(`${problem}: if it is revoked, it becomes valid again after revocationTtl (${this.#revocationTtl} ms)`)
   }
+}
+
+/** For the log of a refusal. */
+const CAUSES: Record<RevocationKind, string> = {
+  jti: 'its jti was revoked',
+  sid: 'its sid was revoked',
+  sub: 'its sub was revoked, for tokens that were issued until then',
+  group: 'one of its groups was revoked, for tokens that were issued until then',
+  kid: 'the kid in its header was revoked',
+  iss: 'its iss was revoked, for tokens that were issued until then',
+  all: 'all tokens that were issued until then were revoked'
 }
 
 function problemOf ({ exp }: Claims, expiresAt: number | null): string {

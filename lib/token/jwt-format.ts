@@ -16,6 +16,10 @@ const LOOKALIKE = /^(?:bearer[ \t]+)?([\w-]+)\.[\w-]+\.[\w-]*$/i
 /** The last header that passed. Tokens of one issuer have the same header, so most need no check. */
 let lastHeader = ''
 
+/** The last header that was asked for its `kid`, and the `kid`. */
+let lastNamed = ''
+let lastKid: string | null = null
+
 /**
  * Refuses a token with a wrong form or header.
  *
@@ -27,6 +31,29 @@ export function assertFormat (token: string): void {
   if (header === lastHeader) return
   assertHeader(readSegment(header, 'header'))
   lastHeader = header
+}
+
+/**
+ * The `kid` in the header of a token that was verified (RFC 7515, 4.1.4). `null` if it has none, or if the token is no compact JWS, as
+ * `verify` may accept it.
+ */
+export function kidOf (token: string): string | null {
+  if (!COMPACT_JWS.test(token)) return null
+  const header = token.slice(0, token.indexOf('.'))
+  if (header !== lastNamed) {
+    lastKid = readKid(header)
+    lastNamed = header
+  }
+  return lastKid
+}
+
+function readKid (header: string): string | null {
+  try {
+    const { kid } = readSegment(header, 'header')
+    return typeof kid === 'string' && kid !== '' ? kid : null
+  } catch {
+    return null
+  }
 }
 
 /**

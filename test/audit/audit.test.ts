@@ -16,7 +16,7 @@ import { eventually, moveClock, startChat, turn } from '../helpers/renewal-app'
 import type { ChatSettings } from '../helpers/renewal-app'
 import { statsOf, withoutZeros } from '../helpers/stats'
 
-const KEYS = ['address', 'code', 'connectionId', 'dryRun', 'duration', 'event', 'reason', 'route', 'source', 'sub']
+const KEYS = ['address', 'by', 'code', 'connectionId', 'dryRun', 'duration', 'event', 'match', 'reason', 'route', 'source', 'sub', 'why']
 
 /** An event without what differs from run to run, which is checked here. */
 function shapeOf (t: Test, event: Event): Omit<Event, 'duration'> {
@@ -26,7 +26,7 @@ function shapeOf (t: Test, event: Event): Omit<Event, 'duration'> {
   return rest
 }
 
-const NOTHING = { code: null, reason: null, route: '/chat', source: null, sub: null, address: '127.0.0.1', connectionId: null, dryRun: false }
+const NOTHING = { code: null, reason: null, match: null, by: null, why: null, route: '/chat', source: null, sub: null, address: '127.0.0.1', connectionId: null, dryRun: false }
 
 t.test('each decision is one event, one line and one count', async (t) => {
   const events = listen(t)
@@ -52,12 +52,12 @@ t.test('each decision is one event, one line and one count', async (t) => {
   t.strictSame(events.map((event) => shapeOf(t, event)), expected)
 
   const lines = decisionsOf(log)
-  t.strictSame(lines.map(({ event, connectionId, sub, source, route, address, dryRun, code, reason }) => ({ event, connectionId, sub, source, route, address, dryRun, code, reason })), expected)
+  t.strictSame(lines.map(({ event, connectionId, sub, source, route, address, dryRun, code, reason }) => ({ event, connectionId, sub, source, route, address, dryRun, code, reason })), expected.map(({ match, by, why, ...rest }) => rest))
   t.ok(lines.every(({ level, reqId }) => level === 30 && typeof reqId === 'string'), 'all at level info, of their request')
   t.strictSame(lines.map(({ msg }) => msg), [
     'websocket handshake accepted', 'websocket connection renewed', 'websocket renewal refused', 'websocket renewal refused', 'websocket renewal refused', 'websocket connection closed'
   ])
-  t.strictSame(lines.map(({ why }) => why), [undefined, undefined, 'it is about another subject', 'roles: the route needs one of member, and the user has no roles at all (the "roles" option says in which claim they are)', 'the auth frame has no token', undefined])
+  t.strictSame(lines.map(({ why }) => why), [null, null, 'it is about another subject', 'roles: the route needs one of member, and the user has no roles at all (the "roles" option says in which claim they are)', 'the auth frame has no token', null])
   t.strictSame(statsOf(app), {
     connections: 0, pending: 0, accepted: 1, renewed: 1, refused: { WS_AUTH_TOKEN_INVALID: 2, WS_AUTH_FORBIDDEN: 1 }, closed: { client: 1 }
   })

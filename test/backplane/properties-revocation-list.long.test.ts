@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Arbitrary } from 'fast-check'
 import t from 'tap'
+import { ALL_VALUE, DISCONNECT_KINDS, isCommandText, REVOCATION_KINDS } from '../../lib/backplane/contract'
 import type { Command, DisconnectKind, RevocationKind, RevokeCommand } from '../../lib/backplane/contract'
 import type { Claims } from '../../lib/token/claims'
 import { isReason, isSendableCode } from '../../lib/base/close-codes'
@@ -40,20 +41,28 @@ function endOf (told: Told, all: readonly Told[]): number {
   return end
 }
 
-function speaksOf ({ kind, value, issuedBy }: RevokeCommand, claims: Claims): boolean {
-  const claim = claims[kind]
-  if (claim === undefined || String(claim) !== value) return false
-  return kind !== 'sub' || issuedBy === null || claims.iat === undefined || Math.floor(claims.iat) <= issuedBy
+/** A token: its claims, and what is not in them. */
+interface Token {
+  readonly claims: Claims
+  readonly groups: string[]
+  readonly kid: string | null
 }
 
-type Step = { type: 'add', kind: RevocationKind, value: string, issuedBy: number, ttl: number } | { type: 'wait', ms: number } | { type: 'ask', claims: Claims } | { type: 'copy' }
+function speaksOf ({ kind, value, issuedBy }: RevokeCommand, { claims, groups, kid }: Token): boolean {
+  const of = { group: groups, kid: [kid], all: [ALL_VALUE] }
+  const values = kind in of ? of[kind as keyof typeof of] : [claims[kind]]
+  if (!values.some((one) => one != null && (kind === 'iss' ? one : String(one)) === value)) return false
+  return kind === 'jti' || kind === 'sid' || issuedBy === null || claims.iat === undefined || Math.floor(claims.iat) <= issuedBy
+}
+
+type Step = { type: 'add', kind: RevocationKind, value: string, issuedBy: number, ttl: number } | { type: 'wait', ms: number } | { type: 'ask', token: Token } | { type: 'copy' }
 
 const name = fc.constantFrom(...NAMES)
 const issued = fc.integer({ min: -3, max: 12 })
 const step: Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ type: fc.constant('add' as const), kind: fc.constantFrom<RevocationKind>('jti', 'sid', 'sub'), value: name, issuedBy: issued, ttl: fc.oneof(fc.integer({ min: -5, max: 50 }), fc.constantFrom(MINUTE, 2 * MINUTE)) }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant('add' as const), kind: fc.constantFrom<RevocationKind>(...REVOCATION_KINDS), value: name, issuedBy: issued, ttl: fc.oneof(fc.integer({ min: -5, max: 50 }), fc.constantFrom(MINUTE, 2 * MINUTE)) }) },
   { weight: 3, arbitrary: fc.record({ type: fc.constant('wait' as const), ms: fc.oneof(fc.integer({ min: 0, max: 30 }), fc.constantFrom(MINUTE, 2 * MINUTE)) }) },
-  { weight: 6, arbitrary: fc.record({ type: fc.constant('ask' as const), claims: fc.record({ jti: fc.oneof(name, fc.constant(7 as unknown as string)), sid: name, sub: name, iat: fc.oneof(issued, fc.double({ min: -3, max: 12, noNaN: true })) }, { requiredKeys: [] }) as Arbitrary<Claims> }) },
+  { weight: 6, arbitrary: fc.record({ type: fc.constant('ask' as const), token: fc.record({ groups: fc.array(name, { maxLength: 2 }), kid: fc.option(name), claims: fc.record({ jti: fc.oneof(name, fc.constant(7 as unknown as string)), sid: name, sub: name, iss: fc.oneof(name, fc.constant(7 as unknown as string)), iat: fc.oneof(issued, fc.double({ min: -3, max: 12, noNaN: true })) }, { requiredKeys: [] }) as Arbitrary<Claims> }) }) },
   { weight: 1, arbitrary: fc.constant({ type: 'copy' as const }) }
 )
 
@@ -70,8 +79,9 @@ t.test('a token is revoked if and only if a full list of the commands revokes it
       if (one.type === 'wait') {
         now += one.ms
       } else if (one.type === 'add') {
-        const { kind, value, issuedBy, ttl } = one
-        const command: RevokeCommand = { type: 'revoke', kind, value, issuedBy: kind === 'sub' ? issuedBy : null, untilAt: now + ttl }
+        const { kind, issuedBy, ttl } = one
+        const isOfAnyTime = kind === 'jti' || kind === 'sid' || (kind === 'kid' && issuedBy > 6)
+        const command: RevokeCommand = { type: 'revoke', kind, value: kind === 'all' ? ALL_VALUE : one.value, issuedBy: isOfAnyTime ? null : issuedBy, untilAt: now + ttl }
         revocations.add(command)
         if (ttl > 0) all.push({ command, at: now })
       } else if (one.type === 'copy') {
@@ -81,8 +91,9 @@ t.test('a token is revoked if and only if a full list of the commands revokes it
         for (const command of [...inForce, ...inForce.reverse()]) copy.add(command)
         revocations = copy
       } else {
-        const expected = all.some((told) => speaksOf(told.command, one.claims) && endOf(told, all) > now)
-        assert.equal(revocations.isRevoked(one.claims), expected)
+        const expected = all.some((told) => speaksOf(told.command, one.token) && endOf(told, all) > now)
+        const { claims, groups, kid } = one.token
+        assert.equal(revocations.isRevoked(claims, undefined, groups, kid), expected)
         if (expected) revoked++
       }
     }
@@ -95,7 +106,7 @@ t.test('a token is revoked if and only if a full list of the commands revokes it
 })
 
 t.test('the order of revocations makes no difference', async (t) => {
-  const command = fc.record({ type: fc.constant('revoke' as const), kind: fc.constantFrom<RevocationKind>('jti', 'sid', 'sub'), value: name, issuedBy: issued, untilAt: fc.integer({ min: 1, max: 100 }).map((ms) => Date.now() + ms * MINUTE) })
+  const command = fc.record({ type: fc.constant('revoke' as const), kind: fc.constantFrom<RevocationKind>(...REVOCATION_KINDS), value: name, issuedBy: issued, untilAt: fc.integer({ min: 1, max: 100 }).map((ms) => Date.now() + ms * MINUTE) })
     .map((command): RevokeCommand => command.kind === 'sub' ? command : { ...command, issuedBy: null })
   const sorted = (commands: readonly RevokeCommand[]): string[] => {
     const revocations = new RevocationList()
@@ -109,16 +120,17 @@ t.test('the order of revocations makes no difference', async (t) => {
 })
 
 t.test('a match with exactly one known claim is read as it is written, and any other match is a TypeError', async (t) => {
-  const kind = fc.constantFrom('jti', 'sid', 'sub', 'id')
-  const value = fc.oneof({ weight: 3, arbitrary: anyText }, fc.anything())
+  const kind = fc.constantFrom(...DISCONNECT_KINDS)
+  const value = fc.oneof({ weight: 3, arbitrary: anyText }, { weight: 1, arbitrary: fc.constant(true) }, fc.anything())
   const match = fc.array(fc.tuple(fc.oneof({ weight: 5, arbitrary: kind }, fc.string()), value), { maxLength: 2 })
   holds(fc.property(match, (entries) => {
     const object = Object.fromEntries(entries)
     const [[key, one] = ['', null], ...others] = Object.entries(object)
-    const isOne = others.length === 0 && typeof one === 'string' && one !== ''
-    if (isOne && ['id', 'jti', 'sid', 'sub'].includes(key)) assert.deepEqual(readDisconnectMatch(object), { kind: key, value: one })
+    const isOne = others.length === 0 && (key === 'all' ? one === true : typeof one === 'string' && one !== '')
+    const value = key === 'all' ? ALL_VALUE : one
+    if (isOne && DISCONNECT_KINDS.some((kind) => kind === key)) assert.deepEqual(readDisconnectMatch(object), { kind: key, value })
     else assert.throws(() => readDisconnectMatch(object), TypeError)
-    if (isOne && ['jti', 'sid', 'sub'].includes(key)) assert.deepEqual({ ...readRevokeMatch(object), beforeAt: 0 }, { kind: key, value: one, beforeAt: 0 })
+    if (isOne && REVOCATION_KINDS.some((kind) => kind === key)) assert.deepEqual({ ...readRevokeMatch(object), beforeAt: 0 }, { kind: key, value, beforeAt: 0 })
     else assert.throws(() => readRevokeMatch(object), TypeError)
   }), 3000)
   t.pass()
@@ -148,13 +160,18 @@ const filled = anyText.filter((text) => text !== '')
 const instant = fc.oneof(fc.integer(), fc.maxSafeInteger(), fc.double({ noNaN: true, noDefaultInfinity: true }))
 const revoke: Arbitrary<RevokeCommand> = fc.oneof(
   fc.record({ type: fc.constant('revoke' as const), kind: fc.constantFrom('jti', 'sid'), value: filled, issuedBy: fc.constant(null), untilAt: instant }),
-  fc.record({ type: fc.constant('revoke' as const), kind: fc.constant('sub' as const), value: filled, issuedBy: instant, untilAt: instant })
-)
+  fc.record({ type: fc.constant('revoke' as const), kind: fc.constantFrom('sub', 'group', 'kid', 'iss'), value: filled, issuedBy: instant, untilAt: instant }),
+  fc.record({ type: fc.constant('revoke' as const), kind: fc.constant('kid'), value: filled, issuedBy: fc.constant(null), untilAt: instant }),
+  fc.record({ type: fc.constant('revoke' as const), kind: fc.constant('all'), value: fc.constant(ALL_VALUE), issuedBy: instant, untilAt: instant })
+) as Arbitrary<RevokeCommand>
+/** Notes of a command: in its entry of the log, and not in the set. */
+const notes = fc.record({ by: unicode.filter((text) => isCommandText(text)), why: anyText.filter((text) => isCommandText(text)) }, { requiredKeys: [] })
+const withNotes = <C extends Command>(command: Arbitrary<C>): Arbitrary<C> => fc.tuple(command, notes).map(([command, notes]) => ({ ...command, ...notes }))
 const closeCode: Arbitrary<number> = fc.oneof(fc.integer({ min: 3000, max: 4999 }), fc.constantFrom(1000, 1001, 1014))
 const closeReason: Arbitrary<string> = anyText.filter((text) => isReason(text))
 const disconnect: Arbitrary<Command> = fc.record({
   type: fc.constant('disconnect' as const),
-  kind: fc.constantFrom<DisconnectKind>('id', 'jti', 'sid', 'sub'),
+  kind: fc.constantFrom<DisconnectKind>('id', 'jti', 'sid', 'sub', 'group', 'kid', 'iss'),
   value: filled,
   code: fc.option(closeCode, { nil: null }),
   reason: fc.option(closeReason, { nil: null })
@@ -177,7 +194,7 @@ t.test('a command that is written into the log is read from it unchanged, in eac
   (fields) => new Map(fields.flatMap((name, i): Array<[string, unknown]> => i % 2 === 0 ? [[name, fields[i + 1]]] : [])),
   (fields) => Object.assign(Object.create(null), Object.fromEntries(fields.flatMap((name, i): Array<[string, unknown]> => i % 2 === 0 ? [[name, fields[i + 1]]] : [])))
   )
-  const logged = fc.record({ uid: unicode, from: unicode, command: fc.option(fc.oneof(revoke, disconnect)) })
+  const logged = fc.record({ uid: unicode, from: unicode, command: fc.option(withNotes(fc.oneof(revoke, disconnect))) })
   holds(fc.property(logged, shape, (entry, shape) => {
     const [read, ...others] = entriesOf([['5-0', shape(fieldsOf(entry).map(throughRedis))]])
     assert.deepEqual(others, [])
@@ -207,12 +224,14 @@ const reply: Arbitrary<unknown> = fc.letrec<{ reply: unknown }>((tie) => ({
 t.test('any reply of Redis gives only valid commands, and throws nothing', async (t) => {
   const written = fc.record({
     type: fc.constantFrom<unknown>('revoke', 'revoke', 'disconnect', 'disconnect', 'reload', null),
-    kind: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>('jti', 'sid', 'sub', 'id', 'iss', '__proto__') }, fc.jsonValue()),
+    kind: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>(...DISCONNECT_KINDS, 'aud', '__proto__') }, fc.jsonValue()),
     value: fc.oneof({ weight: 4, arbitrary: filled }, fc.jsonValue()),
     issuedBy: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>(null, 5, '5') }, fc.jsonValue()),
     untilAt: fc.oneof({ weight: 4, arbitrary: fc.integer() }, fc.jsonValue()),
     code: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>(null, null, 4000, 1005, 999) }, fc.jsonValue()),
-    reason: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>(null, 'x', 'x'.repeat(124)) }, fc.jsonValue())
+    reason: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>(null, 'x', 'x'.repeat(124)) }, fc.jsonValue()),
+    by: fc.oneof({ weight: 4, arbitrary: fc.constantFrom<unknown>('ann', 'x'.repeat(257)) }, fc.jsonValue()),
+    why: fc.jsonValue()
   }, { requiredKeys: ['type', 'kind', 'value', 'issuedBy', 'untilAt', 'code'] }).map((command) => JSON.stringify(command))
   const text = fc.oneof({ weight: 6, arbitrary: written }, anyText, fc.json())
   const entry = fc.oneof({ weight: 3, arbitrary: text.map((text): unknown => ['5-0', ['uid', 'x', 'from', 'y', 'command', text]]) }, reply)
@@ -227,7 +246,7 @@ t.test('any reply of Redis gives only valid commands, and throws nothing', async
     }
   }), 4000)
   t.ok(count > 50, `${count} were commands`)
-  const member = fc.tuple(fc.constantFrom('jti:', 'sid:', 'sub:', 'sub:5:', 'sub:1e400:', 'sub:-1.5e+3:', 'id:', ''), fc.oneof(anyText, fc.json())).map((parts) => parts.join(''))
+  const member = fc.tuple(fc.constantFrom('jti:', 'sid:', 'sub:', 'sub:5:', 'sub:*:', 'sub:1e400:', 'sub:-1.5e+3:', 'id:', 'group:5:', 'kid:*:', 'kid:7:', 'iss:5:', 'all:5:', 'all:5:*', 'all:*:', ''), fc.oneof(anyText, fc.json())).map((parts) => parts.join(''))
   holds(fc.property(member, fc.double(), (member, untilAt) => {
     const command = parseMember(member, untilAt)
     if (command !== null) assertCommand(command)
@@ -238,14 +257,17 @@ t.test('any reply of Redis gives only valid commands, and throws nothing', async
 function assertCommand (command: Command): void {
   assert.equal(typeof command.value, 'string')
   assert.notEqual(command.value, '')
+  if (command.kind === 'all') assert.equal(command.value, ALL_VALUE)
+  for (const note of [command.by, command.why]) assert.ok(note === undefined || isCommandText(note))
   if (command.type === 'revoke') {
-    assert.deepEqual(Object.keys(command).sort(), ['issuedBy', 'kind', 'type', 'untilAt', 'value'])
-    assert.ok(['jti', 'sid', 'sub'].includes(command.kind))
-    assert.ok(command.kind === 'sub' ? Number.isFinite(command.issuedBy) : command.issuedBy === null)
+    assert.deepEqual(Object.keys(command).filter((key) => key !== 'by' && key !== 'why').sort(), ['issuedBy', 'kind', 'type', 'untilAt', 'value'])
+    assert.ok(REVOCATION_KINDS.includes(command.kind))
+    const hasNone = command.issuedBy === null
+    assert.ok(hasNone ? ['jti', 'sid', 'kid'].includes(command.kind) : Number.isFinite(command.issuedBy) && !['jti', 'sid'].includes(command.kind))
     assert.ok(Number.isFinite(command.untilAt))
   } else {
-    assert.deepEqual(Object.keys(command).sort(), ['code', 'kind', 'reason', 'type', 'value'])
-    assert.ok(['id', 'jti', 'sid', 'sub'].includes(command.kind))
+    assert.deepEqual(Object.keys(command).filter((key) => key !== 'by' && key !== 'why').sort(), ['code', 'kind', 'reason', 'type', 'value'])
+    assert.ok(DISCONNECT_KINDS.includes(command.kind))
     assert.ok(command.code === null || isSendableCode(command.code))
     assert.ok(command.reason === null || isReason(command.reason))
   }

@@ -3,7 +3,7 @@
  */
 import t from 'tap'
 import type { Test } from 'tap'
-import type { RevokeCommand } from '../../lib/backplane/contract'
+import type { RevocationKind, RevokeCommand, TimedKind } from '../../lib/backplane/contract'
 import type { Claims } from '../../lib/token/claims'
 import { readRevokeMatch } from '../../lib/revocation/command-arguments'
 import { RevocationList, wasIssuedBy } from '../../lib/backplane/revocation-list'
@@ -94,7 +94,7 @@ t.test('a revocation by sub compares whole seconds: floor(iat) <= floor(beforeAt
   ]
   for (const [iat, beforeAt, expected] of cases) {
     const { beforeAt: read, value } = readRevokeMatch({ sub: 'ann', beforeAt })
-    const revocations = setOf(byUser(value, Math.floor(read / 1000)))
+    const revocations = setOf(byUser(value, Math.floor(Number(read) / 1000)))
     t.equal(revocations.isRevoked({ sub: 'ann', iat }), expected, `iat ${iat}, beforeAt ${beforeAt}`)
   }
   t.ok(wasIssuedBy({}, -Infinity), 'a token that does not say when may have been issued at any time')
@@ -109,6 +109,38 @@ t.test('an earlier beforeAt does not undo a later one, in any order', async (t) 
     t.notOk(revocations.isRevoked({ sub: 'ann', iat: 3001 }), order.join())
     t.strictSame([...revocations], [byUser('ann', 3000, now + 2 * HOUR)], 'they are one')
   }
+})
+
+t.test('a revocation by group, kid, iss or of all compares whole seconds, and is of nothing else', async (t) => {
+  const timed = (kind: TimedKind, value: string, issuedBy: number | null = 1000): RevokeCommand => ({ type: 'revoke', kind, value, issuedBy, untilAt: Date.now() + HOUR })
+  const cases: Array<[RevokeCommand, token: { claims?: Claims, groups?: string[], kid?: string | null }, expected: RevocationKind | null]> = [
+    [timed('group', 'red'), { groups: ['blue', 'red'] }, 'group'],
+    [timed('group', 'red'), { groups: ['blue'] }, null],
+    [timed('group', 'red'), { claims: { iat: 1001 }, groups: ['red'] }, null],
+    [timed('group', 'red'), { claims: { sub: 'red', iss: 'red', groups: ['red'] }, kid: 'red' }, null],
+    [timed('kid', 'k1'), { kid: 'k1' }, 'kid'],
+    [timed('kid', 'k1'), { claims: { iat: 1001 }, kid: 'k1' }, null],
+    [timed('kid', 'k1', null), { claims: { iat: 1e12 }, kid: 'k1' }, 'kid'],
+    [timed('kid', 'k1'), { claims: { kid: 'k1', iat: 5 } }, null],
+    [timed('kid', 'k1'), { kid: 'k2' }, null],
+    [timed('iss', 'https://a'), { claims: { iss: 'https://a', iat: 1000 } }, 'iss'],
+    [timed('iss', 'https://a'), { claims: { iss: 'https://a', iat: 1001 } }, null],
+    [timed('iss', 'https://a'), { claims: { iss: 'https://a/', iat: 1000 } }, null],
+    [timed('iss', '5'), { claims: { iss: 5 as never } }, null],
+    [timed('all', '*'), { claims: { iat: 1000.9 } }, 'all'],
+    [timed('all', '*'), { claims: {} }, 'all'],
+    [timed('all', '*'), { claims: { iat: 1001 }, groups: ['*'], kid: '*' }, null]
+  ]
+  for (const [command, { claims = { iat: 1000 }, groups, kid }, expected] of cases) {
+    t.equal(setOf(command).kindFor(claims, null, groups, kid), expected, JSON.stringify([command, claims, groups, kid]))
+  }
+})
+
+t.test('two revocations by one kid are merged, and one of any time wins', async (t) => {
+  const now = Date.now()
+  const [earlier, later, any] = [command('kid', 'k1', now + HOUR, 1000), command('kid', 'k1', now + 2 * HOUR, 2000), command('kid', 'k1', now + HOUR / 2)]
+  t.strictSame([...setOf(later, earlier)], [later])
+  for (const order of [[earlier, any, later], [any, later, earlier]]) t.strictSame([...setOf(...order)], [{ ...any, untilAt: now + 2 * HOUR }])
 })
 
 t.test('a revocation by sub without an instant revokes all tokens of the user', async (t) => {
@@ -202,7 +234,10 @@ t.test('revocations that are over are thrown away although the clock was set bac
 t.test('the list tells other instances the revocations that were added', async (t) => {
   freezeClock(t)(NOW)
   const revocations = new RevocationList()
-  const commands = [command('jti', 'a', NOW + 1), command('sid', 'b', NOW + 2), command('sub', 'c', NOW + 3, 7)]
+  const commands = [
+    command('jti', 'a', NOW + 1), command('sid', 'b', NOW + 2), command('sub', 'c', NOW + 3, 7), command('group', 'd', NOW + 4, 8),
+    command('kid', 'e', NOW + 5), command('kid', 'f', NOW + 5, 9), command('iss', 'g', NOW + 6, 10), command('all', '*', NOW + 7, 11)
+  ]
   for (const one of commands) revocations.add(one)
   t.strictSame([...revocations], commands)
 })

@@ -66,7 +66,7 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a page whose token expires gets another one and connects again': async (t, engine) => {
     const { tab, asked } = await openPage(t, engine, { plugin: { renewal: false } })
-    const client = await connectIn(tab, '/ws', { lives: [6, 600], retry: SOON })
+    const client = await connectIn(tab, '/ws', { lives: [6, 60], retry: SOON })
     const { events, calls } = await client.opened(2)
     t.same(events, ['open', 'close 3000 token_expired', 'open'])
     t.same(calls, ['connect', 'rejected WS_AUTH_TOKEN_EXPIRED'])
@@ -95,7 +95,7 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a page whose user is logged out stops, and connects again after the next login': async (t, engine) => {
     const { tab, asked, server, size } = await openPage(t, engine)
-    const client = await connectIn(tab, '/ws', { lives: [600, null, 600], retry: SOON })
+    const client = await connectIn(tab, '/ws', { lives: [60, null, 60], retry: SOON })
     await client.opened()
     await server.app.wsAuth.revoke({ sub: 'ann' })
     const { state, events, calls } = await client.is('refused')
@@ -112,7 +112,7 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a page comes back after a deployment with the token that it has': async (t, engine) => {
     const { tab, asked, server } = await openPage(t, engine)
-    const clients = await Promise.all(Array.from({ length: 20 }, async (_, index) => await connectIn(tab, '/ws', { lives: [600], retry: SOON }, `socket ${index}`)))
+    const clients = await Promise.all(Array.from({ length: 20 }, async (_, index) => await connectIn(tab, '/ws', { lives: [60], retry: SOON }, `socket ${index}`)))
     for (const client of clients) await client.opened()
     await server.restart()
     for (const client of clients) {
@@ -126,7 +126,7 @@ const SCENARIOS: Record<string, Scenario> = {
   'a page comes back after its server was killed and started again': async (t, engine) => {
     const { tab } = await openPage(t, engine)
     const { child, port } = await startProcess(t)
-    const client = await connectIn(tab, `ws://127.0.0.1:${port}/ws`, { lives: [600], retry: SOON })
+    const client = await connectIn(tab, `ws://127.0.0.1:${port}/ws`, { lives: [60], retry: SOON })
     await client.opened()
     await client.echo('before')
     child.kill('SIGKILL')
@@ -142,7 +142,7 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a page closes its connection when it is left, and opens it when it is back': async (t, engine) => {
     const { tab, url, size, server } = await openPage(t, engine)
-    const client = await connectIn(tab, '/ws', { lives: [600] })
+    const client = await connectIn(tab, '/ws', { lives: [60] })
     await client.echo('before')
     await tab.goto(elsewhere(url))
     await eventually(() => size() === 0, 'no connection is open')
@@ -162,7 +162,7 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a page that waits makes no attempt while the browser keeps it, and connects when it is back': async (t, engine) => {
     const { tab, url, asked, server } = await openPage(t, engine)
-    const client = await connectIn(tab, '/ws', { lives: [600], retry: { base: 60_000, max: 60_000 } })
+    const client = await connectIn(tab, '/ws', { lives: [60], retry: { base: 60_000, max: 60_000 } })
     await client.opened()
     await server.app.wsAuth.disconnect({ sub: 'ann' }, { code: 4000, reason: 'later' })
     await client.is('waiting')
@@ -184,7 +184,7 @@ const OFFLINE: Record<string, Scenario> = {
     const app = await startClientApp(t)
     const proxy = await startProxy(t, { host: '127.0.0.1', port: app.port })
     const tab = await engine.open(t, `http://127.0.0.1:${proxy.port}/`)
-    const client = await connectIn(tab, '/ws', { lives: [600], retry: SOON })
+    const client = await connectIn(tab, '/ws', { lives: [60], retry: SOON })
     await client.opened()
     proxy.lose()
     // A connection is asked only after a silence of 5 s.
@@ -203,8 +203,8 @@ const OFFLINE: Record<string, Scenario> = {
 
   'a page that goes offline keeps its connection, and one without a connection waits until it is online': async (t, engine) => {
     const { tab, server } = await openPage(t, engine)
-    const staying = await connectIn(tab, '/ws', { lives: [600] }, 'staying')
-    const ended = await connectIn(tab, '/ws', { lives: [600], sub: 'bea', retry: SOON }, 'ended')
+    const staying = await connectIn(tab, '/ws', { lives: [60] }, 'staying')
+    const ended = await connectIn(tab, '/ws', { lives: [60], sub: 'bea', retry: SOON }, 'ended')
     await Promise.all([staying.opened(), ended.opened()])
     await tab.setOffline(true)
     await eventually(async () => (await pageEvents(tab)).includes('offline'), 'the page is offline')

@@ -69,7 +69,7 @@ const SCENARIOS: Record<string, Scenario> = {
     const other = await startClientApp(t)
     const { tab } = await openPage(t, engine, { headers: { 'content-security-policy': 'connect-src \'self\'' } })
     await tab.run('void addEventListener(\'securitypolicyviolation\', () => { globalThis.violations = (globalThis.violations ?? 0) + 1 })')
-    const client = await connectIn(tab, other.url.replace('http', 'ws') + '/ws', { lives: [600] })
+    const client = await connectIn(tab, other.url.replace('http', 'ws') + '/ws', { lives: [60] })
     await client.until(({ states }) => count(states, 'waiting') >= 2, 'two attempts')
     await new Promise((resolve) => setTimeout(resolve, 4000))
     const { states, state, calls, events } = await client.report()
@@ -88,7 +88,7 @@ const SCENARIOS: Record<string, Scenario> = {
     const closed = await startClientApp(t)
     const [openUrl, closedUrl] = [open, closed].map(({ url }) => `${url.replace('http', 'ws')}/ws`)
     const [good, told, untold] = [
-      await connectIn(tab, closedUrl, { lives: [600] }, 'good'),
+      await connectIn(tab, closedUrl, { lives: [60] }, 'good'),
       await connectIn(tab, openUrl, { lives: [-10] }, 'told'),
       await connectIn(tab, closedUrl, { lives: [-10] }, 'untold')
     ]
@@ -106,7 +106,7 @@ const SCENARIOS: Record<string, Scenario> = {
     const plugin = { rejectWith: 'auto' } as const
     const other = await startClientApp(t, { plugin })
     // Cookies of a host are sent to each of its ports.
-    await tab.run(`void (document.cookie = 'token=${sign({ sub: 'ann', exp: seconds(600) })}; path=/')`)
+    await tab.run(`void (document.cookie = 'token=${sign({ sub: 'ann', exp: seconds(60) })}; path=/')`)
     const client = await connectIn(tab, other.url.replace('http', 'ws') + '/ws', {})
     const { state } = await client.is('refused')
     t.match(state, { end: { code: 3003, reason: 'origin_forbidden', wasOpen: false } })
@@ -139,7 +139,7 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a library in a page sees neither the renewals nor the frames of webSocketClass': async (t, engine) => {
     const { tab, asked } = await openPage(t, engine, PATIENT)
-    await connectIn(tab, '/ws', { lives: [600], sub: 'bea' })
+    await connectIn(tab, '/ws', { lives: [60], sub: 'bea' })
     const events = await tab.run<string[]>(`(async () => {
       const { webSocketClass } = await import('/client.mjs')
       let calls = 0

@@ -3,6 +3,7 @@
  */
 import Fastify from 'fastify'
 import type { Test } from 'tap'
+import { ALL_VALUE, REVOCATION_KINDS } from '../../lib/backplane/contract'
 import type { Backplane, BackplaneLink, BackplaneMember, Command, DisconnectCommand, InstanceAnswer, RevocationKind, RevokeCommand } from '../../lib/backplane/contract'
 import { createId } from '../../lib/base/id'
 import { RevocationList } from '../../lib/backplane/revocation-list'
@@ -96,7 +97,9 @@ function testCommands (test: TestPlace): void {
     for (const [i, { member }] of others.entries()) member.closes = ({ type }) => type === 'revoke' ? i : 10 ** i
     const commands = [
       disconnect('a'), disconnect('b', 'id', 4999, '√ bye'), disconnect('c', 'sid', 3000, ''), disconnect('d', 'jti', null, null),
-      revoke('jti', 'e'), revoke('sid', 'f'), revoke('sub', 'g', 0), revoke('sub', 'g', -5), revoke('sub', 'g', 1e297)
+      revoke('jti', 'e'), revoke('sid', 'f'), revoke('sub', 'g', 0), revoke('sub', 'g', -5), revoke('sub', 'g', 1e297),
+      revoke('group', 'h', 5), revoke('kid', 'i', 5), revoke('kid', 'i'), revoke('iss', 'j', 5), revoke('all', '*', 5), { ...revoke('jti', 'k'), by: 'ann', why: '√' },
+      disconnect('h', 'group'), disconnect('i', 'kid'), disconnect('j', 'iss'), { ...disconnect('*', 'all'), by: 'ann', why: 'two\nlines' }
     ]
     for (const command of commands) {
       same(t, await one.link.publish(command), others.map(({ member }) => ({ id: member.id, answered: true, closed: member.closes(command) })))
@@ -167,7 +170,11 @@ async function testBurst (t: Test, joined: readonly Joined[]): Promise<Map<strin
 function testRevocations (test: TestPlace): void {
   test('an instance that starts late applies the revocations in force, although their publishers have left', async (t, join) => {
     const values = [...ODD_TEXTS, '\ud800', 'x\udc00x']
-    const told = [...values.map((value) => revoke('jti', value)), ...values.map((value) => revoke('sid', value)), ...values.map((value, i) => revoke('sub', value, i - 3))]
+    const told = [
+      ...values.flatMap((value) => [revoke('jti', value), revoke('sid', value), revoke('kid', value)]),
+      ...values.flatMap((value, i) => (['sub', 'group', 'iss'] as const).map((kind) => revoke(kind, value, i - 3))),
+      revoke('all', '*', 7)
+    ]
     const early = await joinAll(join, 2)
     await Promise.all(told.map(async (command, i) => await early[i % 2]?.link.publish(command)))
     await early[0].link.publish(disconnect('a'))
@@ -185,8 +192,8 @@ function testRevocations (test: TestPlace): void {
     const told: RevokeCommand[] = []
     const expected = new Map<string, RevokeCommand>()
     for (let i = 0; i < 400; i++) {
-      const kind = oneOf(['jti', 'sid', 'sub'] as const)
-      const command = revoke(kind, oneOf(['a', 'b', '5:a', 'sub:5:a']), random(-3, 12), now + HOUR + random(0, 5) * 1000)
+      const kind = oneOf(REVOCATION_KINDS)
+      const command = revoke(kind, kind === 'all' ? ALL_VALUE : oneOf(['a', 'b', '5:a', 'sub:5:a']), random(-3, 12), now + HOUR + random(0, 5) * 1000)
       const known = expected.get(kind + command.value) ?? command
       told.push(command)
       expected.set(kind + command.value, {
@@ -205,7 +212,8 @@ function testRevocations (test: TestPlace): void {
     const { link } = await join()
     const untilAt = Date.now() + 300
     await link.publish(revoke('jti', 'over', null, untilAt))
-    await link.publish(revoke('sub', 'over', 5, untilAt))
+    for (const kind of ['sub', 'group', 'kid', 'iss'] as const) await link.publish(revoke(kind, 'over', 5, untilAt))
+    await link.publish(revoke('all', ALL_VALUE, 5, untilAt))
     await link.publish(revoke('sid', 'never', null, 1000))
     await link.publish(revoke('sid', 'longer', null, untilAt))
     await link.publish(revoke('sid', 'longer', null, untilAt + HOUR))
@@ -368,7 +376,8 @@ function testLeaving (test: TestPlace): void {
 }
 
 function revoke (kind: RevocationKind, value: string, issuedBy: number | null = null, untilAt = 4e12): RevokeCommand {
-  return { type: 'revoke', kind, value, issuedBy: kind === 'sub' ? issuedBy ?? 0 : null, untilAt }
+  const byDefault = kind === 'kid' ? null : 0
+  return { type: 'revoke', kind, value, issuedBy: kind === 'jti' || kind === 'sid' ? null : issuedBy ?? byDefault, untilAt }
 }
 
 function disconnect (value: string, kind: DisconnectCommand['kind'] = 'sub', code: number | null = null, reason: string | null = null): DisconnectCommand {

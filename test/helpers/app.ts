@@ -49,9 +49,9 @@ export async function start (t: Test, settings: AppSettings = {}): Promise<Start
   return { app, log, port: (app.server.address() as AddressInfo).port }
 }
 
-/** A JWT, signed with HS256; without claims of its own it is somebody's. */
-export function sign (claims: Record<string, unknown> = { sub: 'somebody' }, secret = SECRET): string {
-  const input = [{ alg: 'HS256', typ: 'JWT' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')
+/** A JWT, signed with HS256; without claims of its own it is somebody's. @param header more for its header */
+export function sign (claims: Record<string, unknown> = { sub: 'somebody' }, secret = SECRET, header: Record<string, unknown> = {}): string {
+  const input = [{ alg: 'HS256', typ: 'JWT', ...header }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')
   return `${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`
 }
 

@@ -20,6 +20,8 @@ import type { Proxy, RedisServer } from './redis'
 
 type Claims = Record<string, unknown>
 
+/** Of all tokens that have no other. */
+const ISSUED = Math.floor(Date.now() / 1000) - 10
 /** Of all tokens: sooner than a revocation is forgotten. */
 const EXPIRY = Math.floor(Date.now() / 1000) + 3600
 
@@ -37,7 +39,7 @@ export interface Visitor {
 /** An instance, in this process or in another. */
 export interface Reachable {
   readonly port: number
-  /** Opens a connection. */
+  /** Opens a connection. The claim `kid` is in the header of the token too. */
   connect: (claims: Claims) => Promise<Visitor>
   /** The status that a handshake is answered with: 101 where it is accepted. */
   statusOf: (claims: Claims) => Promise<number>
@@ -64,7 +66,7 @@ export interface MemberSettings extends Omit<Partial<RedisBackplaneOptions>, 'pr
 /** Starts an instance. */
 export async function startMember (t: Test, server: Pick<RedisServer, 'client'>, { redis = {}, client = server.client('port' in redis ? { path: undefined, ...redis } : redis), plugin = {}, ...settings }: MemberSettings = {}): Promise<Member> {
   const { app, port, log } = await start(t, {
-    plugin: { ...plugin, backplane: redisBackplane({ client, ...settings }) },
+    plugin: { groups, ...plugin, backplane: redisBackplane({ client, ...settings }) },
     routes: addEcho
   })
   return {
@@ -91,20 +93,25 @@ export async function startBehindProxy (t: Test, server: RedisServer): Promise<{
   return { proxy, others, cutOff, members: [...others, cutOff] }
 }
 
-function addEcho (app: FastifyInstance): void {
+/** The team of a user is a group. */
+function groups ({ team }: fastifyWsAuth.Claims): string[] {
+  return team === undefined ? [] : [String(team)]
+}
+
+export function addEcho (app: FastifyInstance): void {
   app.get('/chat', { websocket: true }, (socket) => {
     socket.on('message', (data) => { socket.send(String(data)) })
   })
 }
 
-function reach (t: Test, port: number): Reachable {
+export function reach (t: Test, port: number): Reachable {
   const openAt = (path: string, headers: Record<string, string>): WebSocket => {
     const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
     socket.on('error', () => {})
     t.teardown(() => { socket.terminate() })
     return socket
   }
-  const open = (claims: Claims): WebSocket => openAt('/chat', { authorization: `Bearer ${sign({ exp: EXPIRY, ...claims })}` })
+  const open = (claims: Claims): WebSocket => openAt('/chat', { authorization: `Bearer ${sign({ iat: ISSUED, exp: EXPIRY, ...claims }, undefined, { kid: claims.kid })}` })
   return {
     port,
     connect: async (claims) => {
@@ -241,7 +248,7 @@ async function serve ({ path, staleAfter }: Order): Promise<void> {
   const stream = { write: (line: string): void => { told.push((JSON.parse(line) as { msg: string }).msg) } }
   const app = Fastify({ logger: { level: 'warn', stream } })
   const client = new Redis({ path })
-  await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, backplane: redisBackplane({ client, staleAfter }) })
+  await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, groups, backplane: redisBackplane({ client, staleAfter }) })
   addEcho(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
   process.on('message', (duration: number) => {

@@ -27,16 +27,33 @@ t.test('an instant between September 2001 and the year 5138 in seconds is not ta
   }
   for (const instant of [-5e10, 0, 1e9 - 1, 1e11, 1.7e12]) {
     t.equal(readRevokeMatch({ sub: 'ann', beforeAt: instant }).beforeAt, instant)
-    t.equal(readRevokeOptions({ untilAt: instant }, 5), instant)
+    t.equal(readRevokeOptions({ untilAt: instant }, 5).untilAt, instant)
   }
 })
 
-t.test('a revocation by jti or sid has the present as its beforeAt', async (t) => {
-  for (const kind of ['jti', 'sid'] as const) {
+t.test('a revocation by jti, sid or kid without a beforeAt is about tokens of any time', async (t) => {
+  for (const kind of ['jti', 'sid', 'kid'] as const) t.strictSame(readRevokeMatch({ [kind]: 'x' }), { kind, value: 'x', beforeAt: null })
+})
+
+t.test('a revocation by anything else has the present as its beforeAt', async (t) => {
+  for (const match of [{ sub: 'x' }, { group: 'x' }, { iss: 'x' }, { all: true }]) {
     const before = Date.now()
-    const { beforeAt, ...target } = readRevokeMatch({ [kind]: 'x' })
-    t.strictSame(target, { kind, value: 'x' })
-    t.ok(beforeAt >= before && beforeAt <= Date.now())
+    const { beforeAt, ...target } = readRevokeMatch(match)
+    t.strictSame(target, 'all' in match ? { kind: 'all', value: '*' } : { kind: Object.keys(match)[0], value: 'x' })
+    t.ok(beforeAt !== null && beforeAt >= before && beforeAt <= Date.now())
+  }
+})
+
+t.test('who gives a command, and why, are strings of at most 256 bytes', async (t) => {
+  const reads = [(options: object) => readRevokeOptions(options, 5), (options: object) => readDisconnectOptions(options)]
+  for (const read of reads) {
+    for (const name of ['by', 'why']) {
+      for (const text of ['', 'x', 'x'.repeat(256), '√'.repeat(85), 'two\nlines', '\ud800']) t.match(read({ [name]: text }), { [name]: text })
+      for (const text of ['x'.repeat(257), '√'.repeat(86), 5, null, true, ['x'], { toString: () => 'x' }, Buffer.from('x')]) {
+        t.throws(() => read({ [name]: text }), { name: 'TypeError', message: `"options.${name}" must be a string of at most 256 bytes` })
+      }
+      t.notOk(Object.hasOwn(read({ [name]: undefined }), name), 'a note that is not given is no property')
+    }
   }
 })
 
@@ -46,7 +63,7 @@ const WRONG: unknown[] = [
   { sub: '' }, { sub: 7 }, { sub: null }, { sub: undefined }, { sub: ['ann'] }, { sub: { toString: () => 'ann' } }, { sub: true }, { sub: Object('ann') },
   { jti: '' }, { jti: 7 }, { jti: null }, { jti: 7n }, { sid: '' }, { sid: 0 }, { sid: NaN },
   { jti: 'x', sid: 'y' }, { sub: 'ann', jti: 'x' }, { sub: 'ann', sid: 'y' }, { sub: 'ann', id: 'z' }, { id: 'z', jti: 'x' }, { jti: 'x', sid: 'y', sub: 'ann', id: 'z' },
-  { sub: 'ann', jti: undefined }, { sub: 'ann', extra: 1 }, { Sub: 'ann' }, { user: 'ann' }, { iss: 'ann' }, { toString: 'ann' }, JSON.parse('{"__proto__":"ann"}'), { constructor: 'ann' },
+  { sub: 'ann', jti: undefined }, { sub: 'ann', extra: 1 }, { Sub: 'ann' }, { user: 'ann' }, { all: 'x' }, { all: false }, { all: 1 }, { all: '*' }, { all: true, sub: 'ann' }, { group: 7 }, { group: ['x'] }, { kid: '' }, { iss: null }, { toString: 'ann' }, JSON.parse('{"__proto__":"ann"}'), { constructor: 'ann' },
   Object.create({ sub: 'ann' }), { beforeAt: 5 }, { jti: 'x', beforeAt: 5 }, { sid: 'x', beforeAt: 5 }, { id: 'x', beforeAt: 5 },
   { jti: 'x', untilAt: 5 }, { sub: 'ann', untilAt: 5 }, { sub: 'ann', code: 4000 }
 ]
@@ -57,28 +74,32 @@ t.test('a match has exactly one claim, and nothing else', async (t) => {
   for (const beforeAt of [NaN, Infinity, -Infinity, null, '5', new Date(), 5n, true, [5]]) {
     t.throws(() => readRevokeMatch({ sub: 'ann', beforeAt }), { name: 'TypeError', message: '"match.beforeAt" must be a number of milliseconds since the epoch' })
   }
-  for (const beforeAt of [0, -0, -1, 1.5, 1e300, -1e300]) t.strictSame(readRevokeMatch({ sub: 'ann', beforeAt }), { kind: 'sub', value: 'ann', beforeAt })
-  t.throws(() => readRevokeMatch({ id: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { jti }, { sid }, { sub }: a non-empty string' })
-  t.throws(() => readDisconnectMatch({ x: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { id }, { jti }, { sid }, { sub }: a non-empty string' })
-  t.throws(() => readRevokeMatch({ jti: 'x', beforeAt: 5 }), { name: 'TypeError', message: '"match.beforeAt" must be left out, unless the match is by sub' })
-  for (const kind of ['id', 'jti', 'sid', 'sub']) {
+  for (const beforeAt of [0, -0, -1, 1.5, 1e300, -1e300]) {
+    for (const kind of ['sub', 'group', 'kid', 'iss']) t.strictSame(readRevokeMatch({ [kind]: 'ann', beforeAt }), { kind, value: 'ann', beforeAt })
+    t.strictSame(readRevokeMatch({ all: true, beforeAt }), { kind: 'all', value: '*', beforeAt })
+  }
+  t.throws(() => readRevokeMatch({ id: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { jti }, { sid }, { sub }, { group }, { kid }, { iss }: a non-empty string, or { all: true }' })
+  t.throws(() => readDisconnectMatch({ x: 'x' }), { name: 'TypeError', message: '"match" must be exactly one of { id }, { jti }, { sid }, { sub }, { group }, { kid }, { iss }: a non-empty string, or { all: true }' })
+  t.throws(() => readRevokeMatch({ jti: 'x', beforeAt: 5 }), { name: 'TypeError', message: '"match.beforeAt" must be left out if the match is by jti' })
+  t.strictSame(readDisconnectMatch({ all: true }), { kind: 'all', value: '*' })
+  for (const kind of ['id', 'jti', 'sid', 'sub', 'group', 'kid', 'iss']) {
     for (const value of ['x', ' ', '__proto__', 'constructor', '\0', '😀', 'x'.repeat(65_536)]) t.strictSame(readDisconnectMatch({ [kind]: value }), { kind, value })
   }
   const before = Date.now()
   const { beforeAt } = readRevokeMatch({ sub: 'ann', beforeAt: undefined })
-  t.ok(beforeAt >= before && beforeAt <= Date.now(), 'beforeAt is now')
+  t.ok(Number(beforeAt) >= before && Number(beforeAt) <= Date.now(), 'beforeAt is now')
 })
 
-t.test('revoke has one option, untilAt, which is an instant', async (t) => {
+t.test('untilAt of revoke is an instant', async (t) => {
   for (const options of [null, 'x', 5, [], [5], true, () => {}, { until: 5 }, { untilAt: 5, code: 4000 }, { reason: 'x' }, { beforeAt: 5 }]) t.throws(() => readRevokeOptions(options, 5), TypeError, String(options))
   for (const untilAt of [NaN, Infinity, -Infinity, null, '5', new Date(), 5n]) {
     t.throws(() => readRevokeOptions({ untilAt }, 5), { name: 'TypeError', message: '"options.untilAt" must be a number of milliseconds since the epoch' })
   }
   t.throws(() => readRevokeOptions({ until: 5 }, 5), { name: 'TypeError', message: '"options.until" must be left out: there is no such option' })
-  for (const untilAt of [0, -5, 1e300]) t.equal(readRevokeOptions({ untilAt }, 5), untilAt)
+  for (const untilAt of [0, -5, 1e300]) t.strictSame(readRevokeOptions({ untilAt }, 5), { untilAt })
   for (const options of [undefined, {}, { untilAt: undefined }]) {
     const before = Date.now()
-    const untilAt = readRevokeOptions(options, 1000)
+    const { untilAt } = readRevokeOptions(options, 1000)
     t.ok(untilAt >= before + 1000 && untilAt <= Date.now() + 1000)
   }
 })

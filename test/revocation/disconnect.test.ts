@@ -17,7 +17,8 @@ import { statsOf } from '../helpers/stats'
 type Match = fastifyWsAuth.DisconnectMatch
 
 const DISCONNECTED = { code: 3003, reason: 'disconnected' }
-const CLAIMS = { sub: 'ann', jti: 'j1', sid: 's1', iat: seconds(-10) }
+const CLAIMS = { sub: 'ann', jti: 'j1', sid: 's1', iss: 'https://a.example', group: 'red', iat: seconds(-10) }
+const KID = 'k1'
 
 async function closeOf ({ closed }: Chat): Promise<Chat['closed']> {
   await eventually(() => closed.code !== null, 'it is closed')
@@ -28,13 +29,15 @@ function bearer (claims: Record<string, unknown> = CLAIMS): { headers: Record<st
   return { headers: { authorization: `Bearer ${sign(claims)}` } }
 }
 
-for (const kind of ['id', 'jti', 'sid', 'sub'] as const) {
+for (const kind of ['id', 'jti', 'sid', 'sub', 'iss', 'group', 'kid'] as const) {
   t.test(`a disconnect by ${kind} closes the connections with that ${kind}, and their tokens stay good`, async (t) => {
-    const { app, connect, port, log } = await startChat(t)
-    const chats = [await connect(sign(CLAIMS)), await connect(sign(CLAIMS)), await connect(sign({ sub: 'bob', jti: 'j2', sid: 's2' })), await connect(sign({ iat: seconds() }))] as [Chat, Chat, Chat, Chat]
+    const { app, connect, port, log } = await startChat(t, { plugin: { groups: ({ group }) => group === undefined ? [] : ['all', group] } })
+    const token = sign(CLAIMS, undefined, { kid: KID })
+    const other = sign({ sub: 'bob', jti: 'j2', sid: 's2', iss: 'https://b.example', group: 'blue' }, undefined, { kid: 'k2' })
+    const chats = [await connect(token), await connect(token), await connect(other), await connect(sign({ iat: seconds() }))] as [Chat, Chat, Chat, Chat]
     const events: fastifyWsAuth.WsAuthEvent[] = []
     onDecision(t, (event) => events.push(event))
-    const value = kind === 'id' ? chats[0].connection.id : CLAIMS[kind]
+    const value = kind === 'id' ? chats[0].connection.id : kind === 'kid' ? KID : CLAIMS[kind]
     const closed = kind === 'id' ? [chats[0]] : [chats[0], chats[1]]
     const result = await app.wsAuth.disconnect({ [kind]: value } as never)
     t.equal(app.wsAuth.connections.size, 4 - closed.length)
@@ -48,7 +51,7 @@ for (const kind of ['id', 'jti', 'sid', 'sub'] as const) {
     t.strictSame(events.map(({ event, reason, connectionId }) => [event, reason, connectionId]), closed.map(({ connection }) => ['closed', 'disconnected', connection.id]))
     const lines = log.map((line) => JSON.parse(line) as Record<string, unknown>)
     t.equal(lines.filter(({ reason }) => reason === 'disconnected').length, closed.length)
-    t.match(lines.filter(({ command }) => command !== undefined), [{ command: 'disconnect', by: kind, value, closed: closed.length, instances: 1 }])
+    t.match(lines.filter(({ command }) => command !== undefined), [{ command: 'disconnect', match: { [kind]: value }, by: null, why: null, closed: closed.length, instances: 1 }])
     t.equal((await upgrade(t, port, { path: '/chat', ...bearer() })).answer.status, 101)
     t.equal(statsOf(app).refused.WS_AUTH_TOKEN_REVOKED, undefined)
     if (kind === 'id') t.equal((await app.wsAuth.disconnect({ id: value })).closed, 0, 'an id is used once')
@@ -93,16 +96,19 @@ t.test('a disconnect without a code closes each connection with the code of its 
   t.strictSame(await Promise.all(others.map(async (client) => await client.close())), [4001, 4001, 4001].map((code) => ({ code, reason: 'moved' })))
 })
 
-t.test('an anonymous connection can be closed by its id, and by nothing else', async (t) => {
+t.test('an anonymous connection can be closed by its id, or with all others, and by nothing else', async (t) => {
   const ids: string[] = []
   const { app, port } = await start(t, {
     routes: (app) => { app.get('/optional', { websocket: true, wsAuth: 'optional' }, (_socket, { wsAuth }) => { ids.push(wsAuth?.id as string) }) }
   })
   const clients = [await upgrade(t, port, { path: '/optional' }), await upgrade(t, port, { path: '/optional' })]
-  for (const match of [{ sub: 'null' }, { jti: 'null' }, { sid: 'undefined' }, { sub: ids[0] as string }, { id: 'null' }, { id: '__proto__' }, { id: `${ids[0]} ` }]) t.equal((await app.wsAuth.disconnect(match as Match)).closed, 0)
+  for (const match of [{ sub: 'null' }, { jti: 'null' }, { sid: 'undefined' }, { sub: ids[0] as string }, { id: 'null' }, { id: '__proto__' }, { id: `${ids[0]} ` }, { kid: 'null' }, { iss: 'undefined' }]) t.equal((await app.wsAuth.disconnect(match as Match)).closed, 0)
   t.equal((await app.wsAuth.disconnect({ id: ids[0] as string })).closed, 1)
   t.strictSame(await clients[0]?.close(), DISCONNECTED)
   t.equal(app.wsAuth.connections.size, 1)
+  t.equal((await app.wsAuth.revoke({ all: true })).closed, 0)
+  t.equal((await app.wsAuth.disconnect({ all: true })).closed, 1)
+  t.strictSame(await clients[1]?.close(), DISCONNECTED)
 })
 
 t.test('disconnect rejects a wrong argument with a TypeError, and closes nothing', async (t) => {

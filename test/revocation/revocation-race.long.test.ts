@@ -22,8 +22,9 @@ const WORLDS = 10_000
 const STEPS = 12
 const AT_ONCE = 25
 
-type Claims = { sub: string, iat?: number, jti?: string, sid?: string }
-type Revocation = { jti: string } | { sid: string } | { sub: string, beforeAt: number }
+type Claims = { sub: string, iss: string, iat?: number, jti?: string, sid?: string, team?: string }
+type Timed = { sub: string } | { group: string } | { iss: string }
+type Revocation = { jti: string } | { sid: string } | Timed & { beforeAt: number }
 
 const NOW = Math.floor(Date.now() / 1000)
 const outcomes: Record<string, number> = {}
@@ -142,11 +143,12 @@ class World {
   }
 
   claims (): Claims {
-    const claims: Claims = { sub: this.sub }
+    const claims: Claims = { sub: this.sub, iss: `issuer of ${this.sub}` }
     const iat = this.pick(NOW - 30, NOW - 20, NOW - 20, NOW - 10.5, NOW - 10.5, undefined)
     if (iat !== undefined) claims.iat = iat
     if (this.random() < 0.8) claims.jti = `${this.sub}:${this.pick('a', 'b', 'c')}`
     if (this.random() < 0.6) claims.sid = `${this.sub}:${this.pick('x', 'y')}`
+    if (this.random() < 0.6) claims.team = `${this.sub}:${this.pick('p', 'q')}`
     return claims
   }
 
@@ -156,11 +158,12 @@ class World {
     return token
   }
 
-  isRevoked ({ sub, iat, jti, sid }: Claims): boolean {
+  isRevoked ({ sub, iss, iat, jti, sid, team }: Claims): boolean {
     return this.revocations.some((revocation) => {
       if ('jti' in revocation) return revocation.jti === jti
       if ('sid' in revocation) return revocation.sid === sid
-      return revocation.sub === sub && (iat === undefined || Math.floor(iat) <= Math.floor(revocation.beforeAt / 1000))
+      const isMeant = 'sub' in revocation ? revocation.sub === sub : 'iss' in revocation ? revocation.iss === iss : revocation.group === team
+      return isMeant && (iat === undefined || Math.floor(iat) <= Math.floor(revocation.beforeAt / 1000))
     })
   }
 }
@@ -180,6 +183,7 @@ t.test('no revoked connection stays open and no other connection is closed, in a
       plugin: {
         backplane,
         renewal: true,
+        groups: ({ team }) => team === undefined ? [] : [team],
         tickets: true,
         token: { message: true },
         verify: (token) => {
@@ -205,7 +209,7 @@ t.test('no revoked connection stays open and no other connection is closed, in a
   /** The open connections that a claim, or an id, is about. */
   const found = (match: Record<string, string | number>): fastifyWsAuth.Connection[] => {
     const [[kind, value] = []] = Object.entries(match)
-    return apps.flatMap(({ app }) => [...app.wsAuth.connections]).filter((connection) => kind === 'id' ? connection.id === value : connection.claims?.[kind as string] === value)
+    return apps.flatMap(({ app }) => [...app.wsAuth.connections]).filter((connection) => kind === 'id' ? connection.id === value : kind === 'group' ? connection.groups.includes(value as string) : connection.claims?.[kind as string] === value)
   }
 
   type Step = [weight: number, run: (world: World) => unknown]
@@ -249,7 +253,7 @@ t.test('no revoked connection stays open and no other connection is closed, in a
     }],
     [1, async (world) => {
       const match = world.pick<Revocation>({ jti: `${world.sub}:${world.pick('a', 'b', 'c')}` }, { sid: `${world.sub}:${world.pick('x', 'y')}` },
-        { sub: world.sub, beforeAt: (NOW - world.pick(40, 30, 20, 11, 10)) * 1000 + world.pick(0, 999) })
+        { ...world.pick<Timed>({ sub: world.sub }, { iss: `issuer of ${world.sub}` }, { group: `${world.sub}:${world.pick('p', 'q')}` }), beforeAt: (NOW - world.pick(40, 30, 20, 11, 10)) * 1000 + world.pick(0, 999) })
       world.revocations.push(match)
       const about = found(match).filter(({ claims }) => world.isRevoked(claims as Claims)).length
       const { closed } = await world.pick(...apps).app.wsAuth.revoke(match)
@@ -258,7 +262,7 @@ t.test('no revoked connection stays open and no other connection is closed, in a
     }],
     [0.7, async (world) => {
       const ids = found({ sub: world.sub }).map(({ id }) => ({ id }))
-      const match = world.pick<Record<string, string>>({ jti: `${world.sub}:${world.pick('a', 'b', 'c')}` }, { sid: `${world.sub}:${world.pick('x', 'y')}` }, world.pick(...ids) ?? { id: 'none' })
+      const match = world.pick<Record<string, string>>({ jti: `${world.sub}:${world.pick('a', 'b', 'c')}` }, { group: `${world.sub}:${world.pick('p', 'q')}` }, { sid: `${world.sub}:${world.pick('x', 'y')}` }, world.pick(...ids) ?? { id: 'none' })
       const about = found(match)
       for (const { id } of about) world.disconnected.add(id)
       const { closed } = await world.pick(...apps).app.wsAuth.disconnect(match as never)

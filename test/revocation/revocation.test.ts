@@ -23,14 +23,25 @@ const NOW = seconds()
 function people (): Record<string, Claims> {
   const iat = NOW - 10
   return {
-    'ann, first': { sub: 'ann', sid: 's1', jti: 'j1', iat },
-    'ann, first again': { sub: 'ann', sid: 's1', jti: 'j2', iat },
-    'ann, second': { sub: 'ann', sid: 's2', jti: 'j3', iat: iat + 5 },
-    bob: { sub: 'bob', sid: 's3', jti: 'j4', iat },
+    'ann, first': { sub: 'ann', sid: 's1', jti: 'j1', iat, teams: ['red', 'blue'], iss: 'https://a.example' },
+    'ann, first again': { sub: 'ann', sid: 's1', jti: 'j2', iat, teams: ['red'] },
+    'ann, second': { sub: 'ann', sid: 's2', jti: 'j3', iat: iat + 5, teams: ['red'], iss: 'https://a.example' },
+    bob: { sub: 'bob', sid: 's3', jti: 'j4', iat, teams: ['blue'], iss: 'https://b.example' },
     'a user without a sub': { jti: 'j5', iat },
     'without anything': {}
   }
 }
+
+/** The key of each of their tokens. */
+const KIDS: Record<string, string> = { 'ann, first': 'k1', 'ann, second': 'k2', bob: 'k1' }
+
+function tokenOf (name: string, claims: Claims): string {
+  const kid = KIDS[name]
+  return sign(claims, undefined, kid === undefined ? {} : { kid })
+}
+
+const GROUPS: fastifyWsAuth.WsAuthOptions = { groups: ({ teams = [] }) => teams }
+const ALL = ['ann, first', 'ann, first again', 'ann, second', 'bob', 'a user without a sub', 'without anything']
 
 const CASES: Array<[match: fastifyWsAuth.RevokeMatch, whom: string[]]> = [
   [{ jti: 'j1' }, ['ann, first']],
@@ -44,15 +55,29 @@ const CASES: Array<[match: fastifyWsAuth.RevokeMatch, whom: string[]]> = [
   [{ sub: 'ann', beforeAt: -1e15 }, []],
   [{ sub: 'ann', beforeAt: 1e15 }, ['ann, first', 'ann, first again', 'ann, second']],
   [{ sub: 'Ann' }, []],
-  [{ sub: 'eve' }, []]
+  [{ sub: 'eve' }, []],
+  [{ group: 'red' }, ['ann, first', 'ann, first again', 'ann, second']],
+  [{ group: 'red', beforeAt: (NOW - 8) * 1000 }, ['ann, first', 'ann, first again']],
+  [{ group: 'blue' }, ['ann, first', 'bob']],
+  [{ group: 'ann' }, []],
+  [{ kid: 'k1' }, ['ann, first', 'bob']],
+  [{ kid: 'k2' }, ['ann, second']],
+  [{ kid: 'k2', beforeAt: (NOW - 8) * 1000 }, []],
+  [{ kid: 'red' }, []],
+  [{ iss: 'https://a.example' }, ['ann, first', 'ann, second']],
+  [{ iss: 'https://a.example', beforeAt: (NOW - 8) * 1000 }, ['ann, first']],
+  [{ iss: 'https://a.example/' }, []],
+  [{ all: true }, ALL],
+  [{ all: true, beforeAt: (NOW - 8) * 1000 }, ALL.filter((name) => name !== 'ann, second')],
+  [{ all: true, beforeAt: 0 }, ['without anything']]
 ]
 
 for (const [match, whom] of CASES) {
   t.test(`revoking ${JSON.stringify(match)} closes the connections and refuses the tokens of ${whom.join(' and ') || 'no user'}`, async (t) => {
     const events: fastifyWsAuth.WsAuthEvent[] = []
-    const { app, port, log, connect } = await startChat(t)
+    const { app, port, log, connect } = await startChat(t, { plugin: GROUPS })
     const chats = new Map<string, Chat>()
-    for (const [name, claims] of Object.entries(people())) chats.set(name, await connect(sign(claims)))
+    for (const [name, claims] of Object.entries(people())) chats.set(name, await connect(tokenOf(name, claims)))
     onDecision(t, (event) => events.push(event))
 
     const promise = app.wsAuth.revoke(match)
@@ -71,15 +96,15 @@ for (const [match, whom] of CASES) {
       ids.map((connectionId) => ({ event: 'closed', reason: 'token_revoked', code: null, connectionId })), 'each is told once')
     const lines = log.map((line) => JSON.parse(line) as Line)
     t.strictSame(lines.filter(({ reason }) => reason === 'token_revoked').map(({ connectionId }) => connectionId).sort(), ids)
-    const [[kind, value] = []] = Object.entries(match)
+    const { beforeAt, ...matched } = match as Record<string, unknown>
     const told = lines.filter(({ command }) => command !== undefined)
-    t.strictSame(told.map(({ command, by, value, closed, instances, level }) => ({ command, by, value, closed, instances, level })),
-      [{ command: 'revoke', by: kind, value, closed: whom.length, instances: 1, level: 30 }])
+    t.strictSame(told.map(({ command, match, by, why, closed, instances, level }) => ({ command, match, by, why, closed, instances, level })),
+      [{ command: 'revoke', match: matched, by: null, why: null, closed: whom.length, instances: 1, level: 30 }])
     t.strictSame(statsOf(app).closed, whom.length === 0 ? {} : { token_revoked: whom.length })
 
     events.length = 0
     for (const [name, claims] of Object.entries(people())) {
-      t.equal(await answerTo(t, port, sign({ ...claims })), whom.includes(name) ? '401 WS_AUTH_TOKEN_REVOKED' : '101', name)
+      t.equal(await answerTo(t, port, tokenOf(name, claims)), whom.includes(name) ? '401 WS_AUTH_TOKEN_REVOKED' : '101', name)
     }
     t.equal(events.filter(({ event, code }) => event === 'refused' && code === 'WS_AUTH_TOKEN_REVOKED').length, whom.length)
     t.strictSame(statsOf(app).refused, whom.length === 0 ? {} : { WS_AUTH_TOKEN_REVOKED: whom.length })

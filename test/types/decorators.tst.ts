@@ -113,6 +113,9 @@ test('an event says what was decided', () => {
   expect(event.code).type.toBe<WsAuthErrorCode | null>()
   expect(event.reason).type.toBe<CloseReason | null>()
   expect(event.source).type.toBe<TokenSource | null>()
+  expect(event.match).type.toBe<Readonly<Record<string, string | true>> | null>()
+  expect(event.by).type.toBe<string | null>()
+  expect(event.why).type.toBe<string | null>()
   expect(event.duration).type.toBe<number>()
   expect(event).type.not.toHaveProperty('token')
 })
@@ -121,6 +124,17 @@ test('revoke and disconnect take exactly what they act on', () => {
   const { revoke, disconnect } = app.wsAuth
   expect(revoke).type.toBeCallableWith({ jti: 'a' })
   expect(revoke).type.toBeCallableWith({ sub: 'ann', beforeAt: Date.now() }, { untilAt: Date.now() })
+  for (const match of [{ group: 'a' }, { kid: 'a' }, { iss: 'a' }] as const) {
+    expect(revoke).type.toBeCallableWith(match)
+    expect(disconnect).type.toBeCallableWith(match, { by: 'ann', why: 'a reason', within: 1000 })
+  }
+  expect(revoke).type.toBeCallableWith({ all: true, beforeAt: Date.now() }, { by: 'ann', why: 'a reason' })
+  expect(disconnect).type.toBeCallableWith({ all: true })
+  expect(revoke).type.not.toBeCallableWith({ all: false })
+  expect(revoke).type.not.toBeCallableWith({ all: 'x' })
+  expect(revoke).type.not.toBeCallableWith({ all: true, sub: 'ann' })
+  expect(revoke).type.not.toBeCallableWith({ jti: 'a', beforeAt: 1 })
+  expect(revoke).type.not.toBeCallableWith({ sub: 'ann' }, { by: 5 })
   expect(revoke).type.not.toBeCallableWith({ id: 'a' })
   expect(revoke).type.not.toBeCallableWith({ jti: 'a', sub: 'ann' })
   expect(revoke).type.not.toBeCallableWith({})
@@ -137,12 +151,14 @@ test('revoke and disconnect take exactly what they act on', () => {
 test('whether claims are revoked is said at once', () => {
   expect(app.wsAuth.isRevoked({ sub: 'ann' })).type.toBe<boolean>()
   expect(app.wsAuth.isRevoked).type.not.toBeCallableWith('token')
+  expect(app.wsAuth.isRevoked({ sub: 'ann' }, { kid: 'a' })).type.toBe<boolean>()
+  expect(app.wsAuth.isRevoked).type.not.toBeCallableWith({ sub: 'ann' }, 'a')
 })
 
 test('a ticket is text, and for how long it is good', () => {
   const { issueTicket } = app.wsAuth
   expect(issueTicket).type.toBeCallableWith({ sub: 'ann' })
-  expect(issueTicket).type.toBeCallableWith({ sub: 'ann' }, { path: '/chat', origin: 'https://example.com' })
+  expect(issueTicket).type.toBeCallableWith({ sub: 'ann' }, { path: '/chat', origin: 'https://example.com', kid: 'a' })
   expect(issueTicket).type.not.toBeCallableWith('ann')
   expect(issueTicket).type.not.toBeCallableWith({ sub: 'ann' }, { url: '/chat' })
   expect(issueTicket({ sub: 'ann' })).type.toBe<Promise<IssuedTicket>>()

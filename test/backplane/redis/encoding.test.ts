@@ -81,7 +81,9 @@ t.test('any revocation survives being named in Redis', async (t) => {
   const issuedBys = [0, -1, 5, -5, 1_700_000_000, 1e21, 1.5e300, -1e297, 5e-324, 0.5, -0.25, Number.MAX_SAFE_INTEGER]
   const names = new Map<string, string>()
   for (const [i, value] of values.entries()) {
-    for (const revocation of [revoke('jti', value), revoke('sid', value), revoke('sub', value, issuedBys[i % issuedBys.length])]) {
+    const issuedBy = issuedBys[i % issuedBys.length]
+    const timed = (['sub', 'group', 'kid', 'iss'] as const).map((kind) => revoke(kind, value, issuedBy))
+    for (const revocation of [revoke('jti', value), revoke('sid', value), ...timed, revoke('kid', value), revoke('all', '*', issuedBy)]) {
       const name = throughRedis(memberOf(revocation))
       const about = JSON.stringify(revocation)
       const read = parseMember(name, revocation.untilAt)
@@ -95,6 +97,7 @@ t.test('any revocation survives being named in Redis', async (t) => {
 
 t.test('a malformed name of a revocation is no revocation', async (t) => {
   const names = [
+    'all:5:a', 'all:*', 'all:*:*', 'all:5', 'group:a', 'group:*:a', 'iss:*:a', 'sub:*:a', 'kid:a', 'kid:*', 'kid:*:', 'kid:**:a', 'aud:5:a',
     '', 'jti', 'jti:', 'id:a', 'JTI:a', 'sub:a', 'sub::a', 'sub:5', 'sub:5:', 'sub:null:a', 'sub:Infinity:a', 'sub:1e999:a', 'sub:1e+999:a', 'sub:0x5:a', 'sub: 5:a', 'sub:--5:a', 'sub:5.:a', ' jti:a', 'x\njti:a',
     'jti:"', 'jti:"a', 'jti:""', 'jti:"a"b', 'sub:5:"', 'sub:5:"\\'
   ]
@@ -109,7 +112,9 @@ t.test('any command survives being an entry of the log', async (t) => {
     revoke('jti', value), revoke('sid', value, null, 1.5), revoke('sub', value, -5), revoke('sub', value, 1e297),
     { type: 'disconnect', kind: 'id', value, code: null, reason: null },
     { type: 'disconnect', kind: 'sub', value, code: 4999, reason: '' },
-    { type: 'disconnect', kind: 'sid', value, code: 1000, reason: '√'.repeat(41) },
+    { type: 'disconnect', kind: 'sid', value, code: 1000, reason: '√'.repeat(41), by: 'ann', why: '√'.repeat(85) },
+    revoke('group', value, 5), revoke('kid', value), { ...revoke('iss', value, 5), by: '' }, { ...revoke('all', '*', 5), why: 'two\nlines' },
+    { type: 'disconnect', kind: 'all', value: '*', code: null, reason: null },
     { type: 'disconnect', kind: 'sub', value, code: null, reason: null, within: 60_000 }
   ])
   for (const command of [...commands, null]) {
@@ -126,11 +131,11 @@ t.test('a malformed entry is no command', async (t) => {
   const wrong: unknown[] = [
     'x', '', '{', 'null', '5', '"revoke"', '[]', '{}', 'Reload',
     ...[
-      { ...revoke('jti', 'a'), type: 'forget' }, { ...revoke('jti', 'a'), type: undefined }, { ...revoke('jti', 'a'), kind: 'id' }, { ...revoke('jti', 'a'), kind: 'iss' },
+      { ...revoke('jti', 'a'), type: 'forget' }, { ...revoke('jti', 'a'), type: undefined }, { ...revoke('jti', 'a'), kind: 'id' }, { ...revoke('jti', 'a'), kind: 'iss' }, { ...revoke('jti', 'a'), kind: 'aud' }, revoke('group', 'a'), revoke('iss', 'a'), revoke('all', '*'), revoke('all', 'a', 5),
       revoke('jti', ''), { ...revoke('jti', 'a'), value: 5 }, { ...revoke('jti', 'a'), value: ['a'] }, { ...revoke('jti', 'a'), value: null },
       revoke('jti', 'a', 5), revoke('sub', 'a'), revoke('sub', 'a', NaN), { ...revoke('sub', 'a'), issuedBy: '5' }, { ...revoke('sub', 'a'), issuedBy: undefined },
       revoke('jti', 'a', null, Infinity), { ...revoke('jti', 'a'), untilAt: '5' }, { ...revoke('jti', 'a'), untilAt: null },
-      { ...disconnect, kind: 'iss' }, { ...disconnect, kind: undefined }, { ...disconnect, value: '' },
+      { ...disconnect, kind: 'aud' }, { ...disconnect, kind: 'all' }, { ...disconnect, kind: undefined }, { ...disconnect, value: '' },
       { ...disconnect, code: 1005 }, { ...disconnect, code: 1006 }, { ...disconnect, code: 999 }, { ...disconnect, code: 5000 }, { ...disconnect, code: '4000' }, { ...disconnect, code: 4000.5 }, { ...disconnect, code: undefined },
       { ...disconnect, reason: 'x'.repeat(124) }, { ...disconnect, reason: '√'.repeat(42) }, { ...disconnect, reason: 5 }, { ...disconnect, reason: undefined }
     ].map((command) => JSON.stringify(command))
@@ -147,4 +152,13 @@ t.test('a malformed entry is no command', async (t) => {
   const polluting = JSON.stringify(disconnect).replace('{', '{"__proto__":{"polluted":true},')
   t.same(Object.keys(entry(['uid', 'a', 'from', 'b', 'command', polluting])?.command ?? {}), Object.keys(disconnect), 'nothing else of it is taken')
   t.equal((entry(['uid', 'a', 'from', 'b', 'command', polluting])?.command as { polluted?: boolean } | null)?.polluted, undefined)
+})
+
+t.test('a command with a note that is none is read without it', async (t) => {
+  for (const note of [5, null, ['x'], { x: 'x' }, 'x'.repeat(257), true]) {
+    for (const command of [revoke('jti', 'a'), { type: 'disconnect', kind: 'sub', value: 'a', code: null, reason: null }]) {
+      const fields = new Map([['uid', 'a'], ['from', 'b'], ['command', JSON.stringify({ ...command, by: note, why: 'x', more: 'x' })]])
+      t.strictSame(parseEntry({ id: '1-0', fields })?.command, { ...command, why: 'x' })
+    }
+  }
 })

@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis'
 import { until, within } from '../../helpers/app'
 import { assertOpen, assertRevoked, connectAll, LOG, pause, REVOKED, startMember, startMembers, untilAdmitted } from '../../helpers/cluster-of-apps'
 import type { Member } from '../../helpers/cluster-of-apps'
-import { assertNotTold, assertTold, assertWell, BAD, CANNOT_FOLLOW, CLOSED_ALL, fault, GOOD, LOST, MAY_NOT_GET, STALE_AFTER, UNKNOWN_ENTRY, UNKNOWN_REVOCATION, WRITTEN_BACK } from '../../helpers/faults'
+import { assertNotTold, assertTold, assertWell, BAD, CANNOT_FOLLOW, CLOSED_ALL, connectBads, fault, GOOD, LOST, MAY_NOT_GET, revokeBads, STALE_AFTER, UNKNOWN_ENTRY, UNKNOWN_REVOCATION, WRITTEN_BACK } from '../../helpers/faults'
 import { startProxy, startRedis } from '../../helpers/redis'
 
 const REVOKE = { type: 'revoke', kind: 'jti', value: GOOD.jti, issuedBy: null, untilAt: Date.now() + 1e6 }
@@ -57,12 +57,12 @@ function countTold ({ told }: Member, message: string): number {
 fault('poisoned entries are passed over, and told of', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 2)
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   await (members[0] as Member).app.wsAuth.revoke({ jti: 'first' })
   const client = server.client()
   const epoch = await epochOf(client)
   for (const fields of Object.values(POISONED)) await client.xadd(LOG, `${epoch}-*`, ...fields)
-  await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
+  await revokeBads(members[0] as Member)
   await assertWell(t, members, bad, good)
   assertTold(t, members, UNKNOWN_ENTRY)
   assertNotTold(t, members, LOST)
@@ -76,11 +76,11 @@ for (const [what, id] of [
   fault(`a poisoned entry whose id is ${what}`, async (t) => {
     const server = await startRedis(t)
     const members = await startMembers(t, server, 3)
-    const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+    const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
     const client = server.client()
     await (members[0] as Member).app.wsAuth.revoke({ jti: 'first' })
     await client.xadd(LOG, typeof id === 'string' ? id : id(await epochOf(client)), 'a', 'b')
-    await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
+    await revokeBads(members[0] as Member)
     await assertWell(t, members, bad, good)
     await until(() => members.every(({ told }) => told().includes(LOST)), 'all notice', 10_000)
     await assertRevoked(t, members, [], { sub: 'x', jti: 'first' })
@@ -106,10 +106,10 @@ fault('poisoned revocations are passed over, and told of', async (t) => {
 fault('the log is of another type: all are closed after staleAfter, since it cannot be read, until it is mended', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 2, { staleAfter: STALE_AFTER })
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   const client = server.client()
   await client.set(LOG, 'something else')
-  await t.rejects((members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }), { code: 'WS_AUTH_UNAVAILABLE' })
+  await t.rejects(revokeBads(members[0] as Member), { code: 'WS_AUTH_UNAVAILABLE' })
   await until(() => good.every(({ closed }) => closed.code === 4503), 'all are closed', 10_000)
   assertTold(t, members, CANNOT_FOLLOW)
   assertTold(t, members, CLOSED_ALL)
@@ -122,10 +122,10 @@ fault('the log is of another type: all are closed after staleAfter, since it can
 fault('the revocations are of another type: one that is made then rejects, and is there for late starters once it is mended', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 2, { staleAfter: 2000 })
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   const client = server.client()
   await client.set(REVOKED, 'something else')
-  await t.rejects((members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }), { code: 'WS_AUTH_UNAVAILABLE' })
+  await t.rejects(revokeBads(members[0] as Member), { code: 'WS_AUTH_UNAVAILABLE' })
   assertTold(t, members.slice(0, 1), MAY_NOT_GET)
   await client.del(REVOKED)
   await assertWell(t, members, bad, good)
@@ -136,9 +136,9 @@ fault('the revocations are of another type: one that is made then rejects, and i
 fault('what Redis has lost is written back also where that fails at first', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 2, { staleAfter: 4000, onOutage: 'keep' })
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   const client = server.client()
-  await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
+  await revokeBads(members[0] as Member)
   await client.multi().flushall().set(REVOKED, 'something else').exec()
   await until(() => members.every(({ told }) => told().includes(LOST) && told().includes(CANNOT_FOLLOW)), 'all have failed', 10_000)
   await client.del(REVOKED)
@@ -150,9 +150,9 @@ fault('what Redis has lost is written back also where that fails at first', asyn
 fault('several instances give their first commands at once: none takes the log for a lost one', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 3)
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   const results = await Promise.all(members.flatMap(({ app }, i) => [
-    app.wsAuth.revoke({ jti: BAD.jti }), app.wsAuth.revoke({ jti: `of ${i}` }), app.wsAuth.disconnect({ sub: 'nobody' })
+    revokeBads({ app }), app.wsAuth.revoke({ jti: `of ${i}` }), app.wsAuth.disconnect({ sub: 'nobody' })
   ]))
   for (const { instances } of results) t.same(instances.map(({ answered }) => answered), [true, true, true])
   await assertWell(t, members, bad, good)
@@ -168,9 +168,9 @@ fault('what comes twice is done once: who was disconnected has come back, and st
   const good = await connectAll(members, GOOD)
   const [one] = members as [Member]
   const gone = await connectAll(members, { sub: 'gone' })
-  const bad = await connectAll(members, BAD)
+  const bad = await connectBads(members)
   t.equal((await one.app.wsAuth.disconnect({ sub: 'gone' })).closed, 3)
-  t.equal((await one.app.wsAuth.revoke({ jti: BAD.jti })).closed, 3)
+  t.equal((await revokeBads(one)).closed, 3)
   await until(() => gone.every(({ closed }) => closed.code === 3003), 'it is closed')
   const back = await connectAll(members, { sub: 'gone' })
 
@@ -244,7 +244,7 @@ for (const state of ['down', 'paused'] as const) {
   fault(`an app starts while Redis is ${state}: it listens, and lets nobody in until the revocations were read`, async (t) => {
     const server = await startRedis(t, { isPersistent: true })
     const before = await startMember(t, server)
-    await before.app.wsAuth.revoke({ jti: BAD.jti })
+    await revokeBads(before)
     await before.app.close()
     if (state === 'down') await server.stop()
     else server.pause()
@@ -266,12 +266,12 @@ for (const state of ['down', 'paused'] as const) {
 fault('Redis has become a replica: it can be read, and nobody is closed; a revocation rejects and is written later', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 2, { staleAfter: 2000 })
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   const client = server.client()
   await client.replicaof('127.0.0.1', 1)
   // Also by who has to come again.
   await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-  await t.rejects((members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }), { code: 'WS_AUTH_UNAVAILABLE' })
+  await t.rejects(revokeBads(members[0] as Member), { code: 'WS_AUTH_UNAVAILABLE' })
   assertTold(t, members.slice(0, 1), MAY_NOT_GET)
   await pause(4000)
   await assertOpen(t, good)
@@ -294,7 +294,7 @@ fault('whatever the client of the app is, and however it was told to try again, 
   ]
   const members: Member[] = []
   for (const client of clients) members.push(await startMember(t, server, { client }))
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   await (members[0] as Member).app.wsAuth.revoke({ jti: 'first' })
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     const revoking = members.map(async ({ app }, i) => await app.wsAuth.revoke({ jti: `while it ends ${i}` }).catch(() => {}))
@@ -303,7 +303,7 @@ fault('whatever the client of the app is, and however it was told to try again, 
     await server.start()
     await Promise.all(revoking)
   }
-  await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }).catch(() => {})
+  await revokeBads(members[0] as Member).catch(() => {})
   await assertWell(t, members, bad, good)
   for (let i = 0; i < members.length; i++) await assertRevoked(t, members, [], { sub: 'x', jti: `while it ends ${i}` })
   assertTold(t, members, CANNOT_FOLLOW)

@@ -6,7 +6,7 @@
 import { until, within } from '../../helpers/app'
 import { assertOpen, assertRevoked, connectAll, countConnections, forkMember, LOG, pause, REVOKED, startBehindProxy, startMember, startMembers, untilAdmitted, untilWell } from '../../helpers/cluster-of-apps'
 import type { Member } from '../../helpers/cluster-of-apps'
-import { assertNotTold, assertTold, assertWell, BAD, CANNOT_FOLLOW, CLOSED_ALL, fault, GOOD, KEPT_ALL, LOST, MAY_NOT_GET, STALE_AFTER, TRIMMED, WRITTEN_BACK } from '../../helpers/faults'
+import { assertBadsRevoked, assertNotTold, assertTold, assertWell, BAD, CANNOT_FOLLOW, CLOSED_ALL, connectBads, fault, GOOD, KEPT_ALL, LOST, MAY_NOT_GET, revokeBads, STALE_AFTER, TRIMMED, WRITTEN_BACK } from '../../helpers/faults'
 import { startProxy, startRedis } from '../../helpers/redis'
 
 for (const isPersistent of [true, false]) {
@@ -14,8 +14,8 @@ for (const isPersistent of [true, false]) {
     fault(`Redis is restarted ${isPersistent ? 'with' : 'without'} its data, by ${signal}`, async (t) => {
       const server = await startRedis(t, { isPersistent })
       const members = await startMembers(t, server, 3)
-      const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
-      const { closed } = await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
+      const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
+      const { closed } = await revokeBads(members[0] as Member)
       t.equal(closed, 3)
 
       await server.stop(signal)
@@ -35,10 +35,10 @@ for (const isPersistent of [true, false]) {
 fault('Redis is killed while it is told of a revocation', async (t) => {
   const server = await startRedis(t, { isPersistent: true })
   const members = await startMembers(t, server, 3)
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   // It has read nothing of it when it dies.
   server.pause()
-  const revoking = (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
+  const revoking = revokeBads(members[0] as Member)
   await until(() => bad[0]?.closed.code === 3000, 'it is in force where it was made')
   await server.stop('SIGKILL')
   await server.start()
@@ -50,9 +50,9 @@ fault('Redis is killed while it is told of a revocation', async (t) => {
 fault('Redis does not answer for longer than staleAfter: all are closed, since nobody can be vouched for', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 3, { staleAfter: STALE_AFTER })
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   server.pause()
-  const revoking = t.rejects((members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }), { code: 'WS_AUTH_UNAVAILABLE' })
+  const revoking = t.rejects(revokeBads(members[0] as Member), { code: 'WS_AUTH_UNAVAILABLE' })
   await until(() => good.every(({ closed }) => closed.code !== null), 'all are closed', 15_000)
   t.same(good.map(({ closed }) => closed), members.map(() => ({ code: 4503, reason: 'auth_unavailable' })))
   t.same(await Promise.all(members.map(async ({ statusOf }) => await statusOf(GOOD))), [503, 503, 503], 'handshakes are refused')
@@ -67,9 +67,9 @@ fault('Redis does not answer for longer than staleAfter: all are closed, since n
 fault('Redis does not answer for longer than staleAfter: all are kept where onOutage says so', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 3, { staleAfter: STALE_AFTER, onOutage: 'keep' })
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   server.pause()
-  const revoking = t.rejects((members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }), { code: 'WS_AUTH_UNAVAILABLE' })
+  const revoking = t.rejects(revokeBads(members[0] as Member), { code: 'WS_AUTH_UNAVAILABLE' })
   await until(() => members.every(({ told }) => told().includes(KEPT_ALL)), 'the log says so', 15_000)
   await assertOpen(t, good)
   t.same(await Promise.all(members.map(async ({ statusOf }) => await statusOf(GOOD))), [101, 101, 101], 'handshakes are accepted')
@@ -83,13 +83,13 @@ for (const way of ['cut', 'freeze'] as const) {
   fault(`an instance is cut off for 5 s, ${way === 'cut' ? 'with its connections ended' : 'without a sign'}, and others revoke meanwhile`, async (t) => {
     const server = await startRedis(t)
     const { proxy, others, cutOff, members } = await startBehindProxy(t, server)
-    const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+    const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
     const bySub = await connectAll(members, { sub: 'oscar', iat: 1 })
     const gone = await connectAll(members, { sub: 'gone' })
     proxy[way]()
     const end = pause(5000)
     const results = await Promise.all([
-      (others[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }),
+      revokeBads(others[0] as Member),
       (others[1] as Member).app.wsAuth.revoke({ sub: 'oscar' }),
       (others[0] as Member).app.wsAuth.disconnect({ sub: 'gone' })
     ])
@@ -138,7 +138,7 @@ fault('an instance is killed: it is waited for until it is believed to be gone, 
   const members = await startMembers(t, server, 2)
   const remote = await forkMember(t, server)
   const good = await connectAll(members, GOOD)
-  const first = await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
+  const first = await revokeBads(members[0] as Member)
   t.same(first.instances.map(({ answered }) => answered), [true, true, true])
   const killedAt = performance.now()
   remote.process.kill('SIGKILL')
@@ -151,7 +151,7 @@ fault('an instance is killed: it is waited for until it is believed to be gone, 
   assertTold(t, members.slice(0, 1), 'some instances did not answer')
   await untilWell(t, members)
   t.comment(`not listed any more ${Math.round(performance.now() - killedAt)} ms after it was killed`)
-  await assertRevoked(t, members, [], BAD)
+  await assertBadsRevoked(t, members, [])
   await assertOpen(t, good)
 })
 
@@ -159,11 +159,11 @@ fault('a blocked event loop is no outage while Redis is well', async (t) => {
   const server = await startRedis(t)
   const remote = await forkMember(t, server, { staleAfter: 500 })
   const member = await startMember(t, server)
-  const [bad, good] = [await connectAll([remote, member], BAD), await connectAll([remote, member], GOOD)]
+  const [bad, good] = [await connectBads([remote, member]), await connectAll([remote, member], GOOD)]
   const blocking = remote.block(3000)
-  await member.app.wsAuth.revoke({ jti: BAD.jti })
+  await revokeBads(member)
   t.same(await blocking, [], 'it has nothing to say')
-  await assertRevoked(t, [remote, member], bad, BAD)
+  await assertBadsRevoked(t, [remote, member], bad)
   await assertOpen(t, good)
   const { instances } = await member.app.wsAuth.revoke({ jti: 'another' })
   t.same(instances.map(({ answered }) => answered), [true, true])
@@ -172,8 +172,8 @@ fault('a blocked event loop is no outage while Redis is well', async (t) => {
 fault('FLUSHALL: what was revoked is written back, and stays in force', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 3, { staleAfter: 4000 })
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
-  await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
+  await revokeBads(members[0] as Member)
   const client = server.client()
   await client.flushall()
   await until(() => members.every(({ told }) => told().includes(LOST)), 'all notice', 10_000)
@@ -186,11 +186,11 @@ fault('FLUSHALL: what was revoked is written back, and stays in force', async (t
 fault('a revocation right after FLUSHALL reaches all, and so does what was revoked before', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 3)
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   await (members[1] as Member).app.wsAuth.revoke({ jti: 'before' })
   await server.client().flushall()
-  await (members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti })
-  await assertRevoked(t, members, bad, BAD)
+  await revokeBads(members[0] as Member)
+  await assertBadsRevoked(t, members, bad)
   await assertWell(t, members, bad, good)
   await assertRevoked(t, members, [], { sub: 'x', jti: 'before' })
   assertTold(t, members, LOST)
@@ -230,7 +230,7 @@ fault('a failover that lost the last writes: ids are given a second time, and wh
 fault('a failover that lost a revocation before anybody had read it: who has made it writes it again', async (t) => {
   const server = await startRedis(t)
   const members = await startMembers(t, server, 2)
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   const [one] = members as [Member]
   await one.app.wsAuth.revoke({ jti: 'before' })
   const client = server.client()
@@ -240,7 +240,7 @@ fault('a failover that lost a revocation before anybody had read it: who has mad
   t.equal(readers.length, 2)
   await client.config('SET', 'maxclients', 3)
   for (const reader of readers) await client.call('CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(reader)?.[1] as string)
-  const revoking = one.app.wsAuth.revoke({ jti: BAD.jti })
+  const revoking = revokeBads(one)
   while (await client.xlen(LOG) === 1) await pause(1)
   await client.multi().restore(LOG, 0, log, 'REPLACE').restore(REVOKED, 0, revoked, 'REPLACE').exec()
   await client.config('SET', 'maxclients', 100)
@@ -253,11 +253,11 @@ fault('a failover that lost a revocation before anybody had read it: who has mad
 fault('a command while Redis is down is in force here at once, rejects within 5 s, and reaches the others later', async (t) => {
   const server = await startRedis(t, { isPersistent: true })
   const members = await startMembers(t, server, 3)
-  const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+  const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
   await server.stop()
   const [one] = members as [Member]
   const begunAt = performance.now()
-  const rejected = t.rejects(one.app.wsAuth.revoke({ jti: BAD.jti }), { code: 'WS_AUTH_UNAVAILABLE', statusCode: 503 })
+  const rejected = t.rejects(revokeBads(one), { code: 'WS_AUTH_UNAVAILABLE', statusCode: 503 })
   const disconnected = t.rejects(one.app.wsAuth.disconnect({ sub: 'nobody' }), { code: 'WS_AUTH_UNAVAILABLE' })
   t.equal(await one.statusOf(BAD), 401, 'it is refused here at once')
   await until(() => bad[0]?.closed.code === 3000, 'it is closed here')
@@ -275,12 +275,12 @@ for (const hasLog of [true, false]) {
   fault(`Redis is out of memory${hasLog ? '' : ' before the first command'}: a revocation is in force here, rejects, and reaches the others when there is room again`, async (t) => {
     const server = await startRedis(t, { settings: ['--maxmemory-policy', 'noeviction'] })
     const members = await startMembers(t, server, 2, { staleAfter: 2000 })
-    const [bad, good] = [await connectAll(members, BAD), await connectAll(members, GOOD)]
+    const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
     if (hasLog) await (members[0] as Member).app.wsAuth.revoke({ jti: 'before' })
     const client = server.client()
     await client.config('SET', 'maxmemory', '1kb')
     await t.rejects(client.set('something', 'else'), { message: /OOM/ })
-    await t.rejects((members[0] as Member).app.wsAuth.revoke({ jti: BAD.jti }), { code: 'WS_AUTH_UNAVAILABLE' })
+    await t.rejects(revokeBads(members[0] as Member), { code: 'WS_AUTH_UNAVAILABLE' })
     assertTold(t, members.slice(0, 1), MAY_NOT_GET)
     // It can still be read, also by who has to come again.
     await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')

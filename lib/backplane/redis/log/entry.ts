@@ -7,8 +7,8 @@
  */
 import { isDelay } from '../../../base/checks'
 import { isReason, isSendableCode } from '../../../base/close-codes'
-import { DISCONNECT_KINDS, REVOCATION_KINDS } from '../../contract'
-import type { Command, RevokeCommand } from '../../contract'
+import { ALL_VALUE, DISCONNECT_KINDS, isCommandText, REVOCATION_KINDS } from '../../contract'
+import type { Command, CommandOrigin, RevocationKind, RevokeCommand } from '../../contract'
 import type { StreamEntry } from '../client/replies'
 
 /** A command in the log. */
@@ -47,27 +47,39 @@ function parseCommand (text: string): Command | null {
   }
 }
 
-function readCommand ({ type, kind, value, issuedBy, untilAt, code, reason, within }: Record<string, unknown>): Command | null {
-  if (typeof value !== 'string' || value === '') return null
+function readCommand ({ type, kind, value, issuedBy, untilAt, code, reason, within, by, why }: Record<string, unknown>): Command | null {
+  if (typeof value !== 'string' || value === '' || (kind === 'all' && value !== ALL_VALUE)) return null
   if (type === 'revoke') {
-    const isInTime = kind === 'sub' ? Number.isFinite(issuedBy) : issuedBy === null
     const known = REVOCATION_KINDS.find((one) => one === kind)
-    if (known === undefined || !isInTime || !Number.isFinite(untilAt)) return null
-    return { type, kind: known, value, issuedBy: issuedBy as number | null, untilAt: untilAt as number }
+    if (known === undefined || !isInTime(known, issuedBy) || !Number.isFinite(untilAt)) return null
+    return { type, kind: known, value, issuedBy: issuedBy as number | null, untilAt: untilAt as number, ...originOf(by, why) }
   }
   const known = DISCONNECT_KINDS.find((one) => one === kind)
   if (type !== 'disconnect' || known === undefined) return null
   if ((code !== null && !isSendableCode(code)) || (reason !== null && !isReason(reason))) return null
-  return { type, kind: known, value, code, reason, ...isDelay(within) && { within } }
+  return { type, kind: known, value, code, reason, ...isDelay(within) && { within }, ...originOf(by, why) }
 }
 
+function isInTime (kind: RevocationKind, issuedBy: unknown): boolean {
+  if (kind === 'jti' || kind === 'sid') return issuedBy === null
+  return Number.isFinite(issuedBy) || (kind === 'kid' && issuedBy === null)
+}
+
+/** A text that cannot be one is left out, because the command counts more. */
+function originOf (by: unknown, why: unknown): CommandOrigin {
+  return { ...isCommandText(by) && { by }, ...isCommandText(why) && { why } }
+}
+
+/** In place of `issuedBy`: all tokens. */
+const ANY_TIME = '*'
+
 /**
- * The member of the sorted set for a revocation; its score is `untilAt`. For `sub` it includes `issuedBy`, so that two revocations
- * of a user are two members and neither replaces the other.
+ * The member of the sorted set for a revocation; its score is `untilAt`. For a {@link TimedKind} it includes `issuedBy`, so that two
+ * revocations of a user are two members and neither replaces the other.
  */
 export function memberOf ({ kind, value, issuedBy }: RevokeCommand): string {
   const text = isPlain(value) ? value : JSON.stringify(value)
-  return kind === 'sub' ? `sub:${issuedBy}:${text}` : `${kind}:${text}`
+  return kind === 'jti' || kind === 'sid' ? `${kind}:${text}` : `${kind}:${issuedBy ?? ANY_TIME}:${text}`
 }
 
 /** False for a text with half a surrogate pair, which UTF-8 cannot represent. It is written as JSON. */
@@ -77,12 +89,16 @@ function isPlain (value: string): boolean {
 
 /** The revocation of a member of the sorted set, or `null` if the member is not a revocation. */
 export function parseMember (member: string, untilAt: number): RevokeCommand | null {
-  const [, kind, issuedBy, text] = /^(?:(jti|sid)|sub:(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)):([^]+)$/.exec(member) ?? []
+  const [, tokenKind, timedKind, second, text] = MEMBER.exec(member) ?? []
   const value = text === undefined ? null : readText(text)
-  if (value === null || !Number.isFinite(untilAt)) return null
-  if (kind === 'jti' || kind === 'sid') return { type: 'revoke', kind, value, issuedBy: null, untilAt }
-  return Number.isFinite(Number(issuedBy)) ? { type: 'revoke', kind: 'sub', value, issuedBy: Number(issuedBy), untilAt } : null
+  const kind = (tokenKind ?? timedKind) as RevocationKind | undefined
+  const issuedBy = second === undefined || second === ANY_TIME ? null : Number(second)
+  if (kind === undefined || value === null || (kind === 'all' && value !== ALL_VALUE)) return null
+  if (!isInTime(kind, issuedBy) || !Number.isFinite(untilAt)) return null
+  return { type: 'revoke', kind, value, issuedBy, untilAt }
 }
+
+const MEMBER = /^(?:(jti|sid)|(sub|group|kid|iss|all):(\*|-?\d+(?:\.\d+)?(?:e[+-]\d+)?)):([^]+)$/
 
 /** The value that {@link memberOf} wrote, or `null` if it wrote none. */
 function readText (text: string): string | null {

@@ -14,6 +14,7 @@ import type { LoggedCommand } from './entry'
 import { INBOX_TTL } from '../answer-stream'
 import type { Keys } from '../keys'
 import { readHead } from './writer'
+import { nameOfCommand, nameOfMember, UnknownEntries } from './unknown-entries'
 import type { LogWriter } from './writer'
 import { compareIds, epochOf, isNext, START } from './position'
 import type { Position } from './position'
@@ -147,7 +148,7 @@ export class LogReader {
   #takeEntries (entries: readonly StreamEntry[]): void {
     const { member, onCommands, onOwn } = this.#with
     const commands: LoggedCommand[] = []
-    let unknown = 0
+    const unknown = new UnknownEntries('an entry of the log')
     for (const entry of entries) {
       const { id } = this.#position
       // A call with another connection has read it.
@@ -155,13 +156,13 @@ export class LogReader {
       if (!isNext(entry.id, id)) this.#noteGap(id === START.id || epochOf(entry.id) === epochOf(id) ? 'trimmed' : 'lost')
       const logged = parseEntry(entry)
       this.#position = { id: entry.id, uid: uidOf(entry) }
-      if (logged === null) unknown++
+      if (logged === null) unknown.add(nameOfCommand(entry))
       else if (logged.from === member.id) onOwn(logged.uid)
       else commands.push(logged)
     }
     if (commands.some(({ command }) => command === null)) this.#noteGap('requested')
     if (commands.length > 0) onCommands(commands)
-    if (unknown > 0) this.#reportUnknown('an entry of the log')
+    unknown.report(member.log)
   }
 
   /** Skips to an id, because the entries before it cannot be read. */
@@ -206,17 +207,13 @@ export class LogReader {
   async #readRevoked (asking: RedisConnection): Promise<ReadonlyMap<string, number>> {
     const { keys, member } = this.#with
     const present = new Map<string, number>()
-    let unknown = 0
+    const unknown = new UnknownEntries('a revocation')
     await readRevoked(asking.send, keys, (revocation) => {
       present.set(memberOf(revocation), revocation.untilAt)
       member.apply(revocation)
-    }, () => { unknown++ })
-    if (unknown > 0) this.#reportUnknown('a revocation')
+    }, (one) => { unknown.add(nameOfMember(one)) })
+    unknown.report(member.log)
     return present
-  }
-
-  #reportUnknown (what: string): void {
-    this.#with.member.log.error(`${what} in Redis was not written by fastify-ws-auth and is ignored: another program may use the same keys`)
   }
 
   #isBefore (head: string): boolean {

@@ -28,14 +28,14 @@ export function pruneCommand ({ revoked }: Keys, now: number): string[] {
  * @param read called with each revocation
  * @param onUnknown called for each member that is not a revocation
  */
-export async function readRevoked (send: RedisConnection['send'], { revoked }: Keys, read: (revocation: RevokeCommand) => void, onUnknown: () => void): Promise<void> {
+export async function readRevoked (send: RedisConnection['send'], { revoked }: Keys, read: (revocation: RevokeCommand) => void, onUnknown: (member: string) => void): Promise<void> {
   let cursor = '0'
   do {
     const reply = await send(['ZSCAN', revoked, cursor, 'COUNT', String(BATCH)])
     const [next, members] = Array.isArray(reply) ? reply as unknown[] : []
     for (const [member, untilAt] of pairsOf(members)) {
       const revocation = parseMember(member, Number(untilAt))
-      if (revocation === null) onUnknown()
+      if (revocation === null) onUnknown(member)
       else if (revocation.untilAt > Date.now()) read(revocation)
     }
     cursor = String(next ?? '0')
