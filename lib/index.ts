@@ -19,6 +19,8 @@ import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
 import type { BackChannelLogoutOptions as LogoutOptions, RecheckOptions as AnyRecheckOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import { registerWsAuth } from './plugin/register'
+import { revokeLostKeys as watchKeys } from './plugin/revoke-lost-keys'
+import type { RevokeLostKeysOptions as LostKeysOptions } from './plugin/revoke-lost-keys'
 import { readers as allReaders } from './in-band/readers'
 import type { HistogramSnapshot } from './audit/histogram'
 import type { RouteStats } from './audit/stats'
@@ -79,6 +81,7 @@ declare namespace fastifyWsAuth {
   export type DisconnectOptions = matches.DisconnectOptions
   export type IsRevokedOptions = RevokedOptions
   export type IssueTicketOptions = TicketOptions
+  export type RevokeLostKeysOptions = LostKeysOptions
   export type CommandResult = Result
   export type TicketBinding = Binding
   export type IssuedTicket = Ticket
@@ -119,7 +122,8 @@ const fastifyWsAuth: Plugin & {
   WebSocket: typeof WebSocketClass
   connectionOf: typeof findConnection
   readers: typeof allReaders
-} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors, memoryBackplane: createMemoryBackplane, WebSocket: WebSocketClass, connectionOf: findConnection, readers: allReaders }) as never
+  revokeLostKeys: typeof watchKeys
+} = Object.assign(plugin, { WsAuthError: WsAuthErrorClass, wsAuthErrors, memoryBackplane: createMemoryBackplane, WebSocket: WebSocketClass, connectionOf: findConnection, readers: allReaders, revokeLostKeys: watchKeys }) as never
 
 fastifyWsAuth.default = fastifyWsAuth
 fastifyWsAuth.fastifyWsAuth = fastifyWsAuth
@@ -133,5 +137,6 @@ module.exports.memoryBackplane = createMemoryBackplane
 module.exports.WebSocket = WebSocketClass
 module.exports.connectionOf = findConnection
 module.exports.readers = allReaders
+module.exports.revokeLostKeys = watchKeys
 
 export = fastifyWsAuth

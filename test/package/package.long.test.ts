@@ -160,7 +160,7 @@ t.test('the packed package installs and works', async (t) => {
       })
     `)
     const { code, output } = await runNode(folder, 'use.cjs')
-    t.strictSame(JSON.parse(output), ['function', ['default', 'fastifyWsAuth', 'WsAuthError', 'wsAuthErrors', 'memoryBackplane', 'WebSocket', 'connectionOf', 'readers'], true, true, 403, [401, 426, true]])
+    t.strictSame(JSON.parse(output), ['function', ['default', 'fastifyWsAuth', 'WsAuthError', 'wsAuthErrors', 'memoryBackplane', 'WebSocket', 'connectionOf', 'readers', 'revokeLostKeys'], true, true, 403, [401, 426, true]])
     t.equal(code, 0)
   })
 

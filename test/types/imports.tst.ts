@@ -24,5 +24,5 @@ test('require() has the errors and the types', () => {
 })
 
 test('there is nothing else to import', () => {
-  expect<keyof typeof required>().type.toBe<'default' | 'fastifyWsAuth' | 'WsAuthError' | 'wsAuthErrors' | 'memoryBackplane' | 'connectionOf' | 'WebSocket' | 'readers'>()
+  expect<keyof typeof required>().type.toBe<'default' | 'fastifyWsAuth' | 'WsAuthError' | 'wsAuthErrors' | 'memoryBackplane' | 'connectionOf' | 'WebSocket' | 'readers' | 'revokeLostKeys'>()
 })
