@@ -80,8 +80,8 @@ story('what the server tells of a token that is not kept any more keeps nothing'
   await stage.flush()
   t.equal(stage.sentToken, 'token-2')
   // The second token is kept now. The first connection goes on, and the server tells of the first token.
-  first.frame('auth.ok', { expiresIn: 50_000 })
   stage.socket.accept()
+  first.frame('auth.ok', { expiresIn: 50_000 })
   create()
   await stage.flush()
   t.equal(stage.sentToken, 'token-2')
