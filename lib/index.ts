@@ -18,6 +18,7 @@ import type * as matches from './revocation/command-arguments'
 import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
 import type { BackChannelLogoutOptions as LogoutOptions, RecheckOptions as AnyRecheckOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
+import type * as signals from './options/public-signals-options'
 import { registerWsAuth } from './plugin/register'
 import { revokeLostKeys as watchKeys } from './plugin/revoke-lost-keys'
 import type { RevokeLostKeysOptions as LostKeysOptions } from './plugin/revoke-lost-keys'
@@ -58,6 +59,9 @@ declare namespace fastifyWsAuth {
   export type RecheckOptions = AnyRecheckOptions<OpenConnection>
   export type TicketsOptions = AnyTicketsOptions
   export type BackChannelLogoutOptions = LogoutOptions
+  export type SignalsOptions = signals.SignalsOptions
+  export type SignalEvent = signals.SignalEvent
+  export type SubjectIdentifier = signals.SubjectIdentifier
   export type RouteWsAuth = AnyRouteWsAuth<WsAuthRole>
   export type Claims = TokenClaims
   export type Connection = OpenConnection

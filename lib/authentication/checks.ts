@@ -5,7 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from '../base/errors'
 import { thenRead } from '../base/thenable'
 import type { RevocationCheck } from '../revocation/revocation-check'
-import { isLogoutToken } from '../token/claims'
+import { isEventToken, isLogoutToken } from '../token/claims'
 import { groupsOf } from '../token/groups'
 import { kidOf } from '../token/jwt-format'
 import { subjectOf } from '../token/subject'
@@ -67,6 +67,7 @@ export function refusalOfRevoked ({ claims, sub, groups, kid, ticketClaims, tick
 export function checkClaims ({ claims, route }: Authentication, { checks }: AuthenticationContext): void | PromiseLike<void> {
   if (claims === null) return
   if (isLogoutToken(claims)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is a logout token' })
+  if (isEventToken(claims)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is a security event token' })
   return checks.of(route).claimsSchema.assert(claims)
 }
 

@@ -6,7 +6,6 @@
  * there, and the user's tokens are revoked here.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { BackplaneLink } from '../backplane/contract'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
@@ -16,7 +15,8 @@ import type { BackChannelLogoutOptions } from '../options/public-options'
 import type { Instance } from '../revocation/instance'
 import type { Verifier } from '../token/verifier'
 import { logoutRefusal, readLogout, readLogoutToken } from './logout-token'
-import { PendingLogouts } from './pending-logouts'
+import { PendingRequests } from './pending-requests'
+import { wasUsed } from './used-tokens'
 
 const WAS_USED = 'its jti was used before'
 
@@ -33,7 +33,7 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
   if (logout.audience === undefined && !verifier.rules.required.includes('aud')) {
     app.log.warn('"backChannelLogout.audience" should be the client id: logout tokens for other clients are accepted')
   }
-  const pending = new PendingLogouts()
+  const pending = new PendingRequests()
   app.addHook('preClose', (done) => { pending.close(); done() })
   await app.register(async (scope) => {
     acceptOnlyForms(scope)
@@ -81,17 +81,8 @@ async function logOut (request: FastifyRequest, aborter: AbortController, logout
   const { claims } = await withDeadline(verified, options.handshakeTimeout, 'the verification').finally(() => aborter.abort())
   const { match, name, ttl } = readLogout(claims, logout, options.subject)
   const { link } = instance
-  if (await isRemembered(link, name)) throw logoutRefusal(WAS_USED)
+  if (await wasUsed(link, name)) throw logoutRefusal(WAS_USED)
   // Revokes before it remembers the jti, so that the provider can repeat a logout that failed. Revoking twice does no harm.
   await instance.revoke(match)
   if (!await link.put(name, '', ttl)) throw logoutRefusal(WAS_USED)
-}
-
-/** False if the backplane does not answer: few providers repeat a logout, and connections can be closed here without it. */
-async function isRemembered (link: BackplaneLink, name: string): Promise<boolean> {
-  try {
-    return await link.get(name) !== null
-  } catch {
-    return false
-  }
 }

@@ -2,7 +2,6 @@
  * Reads a logout token (OpenID Connect Back-Channel Logout 1.0, sections 2.4 to 2.6): what it revokes, and the name under
  * which its single use is remembered.
  */
-import { createHash } from 'node:crypto'
 import { isObject } from '../base/checks'
 import { WsAuthError } from '../base/errors'
 import type { BackChannelLogoutOptions } from '../options/public-options'
@@ -11,11 +10,10 @@ import { logoutEventOf } from '../token/claims'
 import type { Claims } from '../token/claims'
 import { subjectOf } from '../token/subject'
 import type { ReadSubject } from '../token/subject'
+import { MAX_MEMORY, useName } from './used-tokens'
 
 /** How long a logout token without an `exp` is accepted after its `iat`, in milliseconds. */
 const MAX_AGE = 300_000
-/** How long a `jti` is remembered at most, in milliseconds. */
-const MAX_MEMORY = 86_400_000
 /** How much longer than its token a `jti` is remembered, in milliseconds, because clocks differ. */
 const CLOCK_TOLERANCE = 60_000
 
@@ -49,7 +47,7 @@ export function readLogout (claims: Claims, { issuer, audience, match }: BackCha
   const now = Date.now()
   const untilAt = exp === undefined ? iat * 1000 + MAX_AGE : exp * 1000
   if (untilAt <= now) throw logoutRefusal('it was issued too long ago')
-  const name = `logout:${createHash('sha256').update(JSON.stringify([iss, jti])).digest('base64url')}`
+  const name = useName('logout', iss, jti)
   const ttl = Math.ceil(Math.min(untilAt - now + CLOCK_TOLERANCE, MAX_MEMORY))
   return { match: readMatch(claims, iat, match, subject), name, ttl }
 }

@@ -11,6 +11,7 @@ import type { VerifyOption } from '../token/custom-verifier'
 import type { OriginOption, ReadMessage, RejectWith, RenewalOption, SubjectOption, UserOption } from './public-handshake-options'
 import type { BackChannelLogoutOptions, OnLimit, RecheckOptions, WsAuthOptions } from './public-options'
 import type { RouteWsAuthOptions } from './public-route-options'
+import type { SignalsOptions } from './public-signals-options'
 
 /** The complete `TokenOptions`. `null` is off. */
 export interface TokenSources {
@@ -93,6 +94,7 @@ export interface CompleteOptions extends HandshakeOptions {
   readonly revocationTtl: number
   readonly backplane: Backplane
   readonly backChannelLogout: BackChannelLogoutOptions | null
+  readonly signals: SignalsOptions | null
   readonly upgrades: WsAuthOptions['upgrades']
   /** The policies of routes that other packages declare, by path. */
   readonly routes: ReadonlyMap<string, unknown>

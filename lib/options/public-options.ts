@@ -14,6 +14,7 @@ import type { Claims } from '../token/claims'
 import type { VerifyOption } from '../token/custom-verifier'
 import type { Answer, OriginOption, RejectWith, RenewalOption, SubjectOption, TokenOptions, UserOption } from './public-handshake-options'
 import type { RouteWsAuth } from './public-route-options'
+import type { SignalsOptions } from './public-signals-options'
 
 /** What happens when a user is past `limits.perUser`: the new connection is refused, or the user's oldest one is closed. */
 export type OnLimit = 'reject' | 'close-oldest'
@@ -157,6 +158,8 @@ export interface WsAuthOptions<OpenConnection = never> {
   routes?: Readonly<Record<string, RouteWsAuth>>
   /** Adds a route for OpenID Connect Back-Channel Logout 1.0. Default `false`. */
   backChannelLogout?: false | BackChannelLogoutOptions
+  /** Adds a route for OpenID Shared Signals: security events (RFC 8417) that a provider posts (RFC 8935). Default `false`. */
+  signals?: false | SignalsOptions
 }
 
 /** How the app is asked again about open connections; see {@link WsAuthOptions.recheck}. */

@@ -1,8 +1,9 @@
 /*
- * Reads the options of the HTTP routes that the plugin adds: tickets and back-channel logout.
+ * Reads the options of the HTTP routes that the plugin adds: tickets, back-channel logout and security events.
  */
-import { checkKeys, invalid, optional, readBoolean, readDelay, readName, readObject } from '../base/checks'
+import { checkKeys, invalid, optional, readBoolean, readDelay, readFunction, readName, readObject } from '../base/checks'
 import type { CompleteOptions, TicketIssueOptions } from './complete-options'
+import type { SignalsOptions } from './public-signals-options'
 
 const NO_TICKETS: TicketIssueOptions = { path: null, query: null, ttl: 0, require: false }
 const DEFAULT_TICKETS = { path: '/ws-ticket', query: 'ticket', ttl: 30_000, require: false }
@@ -32,6 +33,19 @@ export function readBackChannelLogout (value: unknown): CompleteOptions['backCha
     issuer: readName('backChannelLogout.issuer', logout.issuer),
     ...(audience === undefined ? {} : { audience }),
     match
+  }
+}
+
+export function readSignals (value: unknown): CompleteOptions['signals'] {
+  if (value === undefined || value === false) return null
+  const signals = readObject('signals', value, 'false or { path, issuer, audience, subject }')
+  checkKeys(signals, 'signals.', ['path', 'issuer', 'audience', 'subject'])
+  const subject = readFunction<NonNullable<SignalsOptions['subject']>>('signals.subject', signals.subject)
+  return {
+    path: readPath('signals.path', signals.path),
+    issuer: readName('signals.issuer', signals.issuer),
+    audience: readName('signals.audience', signals.audience),
+    ...(subject === undefined ? {} : { subject })
   }
 }
 

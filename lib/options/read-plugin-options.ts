@@ -12,7 +12,7 @@ import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
 import { rolesOf, scopesOf } from '../token/roles-and-scopes'
 import type { CompleteOptions, HandshakeOptions } from './complete-options'
-import { readBackChannelLogout, readTickets } from './read-endpoint-options'
+import { readBackChannelLogout, readSignals, readTickets } from './read-endpoint-options'
 import { readHandshakeOptions } from './read-handshake-options'
 import { readRecheck } from './read-recheck'
 import { DEFAULT_TOKEN_SOURCES } from './read-token-sources'
@@ -37,7 +37,7 @@ const BACKPLANE = 'a backplane, such as memoryBackplane() or redisBackplane({ cl
 
 const KEYS = ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles', 'scopes', 'origin', 'rejectWith',
   'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes', 'limits', 'heartbeat', 'tickets',
-  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes', 'recheck']
+  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes', 'recheck', 'signals']
 
 /** Options of other places, and where they belong. */
 const ELSEWHERE: ReadonlyMap<string, string> = new Map([
@@ -76,6 +76,7 @@ export function readPluginOptions (given: unknown): CompleteOptions {
     revocationTtl: readInteger('revocationTtl', options.revocationTtl, 1, Number.MAX_SAFE_INTEGER, 30 * DAY),
     backplane: optional(options.backplane, readBackplane) ?? memoryBackplane(),
     backChannelLogout: readBackChannelLogout(options.backChannelLogout),
+    signals: readSignals(options.signals),
     upgrades: readFunction('upgrades', options.upgrades),
     routes: readRoutes(options.routes),
     limits: readLimits(options.limits),

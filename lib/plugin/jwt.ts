@@ -9,7 +9,9 @@ import { cachingVerifier } from '../token/caching-verifier'
 import { assertNoPublicKey, warnOfShortSecret, withSafeSecret } from '../token/jwt-secret'
 import { createJwtVerifier } from '../token/jwt-verifier'
 import { createCustomVerifier } from '../token/custom-verifier'
-import type { Verifier } from '../token/verifier'
+import { createEventVerifier, eventVerifierOf } from '../token/event-verifier'
+import type { EventAudience } from '../token/event-verifier'
+import type { Verifier, VerifyToken } from '../token/verifier'
 
 /** An @fastify/jwt that is registered. */
 export interface FoundJwt {
@@ -60,4 +62,11 @@ export function createVerifier (app: FastifyInstance, options: CompleteOptions, 
     ? createJwtVerifier(app, jwt.decorator, jwt.method, options.jwt)
     : createCustomVerifier(options.verify as NonNullable<CompleteOptions['verify']>)
   return options.tokenCache === null ? verifier : cachingVerifier(verifier, options.tokenCache)
+}
+
+/** The verifier of security event tokens: that of the app, with the issuer and the audience of the `signals` option. */
+export function createSignalVerifier (options: CompleteOptions, signals: EventAudience, verifier: Verifier, jwt: FoundJwt | null): VerifyToken {
+  return options.verify === undefined && jwt !== null
+    ? createEventVerifier(jwt.decorator, jwt.method, options.jwt, verifier.rules, signals)
+    : eventVerifierOf(verifier)
 }

@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import { isReadOnly, rootOf } from '../base/fastify-internals'
 import { startHeartbeat } from '../connection/heartbeat'
 import { addLogoutRoute } from '../endpoints/back-channel-logout'
+import { addSignalsRoute } from '../endpoints/signals'
 import { addTicketRoute } from '../endpoints/ticket'
 import { sendInOnePacket } from '../handshake/one-packet'
 import type { PreValidation } from '../handshake/pre-validation'
@@ -16,7 +17,8 @@ import type { WsAuthOptions } from '../options/public-options'
 import { readPluginOptions } from '../options/read-plugin-options'
 import { registerCookie, withCookie } from './cookie'
 import { addDecorators } from './decorators'
-import { findJwt, registerJwt } from './jwt'
+import { createSignalVerifier, findJwt, registerJwt } from './jwt'
+import type { FoundJwt } from './jwt'
 import { buildParts } from './parts'
 import type { Parts } from './parts'
 import { RouteHooks } from './route-hooks'
@@ -48,7 +50,7 @@ export async function registerWsAuth (app: FastifyInstance, given: WsAuthOptions
   // After @fastify/websocket: the dry run replaces the answer that it gives to a plain request.
   app.addHook('onRoute', function (this: FastifyInstance, route) { routes.onWrapped(route, this) })
   // The endpoints are routes as those of the app, so all hooks stand before them.
-  await addEndpoints(app, parts)
+  await addEndpoints(app, parts, jwt)
   // After @fastify/websocket has had the upgrade.
   parts.upgrades.listenLast(parts.listeners.relay)
 }
@@ -93,9 +95,10 @@ function attach (app: FastifyInstance, { connections, options, waitingRoom, webs
   app.addHook('preClose', (done) => { stop(); done() })
 }
 
-async function addEndpoints (app: FastifyInstance, { audit, instance, names, options, tickets, verifier }: Parts): Promise<void> {
+async function addEndpoints (app: FastifyInstance, { audit, instance, names, options, tickets, verifier }: Parts, jwt: FoundJwt | null): Promise<void> {
   if (tickets !== null && options.tickets.path !== null) addTicketRoute(app, options.tickets.path, { options, tickets, audit, names })
   if (options.backChannelLogout !== null) await addLogoutRoute(app, options.backChannelLogout, { options, verifier, instance })
+  if (options.signals !== null) await addSignalsRoute(app, options.signals, { options, verify: createSignalVerifier(options, options.signals, verifier, jwt), instance })
 }
 
 function assertUserIsWritable (app: FastifyInstance): void {

@@ -125,6 +125,15 @@ export function isLogoutToken (claims: Claims): boolean {
   return logoutEventOf(claims) !== undefined
 }
 
+/** RFC 8417, 2.2: the names of events are URIs, their values are objects. */
+const EVENT_NAME = /^(?:https?:\/\/|urn:)/i
+
+/** Whether the token is a security event token (RFC 8417, 2.2). It tells what has happened, and is no credential. */
+export function isEventToken ({ events }: Claims): boolean {
+  if (typeof events !== 'object' || events === null || Array.isArray(events)) return false
+  return Object.entries(events).some(([name, value]) => EVENT_NAME.test(name) && typeof value === 'object' && value !== null)
+}
+
 /** When the token of these claims expires, in milliseconds since the epoch; `null` for never. */
 export function expiryOf (claims: Claims, rules: ClaimRules): number | null {
   const byExp = claims.exp === undefined || !rules.checkExpiry ? Infinity : claims.exp * 1000

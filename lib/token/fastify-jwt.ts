@@ -8,7 +8,7 @@ import { setStackTraceLimit, WsAuthError } from '../base/errors'
 import { isThenable } from '../base/thenable'
 import { copyData, frozenCopy } from './frozen-data'
 import { claimsReader, foreignReader, isOn, ownReader, userOf } from './jwt-answer'
-import { payloadOf } from './jwt-secret'
+import { isStatic, payloadOf } from './jwt-secret'
 import { TokenView } from './token-view'
 import type { Verified } from './verifier'
 
@@ -26,7 +26,7 @@ export function verifyDirectly (jwt: JWT, { trusted, formatUser }: FastifyJWTOpt
     // The app's functions get a copy, because they may change it.
     const shown = copyData(answer) as never
     const finish = (isTrusted: unknown): Verified => {
-      if (!isTrusted) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is not trusted' })
+      assertTrusted(isTrusted)
       return { claims, user: formatUser === undefined ? userOf(shown, claims, jwt) : frozenCopy(formatUser(shown)) }
     }
     const isTrusted = trusted === undefined ? true : trusted(request, shown)
@@ -64,6 +64,31 @@ export function verifyByRequest (app: FastifyInstance, jwt: JWT, method: string,
     const finish = (user: unknown): Verified => read(user, token, view)
     return isThenable(answer) ? answer.then(finish) : finish(answer)
   }
+}
+
+/**
+ * Verifies a token of another kind than access tokens, with some settings of its own. It resolves if the token is good; the answer itself
+ * says nothing, because `formatUser` may have made another. A verifier is built for each call.
+ *
+ * @param settings of the verification, in place of those of the app
+ */
+export function verifyOnce (jwt: JWT, method: string, own: FastifyJWTOptions | undefined, settings: object): (token: string, request: FastifyRequest) => unknown {
+  const { decoratorName } = jwt.options as unknown as { decoratorName: string }
+  if (own !== undefined && isStatic(own)) {
+    return (token, request) => {
+      const answer = jwt.verify(token, { ...settings, cache: false } as object)
+      const isTrusted: unknown = own.trusted === undefined ? true : own.trusted(request, copyData(answer) as never)
+      return isThenable(isTrusted) ? isTrusted.then(assertTrusted) : assertTrusted(isTrusted)
+    }
+  }
+  return (token, request) => {
+    const seen = new Proxy(request, new TokenView(request, token, decoratorName)) as unknown as Record<string, JwtVerify>
+    return answerOf((callback) => seen[method]!({ verify: { ...settings, extractToken: () => token, cache: false } }, callback))
+  }
+}
+
+function assertTrusted (isTrusted: unknown): void {
+  if (!isTrusted) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is not trusted' })
 }
 
 /**

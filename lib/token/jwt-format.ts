@@ -65,6 +65,11 @@ export function readClaims (token: string): Claims {
   return readSegment(payloadOf(token), 'payload')
 }
 
+/** Parses the header of a token. @throws WsAuthError `WS_AUTH_TOKEN_INVALID` if it is not a JSON object in valid UTF-8 */
+export function readHeader (token: string): Record<string, unknown> {
+  return readSegment(token.slice(0, token.indexOf('.')), 'header')
+}
+
 /**
  * Refuses a token whose claims are not valid UTF-8 (RFC 7519, 7.2), because the library reads them anyway.
  *

@@ -46,7 +46,7 @@ t.test('the table of options has every option and no other, with its default', a
   const rows = Object.fromEntries(tableOf(options).map(([name = '', byDefault]) => [name.replaceAll('`', ''), byDefault]))
   const complete = readPluginOptions({})
   t.strictSame(Object.keys(rows).sort(), Object.keys(complete).sort())
-  const literals = ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout', 'recheck'] as const
+  const literals = ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout', 'recheck', 'signals'] as const
   for (const name of literals) t.strictSame(literal(rows[name]), complete[name] ?? false, name)
   t.strictSame(literal(rows.closeCodes), DEFAULT_CLOSE_CODES)
   t.equal(rows.tickets, 'false')

@@ -28,6 +28,10 @@ const ITEMS: Record<string, string[]> = {
   'RFC 6455': [
     ...numbers('4.2.1', 10), '4.2.2.1', '4.2.2.2', '4.2.2.3',
     ...['origin', 'key', 'version', 'resource name', 'subprotocol', 'extensions'].map((name) => `4.2.2.4, ${name}`), ...numbers('4.2.2.5', 6), ...numbers('10', 8)
+  ],
+  'Security events and introspection': [
+    'RFC 7662, 2', 'RFC 8417, 2.2', 'RFC 8417, 2.3', 'RFC 8417, 4', 'RFC 8417, 5.1', 'RFC 8935, 2.1', 'RFC 8935, 2.2', 'RFC 8935, 2.3', 'RFC 8935, 2.4', 'RFC 8935, 5',
+    'CAEP 1.0, 2', 'CAEP 1.0, 3', 'RISC 1.0, 2', 'Shared Signals 1.0'
   ]
 }
 

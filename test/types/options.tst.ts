@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fastifyWsAuth, { memoryBackplane, readers } from 'fastify-ws-auth'
-import type { Claims, Connection, WsAuthOptions } from 'fastify-ws-auth'
+import type { Claims, Connection, SubjectIdentifier, WsAuthOptions } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -50,6 +50,17 @@ test('every option is typed', () => {
     revocationTtl: 1,
     backplane: memoryBackplane(),
     backChannelLogout: { path: '/logout', issuer: 'i', audience: 'a', match: 'sub' },
+    signals: {
+      path: '/events',
+      issuer: 'i',
+      audience: 'a',
+      subject: async (subject, { name, at, payload }) => {
+        expect(subject).type.toBe<SubjectIdentifier | null>()
+        expect(at).type.toBe<number>()
+        if (name === 'account-purged') return { sub: String(payload.id) }
+        return subject?.session?.id === undefined ? null : { sid: subject.session.id }
+      }
+    },
     confirm: async (claims, request) => claims.cnf === request.headers['x-proof'],
     subject: (claims) => claims.sub,
     groups: (claims) => [String(claims.tenant)],
