@@ -14,9 +14,10 @@ import type { TokenSource as Source } from './credentials/found'
 import { WsAuthError as WsAuthErrorClass, wsAuthErrors } from './base/errors'
 import type { WsAuthErrorCode as ErrorCode } from './base/errors'
 import type { CommandResult as Result } from './revocation/instance'
+import type { DrainResult as ResultOfDrain } from './connection/drain'
 import type * as matches from './revocation/command-arguments'
 import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
-import type { BackChannelLogoutOptions as LogoutOptions, RecheckOptions as AnyRecheckOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
+import type { BackChannelLogoutOptions as LogoutOptions, DrainOptions as AnyDrainOptions, RecheckOptions as AnyRecheckOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import type * as signals from './options/public-signals-options'
 import { registerWsAuth } from './plugin/register'
@@ -87,6 +88,8 @@ declare namespace fastifyWsAuth {
   export type IssueTicketOptions = TicketOptions
   export type RevokeLostKeysOptions = LostKeysOptions
   export type CommandResult = Result
+  export type DrainOptions = AnyDrainOptions
+  export type DrainResult = ResultOfDrain
   export type TicketBinding = Binding
   export type IssuedTicket = Ticket
   export type Backplane = plane.Backplane

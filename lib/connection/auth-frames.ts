@@ -106,7 +106,12 @@ export function authError (code: WsAuthErrorCode, id: FrameId | null, isOtherSub
  * @param connections how many connections are closed
  */
 export function authRetry (connections: number): string {
-  return JSON.stringify({ type: 'auth.retry', within: Math.min(Math.max(connections, MIN_RETRY), MAX_RETRY) })
+  return retryWithin(Math.min(Math.max(connections, MIN_RETRY), MAX_RETRY))
+}
+
+/** The same with a time, in milliseconds. */
+export function retryWithin (within: number): string {
+  return JSON.stringify({ type: 'auth.retry', within })
 }
 
 /** Whole milliseconds, never more than there are, and 0 for an instant in the past. */

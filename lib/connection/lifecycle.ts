@@ -74,6 +74,8 @@ export class ConnectionLifecycle {
     const refusal = refusalOfRevoked(identity, revocation)
     if (refusal?.code === 'WS_AUTH_TOKEN_REVOKED') connection.closeFor('token_revoked', 'unauthorized')
     else if (refusal !== null) connection.closeFor('auth_unavailable', 'unavailable')
+    // Its handshake was accepted before the drain, and took its time.
+    if (limits.isDraining) connection.closeFor('drain', GOING_AWAY)
     // A `connection` listener of the app may have closed the socket before it had a guard.
     if (socket.readyState !== WebSocket.OPEN) connection.onClosing('app')
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {

@@ -14,6 +14,8 @@ export class Pending {
 
 /** The limits of one app. */
 export class Limits {
+  /** Whether the instance admits no connection any more, because it is drained. */
+  isDraining = false
   readonly #limits: CompleteOptions['limits']
   readonly #connections: ConnectionRegistry
   readonly #pending: Pending
@@ -27,16 +29,18 @@ export class Limits {
   }
 
   /**
-   * Returns `WS_AUTH_BUSY` if too much is pending, or `null`.
+   * Returns `WS_AUTH_BUSY` if too much is pending, or if the instance is drained, or `null`.
    *
    * @param more how many would be pending in addition
    */
   refusalOfPending (more: number): WsAuthError | null {
+    if (this.isDraining) return draining()
     return this.#pending.count + more > this.#limits.pending ? new WsAuthError('WS_AUTH_BUSY', { cause: 'limits.pending' }) : null
   }
 
-  /** Returns `WS_AUTH_LIMIT` if a user may have no further connection, or `null`. */
+  /** Returns `WS_AUTH_LIMIT` if a user may have no further connection, `WS_AUTH_BUSY` if a drain has begun meanwhile, or `null`. */
   refusalOfSlot (sub: string | null): WsAuthError | null {
+    if (this.isDraining) return draining()
     if (sub === null || !this.#isCounted) return null
     const count = this.#connections.countBySub(sub) + (this.#taken.get(sub) ?? 0)
     return count >= this.#limits.perUser ? new WsAuthError('WS_AUTH_LIMIT', { cause: 'limits.perUser' }) : null
@@ -65,4 +69,8 @@ export class Limits {
     if (left === 0) this.#taken.delete(sub)
     else this.#taken.set(sub, left)
   }
+}
+
+function draining (): WsAuthError {
+  return new WsAuthError('WS_AUTH_BUSY', { cause: 'the instance is draining' })
 }

@@ -10,6 +10,7 @@ import type { Claims } from '../token/claims'
 import type { VerifyOption } from '../token/custom-verifier'
 import type { OriginOption, ReadMessage, RejectWith, RenewalOption, SubjectOption, UserOption } from './public-handshake-options'
 import type { BackChannelLogoutOptions, OnLimit, RecheckOptions, WsAuthOptions } from './public-options'
+import type { CompleteDrain } from './read-drain'
 import type { RouteWsAuthOptions } from './public-route-options'
 import type { SignalsOptions } from './public-signals-options'
 
@@ -88,6 +89,7 @@ export interface CompleteOptions extends HandshakeOptions {
   readonly limits: { readonly perUser: number, readonly onLimit: OnLimit, readonly pending: number }
   readonly heartbeat: { readonly interval: number } | null
   readonly recheck: Recheck | null
+  readonly drain: CompleteDrain | null
   readonly handshakeTimeout: number
   readonly maxTokenBytes: number
   readonly tickets: TicketIssueOptions

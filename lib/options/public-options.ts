@@ -129,6 +129,8 @@ export interface WsAuthOptions<OpenConnection = never> {
    * RFC 7662), or its user in the database. Default `false`.
    */
   recheck?: false | RecheckOptions<OpenConnection>
+  /** How `app.close()` ends connections: over a time, at an even rate. Default `false`: at once. */
+  drain?: false | DrainOptions
   /** How many milliseconds may pass from the upgrade request to the open connection. Past it the answer is 503. Default 10 000. */
   handshakeTimeout?: number
   /** The longest token in bytes. A longer token is refused with 401 before anything is decoded. Default 8 192. */
@@ -209,4 +211,14 @@ export interface BackChannelLogoutOptions {
    * up to then (`'sub'`). Default `'sid'`.
    */
   match?: 'sid' | 'sub'
+}
+
+/** How connections are drained; see the `drain` option. */
+export interface DrainOptions {
+  /** Over how many milliseconds the closes are spread; with 0 they are made now. */
+  within: number
+  /** The close code, one that may be sent (RFC 6455, 7.4). Default: 1001. */
+  code?: number
+  /** The reason in the close frame, at most 123 bytes of UTF-8. Default `drain`. */
+  reason?: string
 }

@@ -12,6 +12,7 @@ import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
 import { rolesOf, scopesOf } from '../token/roles-and-scopes'
 import type { CompleteOptions, HandshakeOptions } from './complete-options'
+import { readDrain } from './read-drain'
 import { readBackChannelLogout, readSignals, readTickets } from './read-endpoint-options'
 import { readHandshakeOptions } from './read-handshake-options'
 import { readRecheck } from './read-recheck'
@@ -37,7 +38,7 @@ const BACKPLANE = 'a backplane, such as memoryBackplane() or redisBackplane({ cl
 
 const KEYS = ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles', 'scopes', 'origin', 'rejectWith',
   'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes', 'limits', 'heartbeat', 'tickets',
-  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes', 'recheck', 'signals']
+  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes', 'recheck', 'signals', 'drain']
 
 /** Options of other places, and where they belong. */
 const ELSEWHERE: ReadonlyMap<string, string> = new Map([
@@ -82,6 +83,7 @@ export function readPluginOptions (given: unknown): CompleteOptions {
     limits: readLimits(options.limits),
     heartbeat: readHeartbeat(options.heartbeat),
     recheck: readRecheck(options.recheck),
+    drain: readDrain(options.drain),
     handshakeTimeout: readDelay('handshakeTimeout', options.handshakeTimeout, 10_000),
     maxTokenBytes: readInteger('maxTokenBytes', options.maxTokenBytes, 1, Number.MAX_SAFE_INTEGER, 8192)
   }

@@ -17,11 +17,16 @@ import { claimsOfTicket } from '../authentication/tickets'
 import type { TicketBinding } from '../authentication/ticket-binding'
 import type { IssuedTicket } from '../authentication/tickets'
 import { copyData } from '../token/frozen-data'
+import type { DrainOptions } from '../options/public-options'
+import { readDrainOptions } from '../options/read-drain'
 import { subjectOf } from '../token/subject'
+import type { DrainResult } from '../connection/drain'
 import type { Parts } from './parts'
 
 /** The result of `app.wsAuth.stats()`. */
 export interface WsAuthStats extends StatsSnapshot {
+  /** How many connections a drain still has to close, now; 0 if there is none. */
+  readonly draining: number
   /** The state of the backplane, now. */
   readonly backplane: BackplaneStats
 }
@@ -70,9 +75,8 @@ export interface WsAuth {
    * Tells whether a token with these claims was revoked. Meant for plain requests, which the plugin does not guard. It needs no
    * network round trip.
    *
-   * @param options the `kid` in the header of the token. Without it, a revocation by `kid` does not count
-   * @throws WsAuthError `WS_AUTH_UNAVAILABLE` during an outage of the backplane, `WS_AUTH_TOKEN_INVALID` if the `subject` option returns
-   *   no subject that counts. TypeError if an argument is wrong. What the `subject` and `groups` options throw
+   * @throws WsAuthError `WS_AUTH_BUSY` once a drain has begun, `WS_AUTH_UNAVAILABLE` during an outage of the backplane, `WS_AUTH_TOKEN_INVALID` if the `subject` option returns
+   *   no subject that counts. TypeError if the claims are no object. What the `subject` option throws
    */
   isRevoked (claims: object, options?: IsRevokedOptions): boolean
   /**
@@ -92,6 +96,14 @@ export interface WsAuth {
    * @throws as `revoke`
    */
   disconnect (match: DisconnectMatch, options?: DisconnectOptions): Promise<CommandResult>
+  /**
+   * Takes this instance out of service, for good: from now on handshakes are refused with `WS_AUTH_BUSY`, and its connections are closed
+   * over `within` milliseconds, at an even rate and in random order. Called again, or if `app.close()` is called, it closes what is left now.
+   *
+   * @returns how many connections it closed, once the last close frame is sent
+   * @throws TypeError for wrong options
+   */
+  drain (options: DrainOptions): Promise<DrainResult>
 }
 
 declare module 'fastify' {
@@ -108,16 +120,20 @@ declare module 'fastify' {
 
 /** Adds `request.user`, `request.wsAuth` and `app.wsAuth`. */
 export function addDecorators (app: FastifyInstance, parts: Parts): void {
-  const { connections, inspector, instance, pending, revocation, revocations, stats } = parts
+  const { connections, drain, inspector, instance, pending, revocation, revocations, stats } = parts
   if (!app.hasRequestDecorator('user')) app.decorateRequest('user', null as never)
   app.decorateRequest('wsAuth', null)
   app.decorate('wsAuth', {
     authenticate: authenticateHook(parts.context, parts.setUser),
     connections,
-    stats: () => ({ ...stats.snapshot(connections.size, pending.count), backplane: readBackplaneStats(instance.link, revocations) }),
+    stats: () => ({ ...stats.snapshot(connections.size, pending.count), draining: drain.left, backplane: readBackplaneStats(instance.link, revocations) }),
     inspect: () => inspector.inspect(),
     issueTicket: async (claims, binding = {}) => await issueTicket(parts, claims, binding),
-    isRevoked: (claims, options) => revocation.isRevoked(claims, options),
+    isRevoked: (claims, options) => {
+      drain.assertNone()
+      return revocation.isRevoked(claims, options)
+    },
+    drain: async (options) => await drain.run(readDrainOptions(options)),
     revoke: async (match, options) => await instance.revoke(match, options),
     disconnect: async (match, options) => await instance.disconnect(match, options)
   })

@@ -37,6 +37,7 @@ import type { Verifier } from '../token/verifier'
 import { attend } from './attendance'
 import { Inspector } from './inspector'
 import { createVerifier } from './jwt'
+import { Drain } from '../connection/drain'
 import type { FoundJwt } from './jwt'
 import { websocketSetup } from './websocket'
 import type { WebsocketSetup } from './websocket'
@@ -68,6 +69,7 @@ export interface Parts {
   readonly verifier: Verifier
   readonly waitingRoom: WaitingRoom
   readonly setUser: SetUser
+  readonly drain: Drain
   readonly websocket: WebsocketSetup
 }
 
@@ -108,7 +110,8 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
   const inspector = new Inspector(app, options, jwt)
   const opener = new SocketOpener(lifecycle, waitingRoom)
-  return { options, audit, checks, context, stats, pending, connections, inspector, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
+  const drain = new Drain(app, connections, limits)
+  return { options, audit, checks, context, stats, pending, connections, drain, inspector, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
 }
 
 /** `null` if the `recheck` option is off. */

@@ -85,8 +85,9 @@ function addHooks (app: FastifyInstance, parts: Parts): { routes: RouteHooks, sh
 }
 
 /** Gives the WebSocket server, which exists now, to the parts that need it, and starts the heartbeat. */
-function attach (app: FastifyInstance, { connections, options, waitingRoom, websocket }: Parts, shutdown: Shutdown): void {
+function attach (app: FastifyInstance, { connections, drain, options, waitingRoom, websocket }: Parts, shutdown: Shutdown): void {
   shutdown.attach(app.websocketServer)
+  drain.attach(app.websocketServer)
   websocket.protocols.guard(app.websocketServer)
   sendInOnePacket(app.websocketServer)
   waitingRoom.attach(app.websocketServer, awaitsMessage)

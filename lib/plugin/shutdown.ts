@@ -1,12 +1,13 @@
 /*
  * `app.close()` ends all WebSockets within 5 s, even if clients do not answer: nothing new is accepted, all open sockets get a
- * close frame, and those that are not closed after 3 s are terminated.
+ * close frame, and those that are not closed after 3 s are terminated. With the `drain` option the connections are drained before that.
  */
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import type { WebSocketServer } from 'ws'
 import { GOING_AWAY } from '../base/close-codes'
 import { withDeadline } from '../base/deadline'
+import { rootOf } from '../base/fastify-internals'
 import { quietLog } from '../base/quiet-log'
 import { isThenable } from '../base/thenable'
 import type { Parts } from './parts'
@@ -19,13 +20,14 @@ const PRE_CLOSE_TIMEOUT = 2000
 type PreClose = NonNullable<WebsocketPluginOptions['preClose']>
 
 /** The parts that are closed, in the order in which they are. */
-export type ShutdownDependencies = Pick<Parts, 'listeners' | 'upgrades' | 'dryRuns' | 'waitingRoom' | 'lifecycle'>
+export type ShutdownDependencies = Pick<Parts, 'listeners' | 'upgrades' | 'dryRuns' | 'waitingRoom' | 'lifecycle' | 'drain' | 'options'>
 
 /** The end of an app. Both hooks do nothing if @fastify/websocket was never registered, because the registration failed. */
 export class Shutdown {
   readonly #app: FastifyInstance
   readonly #dependencies: ShutdownDependencies
-  readonly #preClose: PreClose | undefined
+  #preClose: PreClose | undefined
+  #drained: Promise<void> | null = null
   #server: WebSocketServer | null = null
   #timer: NodeJS.Timeout | undefined
 
@@ -34,6 +36,7 @@ export class Shutdown {
     this.#app = app
     this.#dependencies = dependencies
     this.#preClose = preClose
+    if (dependencies.options.drain !== null) this.#drainFirst(rootOf(app))
   }
 
   /** @fastify/websocket is registered: from now on there are sockets to close. */
@@ -51,8 +54,34 @@ export class Shutdown {
     }
     this.#dependencies.listeners.close()
     this.#dependencies.upgrades.close()
+    // A drain that `drain()` has begun: there is no time any more.
+    this.#dependencies.drain.hurry()
     if (this.#preClose === undefined) close()
     else void callPreClose(this.#app, this.#preClose).then(close)
+  }
+
+  /**
+   * Has `app.close()` drain the connections before Fastify closes anything: plain requests are served meanwhile, and a `preClose` hook has
+   * only the `pluginTimeout` of Fastify. Called again, it closes what is left.
+   */
+  #drainFirst (root: FastifyInstance): void {
+    const { close } = root
+    const closeDrained = (...args: unknown[]): unknown => {
+      if (this.#drained === null) this.#drained = this.#drain()
+      else this.#dependencies.drain.hurry()
+      return this.#drained.then(() => Reflect.apply(close, root, args) as unknown)
+    }
+    root.close = closeDrained as typeof close
+  }
+
+  /** Never rejects. */
+  async #drain (): Promise<void> {
+    const { drain, options } = this.#dependencies
+    drain.begin()
+    const preClose = this.#preClose
+    this.#preClose = undefined
+    if (preClose !== undefined && this.#server !== null) await callPreClose(this.#app, preClose)
+    if (options.drain !== null) await drain.run(options.drain)
   }
 
   /** The `onClose` hook: all sockets have closed. */

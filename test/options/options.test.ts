@@ -55,6 +55,12 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ heartbeat: true }, '"heartbeat" option must be false, a number of milliseconds, or { interval }'],
   [{ heartbeat: {} }, '"heartbeat.interval" option must be an integer from 1 to 2147483647'],
   [{ heartbeat: { interval: 1, timeout: 1 } }, '"heartbeat.timeout" option must be left out: there is no such option'],
+  [{ drain: true }, '"drain" option must be false or { within, code, reason }'],
+  [{ drain: {} }, '"drain.within" option must be an integer of milliseconds from 0 to 2147483647'],
+  [{ drain: { within: 1.5 } }, '"drain.within" option must be an integer of milliseconds from 0 to 2147483647'],
+  [{ drain: { within: 5, code: 1005 } }, '"drain.code" option must be a close code that may be sent'],
+  [{ drain: { within: 5, reason: 7 } }, '"drain.reason" option must be a string of at most 123 bytes'],
+  [{ drain: { within: 5, after: 7 } }, '"drain.after" option must be left out: there is no such option'],
   [{ recheck: true }, '"recheck" option must be false or { every, check, onFailure }'],
   [{ recheck: { check: noop } }, '"recheck.every" option must be an integer from 1 to 2147483647'],
   [{ recheck: { every: 0, check: noop } }, '"recheck.every" option must be an integer from 1 to 2147483647'],
@@ -200,6 +206,7 @@ t.test('the defaults are those of the README', async (t) => {
     limits: { perUser: Infinity, onLimit: 'reject', pending: 1000 },
     heartbeat: null,
     recheck: null,
+    drain: null,
     handshakeTimeout: 10_000,
     maxTokenBytes: 8192
   })

@@ -38,7 +38,7 @@ t.test('the tables of close codes have each reason of a refusal once, with its c
   const listed = rows.filter(([, , status]) => status !== '-').map((row) => row.slice(0, 3))
   const expected = Object.values(wsAuthErrors).flatMap(({ statusCode, close }) => close === null ? [] : [[String(close.code), close.reason, String(statusCode)]])
   t.strictSame(listed.sort(), expected.sort())
-  const ends = ['none', 'connection_replaced', 'disconnected', 'internal_error', 'lifetime_exceeded', 'shutdown']
+  const ends = ['none', 'connection_replaced', 'disconnected', 'internal_error', 'lifetime_exceeded', 'shutdown', 'drain']
   t.strictSame(rows.filter(([, , status]) => status === '-').map(([, reason]) => reason).sort(), ends.sort())
 })
 
@@ -46,7 +46,7 @@ t.test('the table of options has every option and no other, with its default', a
   const rows = Object.fromEntries(tableOf(options).map(([name = '', byDefault]) => [name.replaceAll('`', ''), byDefault]))
   const complete = readPluginOptions({})
   t.strictSame(Object.keys(rows).sort(), Object.keys(complete).sort())
-  const literals = ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout', 'recheck', 'signals'] as const
+  const literals = ['origin', 'rejectWith', 'tokenCache', 'expiryGrace', 'maxLifetime', 'heartbeat', 'handshakeTimeout', 'maxTokenBytes', 'websocket', 'revocationTtl', 'backChannelLogout', 'recheck', 'signals', 'drain'] as const
   for (const name of literals) t.strictSame(literal(rows[name]), complete[name] ?? false, name)
   t.strictSame(literal(rows.closeCodes), DEFAULT_CLOSE_CODES)
   t.equal(rows.tickets, 'false')

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, InspectedRoute, Inspection, InspectionWarning, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WebSocket, WsAuthEvent, WsAuthHistogram, WsAuthRouteStats, WsAuthStats } from 'fastify-ws-auth'
+import type { BackplaneError, BackplaneStats, Claims, CloseReason, CommandResult, Connection, DrainResult, InspectedRoute, Inspection, InspectionWarning, InstanceAnswer, IssuedTicket, TokenSource, WsAuth, WsAuthErrorCode, WebSocket, WsAuthEvent, WsAuthHistogram, WsAuthRouteStats, WsAuthStats } from 'fastify-ws-auth'
 import { expect, test } from 'tstyche'
 
 declare const app: FastifyInstance
@@ -79,6 +79,9 @@ test('app.wsAuth counts', () => {
   expect(stats).type.toBe<WsAuthStats>()
   expect(stats.connections).type.toBe<number>()
   expect(stats.pending).type.toBe<number>()
+  expect(stats.draining).type.toBe<number>()
+  expect(app.wsAuth.drain).type.toBeCallableWith({ within: 1000, code: 4001, reason: 'deploy' })
+  expect(app.wsAuth.drain({ within: 1000 })).type.toBe<Promise<DrainResult>>()
   expect(stats.accepted).type.toBe<number>()
   expect(stats.refused).type.toBe<Readonly<Record<WsAuthErrorCode, number>>>()
   expect(stats.renewed).type.toBe<number>()
