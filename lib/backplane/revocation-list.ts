@@ -102,7 +102,8 @@ export class RevocationList {
     const revoked = this.#tokens[kind]
     if (revoked.size === 0) return false
     const value = claimText(claims, kind)
-    return value !== null && (revoked.get(value) ?? 0) > Date.now()
+    const untilAt = value === null ? undefined : revoked.get(value)
+    return untilAt !== undefined && untilAt > Date.now()
   }
 
   #isTimed (kind: TimedKind, value: string | null, claims: Claims): boolean {

@@ -84,7 +84,7 @@ for (const way of ['cut', 'freeze'] as const) {
     const server = await startRedis(t)
     const { proxy, others, cutOff, members } = await startBehindProxy(t, server)
     const [bad, good] = [await connectBads(members), await connectAll(members, GOOD)]
-    const bySub = await connectAll(members, { sub: 'oscar', iat: 1 })
+    const bySub = await connectAll(members, { sub: 'oscar' })
     const gone = await connectAll(members, { sub: 'gone' })
     proxy[way]()
     const end = pause(5000)
@@ -102,7 +102,7 @@ for (const way of ['cut', 'freeze'] as const) {
     await end
     proxy.restore()
     await assertWell(t, members, bad, good)
-    await assertRevoked(t, members, bySub, { sub: 'oscar', iat: 1 })
+    await assertRevoked(t, members, bySub, { sub: 'oscar' })
     await until(() => gone.every(({ closed }) => closed.code === 3003), 'who was disconnected is closed everywhere')
     await assertRevoked(t, members, [], { sub: 'x', jti: 'of who is cut off' })
     if (way === 'cut') assertTold(t, [cutOff], CANNOT_FOLLOW)
@@ -265,7 +265,7 @@ fault('a command while Redis is down is in force here at once, rejects within 5 
   await within(8000, 'it rejects', rejected)
   await disconnected
   t.ok(performance.now() - begunAt > 1000, 'it was tried')
-  t.same(bad.map(({ closed }) => closed.code), [3000, null, null])
+  t.same(bad.slice(0, 3).map(({ closed }) => closed.code), [3000, null, null])
   assertTold(t, [one], MAY_NOT_GET)
   await server.start()
   await assertWell(t, members, bad, good)
