@@ -1,14 +1,20 @@
 /*
  * What operators and reviewers run: the review of the chat, and the recipe that compares policies.
  */
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { buildExample } from '../helpers/example'
-import { runNode } from '../helpers/run-alone'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import { sign } from '../helpers/app'
+import { buildExample, startFile } from '../helpers/example'
+import { runAlone, runNode } from '../helpers/run-alone'
 
 const ROOT = process.cwd()
 const RECIPES = join(ROOT, 'example/recipes')
+const PROMTOOL = '/usr/bin/promtool'
+const RECIPE_SECRET = 'a secret of thirty-two bytes, or more'
 
 t.before(buildExample)
 
@@ -21,6 +27,50 @@ t.test('npm start -- --inspect prints the policies of the chat, and exits with 0
   t.strictSame(paths, [...paths].sort())
   t.match(advice, /^- `\w+`: .+\.$/m)
   t.notMatch(output, /secret/i)
+})
+
+/** Why Prometheus cannot check anything here, or `false`. In CI nothing is skipped: it fails. */
+const noPromtool = existsSync(PROMTOOL) || process.env.CI === 'true' ? false : 'promtool is not installed (Debian: prometheus)'
+
+/** The output of the recipe, after one connection and one refusal. */
+async function scrape (t: Test): Promise<string> {
+  const { url } = await startFile(t, 'recipes/prom-client.js')
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/chat`, { headers: { authorization: `Bearer ${sign({ sub: 'ann' }, RECIPE_SECRET)}` } })
+  t.teardown(() => socket.terminate())
+  await once(socket, 'message')
+  const [error] = await once(new WebSocket(`${url.replace('http', 'ws')}/chat`), 'error')
+  t.match(error, { message: /401/ })
+  await once(new WebSocket(`${url.replace('http', 'ws')}/metrics`), 'error')
+  return await (await fetch(`${url}/metrics`)).text()
+}
+
+t.test('prom-client: each count and each duration is a metric, and all metrics of the rules and the dashboard exist', async (t) => {
+  const metrics = await scrape(t)
+  for (const line of [
+    'ws_auth_accepted_total{route="/chat"} 1', 'ws_auth_connections{route="/chat"} 1', 'ws_auth_refused_total{route="/chat",code="WS_AUTH_TOKEN_MISSING"} 1',
+    'ws_auth_refused_total{route="",code="WS_AUTH_ROUTE_NOT_WEBSOCKET"} 1', 'ws_auth_refused_total{route="/chat",code="WS_AUTH_BUSY"} 0', 'ws_auth_backplane_current 1',
+    'ws_auth_handshake_duration_seconds_count{route="/chat",result="accepted"} 1', 'ws_auth_handshake_duration_seconds_bucket{route="/chat",result="refused",le="+Inf"} 1',
+    'ws_auth_connection_duration_seconds_count{route="/chat"} 0'
+  ]) t.ok(metrics.split('\n').includes(line), line)
+  t.notMatch(metrics, /nan|eyJ/i, 'what is not known is no sample')
+  const names = new Set([...metrics.matchAll(/^(ws_auth_\w+)/gm)].map(([, name]) => name))
+  names.add('ws_auth_backplane_age_seconds') // in memory it has no age
+  const dashboard = JSON.parse(readFileSync(join(ROOT, 'example/deploy/grafana.json'), 'utf8')) as { panels: Array<{ targets: Array<{ expr: string }> }> }
+  const used = [readFileSync(join(ROOT, 'example/deploy/alerts.yaml'), 'utf8'), ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))].flatMap((text) => text.match(/ws_auth_\w+/g) ?? [])
+  t.ok(used.length > 10)
+  for (const name of used) t.ok(names.has(name), name)
+})
+
+t.test('promtool accepts the rules, the queries of the dashboard and the metrics', { skip: noPromtool }, async (t) => {
+  const rules = await runAlone(PROMTOOL, ['check', 'rules', 'example/deploy/alerts.yaml'], ROOT)
+  t.equal(rules.code, 0, rules.output)
+  const { panels } = JSON.parse(readFileSync(join(ROOT, 'example/deploy/grafana.json'), 'utf8')) as { panels: Array<{ targets: Array<{ expr: string }> }> }
+  const queries = panels.flatMap(({ targets }, i) => targets.map(({ expr }) => ({ record: `panel:${i}`, expr: expr.replace('$__rate_interval', '5m') })))
+  const folder = t.testdir({ 'panels.json': JSON.stringify({ groups: [{ name: 'panels', rules: queries }] }), 'metrics.txt': await scrape(t) })
+  const dashboard = await runAlone(PROMTOOL, ['check', 'rules', join(folder, 'panels.json')], ROOT)
+  t.equal(dashboard.code, 0, dashboard.output)
+  const metrics = await runAlone('sh', ['-c', `${PROMTOOL} check metrics < ${join(folder, 'metrics.txt')}`], ROOT)
+  t.equal(metrics.code, 0, metrics.output)
 })
 
 t.test('policy-snapshot: the test passes, and fails when a policy changes', async (t) => {
