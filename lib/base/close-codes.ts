@@ -15,7 +15,7 @@ export const GOING_AWAY = 1001
 
 /** Each {@link CloseReason}. */
 export const CLOSE_REASONS = ['token_expired', 'token_revoked', 'forbidden', 'lifetime_exceeded', 'disconnected', 'connection_replaced', 'auth_unavailable',
-  'shutdown', 'drain', 'heartbeat', 'internal_error', 'app', 'client', 'error', 'lost'] as const
+  'message_limit', 'idle', 'shutdown', 'drain', 'heartbeat', 'internal_error', 'app', 'client', 'error', 'lost'] as const
 
 /**
  * Why a connection ended. `'internal_error'`: its handler threw. `'app'`: the app closed it. `'client'`: the client sent a close frame.

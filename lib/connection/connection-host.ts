@@ -6,7 +6,9 @@ import type { CloseOrder, CloseReason } from '../base/close-codes'
 import type { CompleteRouteOptions } from '../options/complete-options'
 import type { Claims } from '../token/claims'
 import type { ConnectionRenewals } from './connection-renewals'
+import type { GuardedSocket } from './socket-guard'
 import type { Sweep } from './sweep'
+import type { Traffic } from './traffic'
 
 /** The settings and the events that the connections of a route share. */
 export interface ConnectionHost<C> {
@@ -21,6 +23,8 @@ export interface ConnectionHost<C> {
   hasFrames (request: FastifyRequest, hasBegun: boolean): boolean
   /** The longest auth frame, in bytes. */
   readonly maxFrameBytes: number
+  /** Watches what the client sends, if a limit on it is on. */
+  watch (connection: C, socket: GuardedSocket): Traffic | null
   /** A renewal has changed the claims. */
   onChanged (connection: C, before: Claims | null): void
   /** The connection has ended. @param order the command that ended it, `null` for none */

@@ -27,6 +27,8 @@ import type { ConnectionRechecks } from './connection-rechecks'
 import type { ConnectionRenewals } from './connection-renewals'
 import type { ConnectionHost } from './connection-host'
 import { sendSafely } from './safe-calls'
+import { TrafficWatch } from './traffic'
+import type { Traffic } from './traffic'
 
 /** The objects that connections are opened with. */
 export interface LifecycleDependencies {
@@ -46,6 +48,7 @@ export interface LifecycleDependencies {
 export class ConnectionLifecycle {
   /** Wakes the connections when they are due. */
   readonly sweep = new Sweep()
+  readonly #traffic = new TrafficWatch(this.sweep)
   readonly #dependencies: LifecycleDependencies
   readonly #hosts = new Map<CompleteRouteOptions, ConnectionHost<OpenConnection>>()
 
@@ -98,7 +101,7 @@ export class ConnectionLifecycle {
 
   #hostOf (route: CompleteRouteOptions): ConnectionHost<OpenConnection> {
     let host = this.#hosts.get(route)
-    if (host === undefined) this.#hosts.set(route, host = new RouteHost(this.#dependencies, this.sweep, route))
+    if (host === undefined) this.#hosts.set(route, host = new RouteHost(this.#dependencies, this.sweep, this.#traffic, route))
     return host
   }
 }
@@ -114,9 +117,10 @@ class RouteHost implements ConnectionHost<OpenConnection> {
   readonly grace: number
   readonly maxFrameBytes: number
   readonly #rules: ClaimRules
+  readonly #traffic: TrafficWatch
   readonly #dependencies: LifecycleDependencies
 
-  constructor (dependencies: LifecycleDependencies, sweep: Sweep, route: CompleteRouteOptions) {
+  constructor (dependencies: LifecycleDependencies, sweep: Sweep, traffic: TrafficWatch, route: CompleteRouteOptions) {
     const { options, checks } = dependencies
     const { rules } = checks.of(route).verifier
     this.route = route
@@ -124,6 +128,7 @@ class RouteHost implements ConnectionHost<OpenConnection> {
     this.renewals = dependencies.renewals
     this.grace = route.expiryGrace + rules.clockTolerance
     this.#rules = rules
+    this.#traffic = traffic
     this.maxFrameBytes = Math.max(route.token.message?.maxBytes ?? 0, options.maxTokenBytes + FRAME_OVERHEAD)
     this.#dependencies = dependencies
   }
@@ -135,6 +140,10 @@ class RouteHost implements ConnectionHost<OpenConnection> {
   hasFrames ({ raw }: FastifyRequest, hasBegun: boolean): boolean {
     const { renewal } = this.route
     return renewal === 'offered' ? hasBegun || offersFrames(raw.headers['sec-websocket-protocol']) : renewal
+  }
+
+  watch (connection: OpenConnection, socket: GuardedSocket): Traffic | null {
+    return this.#traffic.start(connection, socket, this.route.limits)
   }
 
   onChanged (connection: OpenConnection, before: Claims | null): void {

@@ -1,6 +1,6 @@
 /*
- * The limits on pending handshakes, and on connections per user. A handshake takes the slot of its user before the 101 and keeps
- * it until the connection is open, so that a hundred simultaneous handshakes cannot all use the last slot.
+ * The limits on pending handshakes, and on connections in all and per user. A handshake takes a slot before the 101 and keeps it
+ * until the connection is open, so that a hundred simultaneous handshakes cannot all use the last slot.
  */
 import type { ConnectionRegistry } from './registry'
 import { WsAuthError } from '../base/errors'
@@ -19,8 +19,9 @@ export class Limits {
   readonly #limits: CompleteOptions['limits']
   readonly #connections: ConnectionRegistry
   readonly #pending: Pending
-  /** How many slots handshakes have taken, by user. */
+  /** How many slots handshakes have taken, by user and in all. */
   readonly #taken = new Map<string, number>()
+  #takenInAll = 0
 
   constructor (limits: CompleteOptions['limits'], connections: ConnectionRegistry, pending: Pending) {
     this.#limits = limits
@@ -38,19 +39,30 @@ export class Limits {
     return this.#pending.count + more > this.#limits.pending ? new WsAuthError('WS_AUTH_BUSY', { cause: 'limits.pending' }) : null
   }
 
-  /** Returns `WS_AUTH_LIMIT` if a user may have no further connection, `WS_AUTH_BUSY` if a drain has begun meanwhile, or `null`. */
+  /** Returns `WS_AUTH_BUSY` if there may be no further connection, or `null`. */
+  refusalOfConnections (): WsAuthError | null {
+    const count = this.#connections.size + this.#takenInAll
+    return count >= this.#limits.connections ? new WsAuthError('WS_AUTH_BUSY', { cause: 'limits.connections' }) : null
+  }
+
+  /** Returns `WS_AUTH_LIMIT` if a user may have no further connection, `WS_AUTH_BUSY` if no user may or a drain has begun meanwhile, or `null`. */
   refusalOfSlot (sub: string | null): WsAuthError | null {
-    if (this.isDraining) return draining()
-    if (sub === null || !this.#isCounted) return null
+    const refusal = this.isDraining ? draining() : this.refusalOfConnections()
+    if (refusal !== null || sub === null || !this.#isCounted) return refusal
     const count = this.#connections.countBySub(sub) + (this.#taken.get(sub) ?? 0)
     return count >= this.#limits.perUser ? new WsAuthError('WS_AUTH_LIMIT', { cause: 'limits.perUser' }) : null
   }
 
   /** Takes a slot for a handshake. @returns gives it back, to be called once; `null` if slots are not counted */
   takeSlot (sub: string | null): (() => void) | null {
-    if (sub === null || !this.#isCounted) return null
-    this.#taken.set(sub, (this.#taken.get(sub) ?? 0) + 1)
-    return () => this.#giveBack(sub)
+    const user = this.#isCounted ? sub : null
+    if (user === null && this.#limits.connections === Infinity) return null
+    this.#takenInAll++
+    if (user !== null) this.#taken.set(user, (this.#taken.get(user) ?? 0) + 1)
+    return () => {
+      this.#takenInAll--
+      if (user !== null) this.#giveBack(user)
+    }
   }
 
   /** The oldest connection of a user with too many connections, or `undefined`. */

@@ -5,36 +5,27 @@
 import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
-import type { Claims } from '../token/claims'
+import { GOING_AWAY } from '../base/close-codes'
 import type { CloseDecision, CloseOrder, CloseReason } from '../base/close-codes'
 import type { VerifiedIdentity } from '../authentication/identity'
 import type { Connection, Sendable } from './connection'
-import { createId } from '../base/id'
-import type { TokenSource } from '../credentials/found'
 import type { CloseKind } from '../base/errors'
 import { kNext } from './sweep'
 import type { Sleeper } from './sweep'
 import { authRenew, readAuthFrame } from './auth-frames'
 import { endOf, hintTickOf, isTooOld, nextRenewalOf } from './connection-times'
 import type { ConnectionHost } from './connection-host'
+import { ConnectionIdentity } from './connection-identity'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
 import { guard } from './socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
+import type { Traffic } from './traffic'
 
 /** The deadline of a connection whose end was decided, and whose close frame waits for its slice. */
 const DECIDED = -1
 
 /** The connection of a socket. */
-export class OpenConnection implements Connection, SocketGuard, Sleeper {
-  readonly id: string = createId()
-  readonly openedAt: number = Date.now()
-  user: FastifyRequest['user'] | null
-  claims: Claims | null
-  readonly sub: string | null
-  groups: readonly string[]
-  kid: string | null | undefined
-  readonly source: TokenSource | null
-  expiresAt: number | null;
+export class OpenConnection extends ConnectionIdentity implements Connection, SocketGuard, Sleeper {
   [kNext]: Sleeper | null = null
   readonly #host: ConnectionHost<OpenConnection>
   #socket: GuardedSocket | null
@@ -47,15 +38,11 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   #bytesRead = -1
   #hasFrames = false
   #decision: CloseDecision | null = null
+  /** `null` if no limit on it is on. */
+  #traffic: Traffic | null = null
 
-  constructor (socket: GuardedSocket, request: FastifyRequest, { user, claims, sub, groups, kid, source, expiresAt }: VerifiedIdentity, host: ConnectionHost<OpenConnection>) {
-    this.user = user
-    this.claims = claims
-    this.sub = sub
-    this.groups = groups
-    this.kid = kid
-    this.source = source
-    this.expiresAt = expiresAt
+  constructor (socket: GuardedSocket, request: FastifyRequest, identity: VerifiedIdentity, host: ConnectionHost<OpenConnection>) {
+    super(identity)
     this.#host = host
     this.#socket = socket
     this.#request = request
@@ -88,6 +75,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     guard(this.#socket as GuardedSocket, this)
     this.#hasFrames = this.#host.hasFrames(this.#request as FastifyRequest, hasBegun)
     if (this.#hasFrames) this.#host.renewals.attach(this)
+    this.#traffic = this.#host.watch(this, this.#socket as GuardedSocket)
     this.#setTimes()
     this.#sleep()
   }
@@ -99,13 +87,9 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   /** Takes over the identity of a renewal. The sweep needs no earlier wake-up, because a renewal never shortens a connection. */
-  become ({ user, claims, groups, kid, expiresAt }: VerifiedIdentity): void {
+  override become (identity: VerifiedIdentity): void {
     const before = this.claims
-    this.user = user
-    this.claims = claims
-    this.groups = groups
-    this.kid = kid
-    this.expiresAt = expiresAt
+    super.become(identity)
     this.#host.onChanged(this, before)
     this.#setTimes()
   }
@@ -149,8 +133,7 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
   }
 
   /** Ends the connection if its deadline has passed, because after a blocked event loop messages are read before timers. @returns whether it has ended */
-  endIfDue (): boolean {
-    const now = Date.now()
+  endIfDue (now = Date.now()): boolean {
     if (now < this.#deadline) return false
     if (this.isEnded) return true
     this.closeFor(isTooOld(this, this.#host, now) ? 'lifetime_exceeded' : 'token_expired', 'unauthorized')
@@ -165,28 +148,32 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
       this.tell(authRenew(this.expiresAt as number))
     }
     // `send` of a class of the app may have closed the connection.
-    if (!this.isEnded) this.#sleep()
+    if (this.isEnded) return
+    // After a blocked event loop, a timer runs before the messages that have arrived are read, and an immediate runs after it.
+    if (this.#traffic?.isIdle() === true) setImmediate(() => this.#endIfIdle())
+    else this.#sleep()
   }
 
   /**
    * Sends a ping. If nothing came since the last one, the client is gone, unless the app has paused the socket: then the number of
-   * bytes is known only some time after it resumes.
+   * bytes is known only some time after it resumes. The same holds if the client has to wait because of a limit.
    */
   beat (): void {
-    const bytesRead = this.#socket?.isPaused === false ? this.#request?.raw.socket?.bytesRead : undefined
+    const bytesRead = this.#socket?.isPaused === false && this.#traffic?.isReading !== false ? this.#request?.raw.socket?.bytesRead : undefined
     if (bytesRead !== undefined && bytesRead === this.#bytesRead) return this.terminateFor('heartbeat')
     this.#bytesRead = bytesRead ?? -1
     if (this.#socket !== null && !pingSafely(this.#socket)) this.terminateFor('error')
   }
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
-    if (this.endIfDue()) return false
-    if (!this.#hasFrames || isBinary) return true
-    const { maxFrameBytes, renewals, route } = this.#host
-    const frame = readAuthFrame(data as Buffer, maxFrameBytes)
-    if (frame === null) return true
-    if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, frame)
-    return false
+    const now = Date.now()
+    if (this.endIfDue(now) || (this.#hasFrames && !isBinary && this.#takeFrame(data as Buffer))) return false
+    return this.#traffic === null || this.#traffic.admit(data, isBinary, now)
+  }
+
+  /** Counts a message that was read before the connection was open, for the limits on messages. */
+  countEarlier (length: number): void {
+    this.#traffic?.countEarlier(length)
   }
 
   admitSend (): boolean {
@@ -214,11 +201,27 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
     }
   }
 
+  /** Handles an auth frame. @returns whether the text is one */
+  #takeFrame (text: Buffer): boolean {
+    const { maxFrameBytes, renewals, route } = this.#host
+    const frame = readAuthFrame(text, maxFrameBytes)
+    if (frame === null) return false
+    if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, frame)
+    return true
+  }
+
+  #endIfIdle (): void {
+    if (this.isEnded) return
+    if (this.#traffic?.isIdle() === true) this.closeFor('idle', GOING_AWAY)
+    else this.#sleep()
+  }
+
   /** Ends the connection, once. The socket is closed even if the logger of the app throws. */
   #end (reason: CloseReason, close: () => void = () => {}, order: CloseOrder | null = null): void {
     if (this.isGone) return
     this.#deadline = -Infinity
     if (this.#wakeTick !== null) this.#host.sweep.forget()
+    this.#traffic?.stop()
     try {
       if (this.#request !== null) this.#host.onEnd(this, this.#request, this.#decision?.reason ?? reason, this.#decision?.order ?? order)
     } finally {
@@ -236,9 +239,10 @@ export class OpenConnection implements Connection, SocketGuard, Sleeper {
    * an earlier hint. A connection that wakes too early sleeps again.
    */
   #sleep (): void {
-    if (this.#deadline === Infinity) return
+    const nextAt = Math.min(this.#deadline, nextRenewalOf(this), this.#traffic?.idleAt ?? Infinity)
+    if (nextAt === Infinity) return
     const { sweep } = this.#host
-    const tick = sweep.tickAt(Math.min(this.#deadline, nextRenewalOf(this)))
+    const tick = sweep.tickAt(nextAt)
     this.#wakeTick = this.#hintTick === null ? tick : Math.min(tick, this.#hintTick)
     sweep.add(this, this.#wakeTick)
   }

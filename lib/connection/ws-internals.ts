@@ -1,6 +1,7 @@
 /*
  * The private properties of ws. No other file uses them.
  */
+import type { EventEmitter } from 'node:events'
 import type { Writable } from 'node:stream'
 import { WebSocket } from 'ws'
 
@@ -14,7 +15,7 @@ interface Internals {
   readonly _maxPendingAutoPongs: number
   readonly _extensions: { readonly 'permessage-deflate'?: { _maxPayload: number } }
   readonly _receiver: Receiver
-  readonly _socket: Endable
+  readonly _socket: Endable & EventEmitter & { readonly bytesRead?: number }
 }
 
 /** A stream that can be ended. */
@@ -24,7 +25,30 @@ interface Receiver extends Endable {
   readonly _writableState: { readonly errorEmitted: boolean }
   _maxPayload: number
   readonly _totalPayloadLength: number
+  readonly _opcode: number
+  readonly _payloadLength: number
+  readonly _errored: boolean
+  _state: number
+  _loop: boolean
+  _buffers: Buffer[]
+  _bufferedBytes: number
+  _fragments: Buffer[]
+  _write: (chunk: Buffer, encoding: string, done: Written) => void
+  haveLength: (done: Written) => void
+  startLoop (done: Written): void
 }
+
+/** The callback of a stream that has taken a chunk. */
+type Written = (error?: Error) => void
+
+/** The states of a receiver: it waits for a frame, or for something to happen. */
+const GET_INFO = 0
+const DEFER_EVENT = 6
+/** How long the header of a masked frame is, by the state in which its length is known (RFC 6455, 5.2). */
+const HEADER_BYTES = [6, 8, 14]
+
+/** What becomes of a frame: its payload is read, it waits, or it and all that follows is thrown away. */
+export type FrameVerdict = 'read' | 'hold' | 'discard'
 
 /** Prepares a socket that is about to close: both of its streams are ended only once. */
 export function closeQuietly (socket: WebSocket): void {
@@ -110,4 +134,49 @@ export function limitMessages (socket: WebSocket, bytes: number, inflated = byte
 /** Whether the message that is being read from a socket is already longer than this many bytes. */
 export function isReadingMore (socket: WebSocket, bytes: number): boolean {
   return (socket as unknown as Internals)._receiver._totalPayloadLength > bytes
+}
+
+/** How many bytes a client has sent; `undefined` for a socket of `injectWS`. */
+export function bytesReadFrom (socket: WebSocket): number | undefined {
+  return (socket as unknown as Internals)._socket.bytesRead
+}
+
+/**
+ * Watches the frames of a client: a function is called for each of them once its length is known, and before its payload is read.
+ *
+ * @param onFrame gets the length with the header, and decides
+ * @param onGone the client has gone while a frame was held back
+ * @returns reads the frame that is held back, and goes on
+ */
+export function watchFrames (socket: WebSocket, onFrame: (opcode: number, bytes: number) => FrameVerdict, onGone: () => void): () => void {
+  const { _receiver: receiver, _socket: stream } = socket as unknown as Internals
+  const { haveLength } = receiver
+  let held: Written | null = null
+  receiver.haveLength = (done) => {
+    const verdict = onFrame(receiver._opcode, receiver._payloadLength + (HEADER_BYTES[receiver._state] as number))
+    if (verdict === 'read') return haveLength.call(receiver, done)
+    if (verdict === 'discard') return discard(receiver, stream)
+    held = done
+    receiver._state = DEFER_EVENT
+    stream.once('close', onGone)
+  }
+  return () => {
+    if (held === null) return
+    const done = held
+    held = null
+    stream.off('close', onGone)
+    haveLength.call(receiver, done)
+    if (!receiver._errored) receiver.startLoop(done)
+  }
+}
+
+/** Throws away what a client sends, and closes our half after what was sent: it has got a close frame. */
+function discard (receiver: Receiver, stream: Endable): void {
+  receiver._write = (_chunk, _encoding, done) => done()
+  receiver._buffers = []
+  receiver._bufferedBytes = 0
+  receiver._fragments = []
+  receiver._state = GET_INFO
+  receiver._loop = false
+  stream.end()
 }

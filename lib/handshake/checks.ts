@@ -28,7 +28,7 @@ export interface HandshakeContext extends AuthenticationContext {
 }
 
 const STEPS: ReadonlyArray<Step<Handshake, HandshakeContext>> = [
-  checkOpening, checkPending, readToken, checkOrigin, requireTicket, requireToken, useTicket,
+  checkOpening, checkRoom, readToken, checkOrigin, requireTicket, requireToken, useTicket,
   ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize
 ]
 
@@ -42,9 +42,12 @@ function checkOpening ({ request, taken, purpose }: Handshake, { options }: Hand
   if (purpose === 'connection') assertOpening(request.raw, taken.hasValidProtocols, mayCompress(options))
 }
 
-/** An upgrade is counted already. A plain request is counted only if it has to wait, so there must be room for one more. */
-function checkPending ({ purpose }: Handshake, { limits }: HandshakeContext): void {
-  const refusal = limits.refusalOfPending(purpose === 'connection' ? 0 : 1)
+/**
+ * An upgrade is counted already. A plain request is counted only if it has to wait, so there must be room for one more. A full server
+ * verifies no token; whether it is full is checked again with the slot.
+ */
+function checkRoom ({ purpose }: Handshake, { limits }: HandshakeContext): void {
+  const refusal = limits.refusalOfPending(purpose === 'connection' ? 0 : 1) ?? (purpose === 'ticket' ? null : limits.refusalOfConnections())
   if (refusal !== null) throw refusal
 }
 

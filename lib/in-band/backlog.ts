@@ -3,6 +3,7 @@
  * goes on to emit the messages of the chunk: they are kept until the handler resumes the socket.
  */
 import type { RawData } from 'ws'
+import { lengthOf } from '../connection/message-meter'
 import { guard } from '../connection/socket-guard'
 import type { Closer, GuardedSocket, SocketGuard } from '../connection/socket-guard'
 import type { OpenConnection } from '../connection/open-connection'
@@ -15,6 +16,8 @@ export class Backlog implements SocketGuard {
   readonly #socket: GuardedSocket
   readonly #connection: OpenConnection
   readonly #kept: Message[]
+  /** How many of them were read before the connection was open, and are not counted for its limits yet. */
+  #uncounted: number
   /** Whether it is not known yet if the handler has failed: for one microtask. */
   #isNew = true
   /** Why the socket began to close meanwhile. The kept messages are delivered first. */
@@ -24,6 +27,7 @@ export class Backlog implements SocketGuard {
     this.#socket = socket
     this.#connection = connection
     this.#kept = kept
+    this.#uncounted = kept.length
   }
 
   /** Emits the messages, and pauses as long as the app has paused the socket. */
@@ -81,7 +85,12 @@ export class Backlog implements SocketGuard {
   }
 
   #next (): Message | undefined {
-    return this.#socket.isPaused ? undefined : this.#kept.shift()
+    const message = this.#socket.isPaused ? undefined : this.#kept.shift()
+    if (message !== undefined && this.#uncounted > 0) {
+      this.#uncounted--
+      this.#connection.countEarlier(lengthOf(message[0]))
+    }
+    return message
   }
 
   /** Delivers in the next tick, after the app has finished the turn in which it resumes. */
@@ -95,9 +104,4 @@ export class Backlog implements SocketGuard {
       process.nextTick(() => this.deliver())
     }
   }
-}
-
-/** How many bytes a message has. */
-export function lengthOf (data: RawData): number {
-  return Array.isArray(data) ? data.reduce((sum, { length }) => sum + length, 0) : data.byteLength
 }

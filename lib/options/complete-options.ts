@@ -56,6 +56,31 @@ export interface HandshakeOptions {
   readonly user: UserOption | undefined
   readonly subject: SubjectOption | undefined
   readonly tickets: TicketUseOptions
+  readonly limits: RouteLimits
+}
+
+/** A limit on what clients send. */
+export interface RateLimit {
+  readonly perSecond: number
+  readonly burst: number
+  readonly perUser: boolean
+  readonly onLimit: 'close' | 'pause'
+}
+
+/** The limits on what the clients of a route send. `null` is off. */
+export interface RouteLimits {
+  readonly messages: RateLimit | null
+  readonly bytes: RateLimit | null
+  /** In milliseconds, or `Infinity`. */
+  readonly idle: number
+}
+
+/** The limits of the plugin. */
+export interface PluginLimits extends RouteLimits {
+  readonly perUser: number
+  readonly onLimit: OnLimit
+  readonly pending: number
+  readonly connections: number
 }
 
 /** How a handshake may use a ticket. */
@@ -86,7 +111,7 @@ export interface CompleteOptions extends HandshakeOptions {
   readonly roles: (claims: Claims) => readonly string[]
   readonly scopes: (claims: Claims) => readonly string[]
   readonly tokenCache: { readonly max: number, readonly ttl: number } | null
-  readonly limits: { readonly perUser: number, readonly onLimit: OnLimit, readonly pending: number }
+  readonly limits: PluginLimits
   readonly heartbeat: { readonly interval: number } | null
   readonly recheck: Recheck | null
   readonly drain: CompleteDrain | null

@@ -60,6 +60,37 @@ export type SubjectOption = (claims: Claims) => string | undefined
 /** With which clients the plugin speaks in messages; see the option `renewal` of the plugin. */
 export type RenewalOption = boolean | 'offered'
 
+/** A limit on what clients send; see {@link RouteLimitsOptions}. */
+export interface RateLimitOptions {
+  /** How many are sent in a second for ever: an integer. */
+  perSecond: number
+  /** How many may be sent at once, after a silence: an integer. Default: `perSecond`. */
+  burst?: number
+  /** Whether all connections of a subject share the limit. Default `false`: each connection has its own. */
+  perUser?: boolean
+  /**
+   * What happens past it. `'close'` closes the connection with `message_limit`. `'pause'` reads no further until there is room, so that
+   * the client has to wait. Default `'close'`.
+   */
+  onLimit?: 'close' | 'pause'
+}
+
+/** The limits that a route can override. */
+export interface RouteLimitsOptions {
+  /**
+   * The frames of a client: text, binary, pings, pongs, and each fragment of a message. They are counted before any listener is called.
+   * Default `false`.
+   */
+  messages?: false | RateLimitOptions
+  /** The bytes of these frames as they are sent: compressed, and with the header of each (RFC 6455, 5.2). Default `false`. */
+  bytes?: false | RateLimitOptions
+  /**
+   * After how many milliseconds without a message of the client its connection is closed with 1001 `idle`. Pings, pongs and auth frames
+   * are no messages. Default `Infinity`.
+   */
+  idle?: number
+}
+
 /** Makes the user; see the option `user` of the plugin. */
 export type UserOption = (claims: Claims, request: FastifyRequest) => Answer<FastifyRequest['user'] | null | undefined>
 

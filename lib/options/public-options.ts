@@ -12,7 +12,7 @@ import type { Backplane } from '../backplane/contract'
 import type { CloseKind } from '../base/errors'
 import type { Claims } from '../token/claims'
 import type { VerifyOption } from '../token/custom-verifier'
-import type { Answer, OriginOption, RejectWith, RenewalOption, SubjectOption, TokenOptions, UserOption } from './public-handshake-options'
+import type { Answer, OriginOption, RejectWith, RenewalOption, RouteLimitsOptions, SubjectOption, TokenOptions, UserOption } from './public-handshake-options'
 import type { RouteWsAuth } from './public-route-options'
 import type { SignalsOptions } from './public-signals-options'
 
@@ -114,11 +114,12 @@ export interface WsAuthOptions<OpenConnection = never> {
   /** The longest life of a connection in milliseconds, whatever its tokens say, or `Infinity`. Default 86 400 000 (24 h). */
   maxLifetime?: number
   /**
-   * Limits of this instance; past them the answer is 429. `perUser` is the number of open connections for each subject (default
-   * `Infinity`); `onLimit` says what happens past it (default `'reject'`). `pending` is the number of handshakes and waits for a first
-   * message at the same time (default 1000).
+   * Limits of this instance. `perUser` is the number of open connections for each subject (default `Infinity`), past which the answer is
+   * 429; `onLimit` says what happens past it (default `'reject'`). `pending` is the number of handshakes and waits for a first message at
+   * the same time (default 1000), and `connections` the number of open connections in all (default `Infinity`); past them the answer is
+   * 503. `messages`, `bytes` and `idle` limit what the clients of open connections send.
    */
-  limits?: { perUser?: number, onLimit?: OnLimit, pending?: number }
+  limits?: RouteLimitsOptions & { perUser?: number, onLimit?: OnLimit, pending?: number, connections?: number }
   /**
    * Sends a ping to each connection every `interval` milliseconds, and ends each connection that sent nothing since the ping before.
    * A number is the `interval`. Default `false`.

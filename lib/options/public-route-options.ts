@@ -4,7 +4,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { CloseKind } from '../base/errors'
 import type { VerifyOption } from '../token/custom-verifier'
-import type { OriginOption, RejectWith, RenewalOption, SubjectOption, TokenOptions, UserOption } from './public-handshake-options'
+import type { OriginOption, RejectWith, RenewalOption, RouteLimitsOptions, SubjectOption, TokenOptions, UserOption } from './public-handshake-options'
 
 /** The `wsAuth` option of a route, as an object. A wrong or unknown option is a `TypeError` when the route is declared. */
 export interface RouteWsAuthOptions<Role extends string = string> {
@@ -40,6 +40,8 @@ export interface RouteWsAuthOptions<Role extends string = string> {
   closeCodes?: Partial<Record<CloseKind, number>>
   /** Replaces the plugin's `maxLifetime`, in milliseconds. */
   maxLifetime?: number
+  /** Replaces the plugin's `limits.messages`, `limits.bytes` and `limits.idle`, each of them if it is given. */
+  limits?: RouteLimitsOptions
   /** Merged over the plugin's `tickets`, which must be on. */
   tickets?: { require?: boolean }
 }

@@ -6,6 +6,7 @@ import { DEFAULT_CLOSE_CODES } from '../base/errors'
 import { isOrigin } from '../base/grammar'
 import type { HandshakeOptions, TicketUseOptions } from './complete-options'
 import type { OriginOption, RejectWith, RenewalOption } from './public-handshake-options'
+import { readRouteLimits } from './read-limits'
 import { readTokenSources } from './read-token-sources'
 
 /**
@@ -29,6 +30,7 @@ export function readHandshakeOptions (given: Record<string, unknown>, prefix: st
     claims: optional(given.claims, (value) => readObject(`${prefix}claims`, value)) ?? base.claims,
     user: readFunction(`${prefix}user`, given.user) ?? base.user,
     subject: readFunction(`${prefix}subject`, given.subject) ?? base.subject,
+    limits: prefix === '' || given.limits === undefined ? base.limits : readRouteLimits(`${prefix}limits`, given.limits, base.limits),
     tickets: prefix === '' ? base.tickets : readTicketUse(`${prefix}tickets`, given.tickets, base.tickets)
   }
 }

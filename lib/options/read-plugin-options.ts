@@ -6,7 +6,7 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { Backplane } from '../backplane/contract'
 import { memoryBackplane } from '../backplane/memory'
 import {
-  checkKeys, invalid, optional, readCount, readDelay, readFunction, readInteger, readObject
+  checkKeys, invalid, optional, readDelay, readFunction, readInteger, readObject
 } from '../base/checks'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
@@ -15,12 +15,13 @@ import type { CompleteOptions, HandshakeOptions } from './complete-options'
 import { readDrain } from './read-drain'
 import { readBackChannelLogout, readSignals, readTickets } from './read-endpoint-options'
 import { readHandshakeOptions } from './read-handshake-options'
+import { readPluginLimits } from './read-limits'
 import { readRecheck } from './read-recheck'
 import { DEFAULT_TOKEN_SOURCES } from './read-token-sources'
 
 const MAX_CACHE_TTL = 60_000
 const DAY = 86_400_000
-const DEFAULTS: Omit<HandshakeOptions, 'tickets'> = {
+const DEFAULTS: Omit<HandshakeOptions, 'tickets' | 'limits'> = {
   token: DEFAULT_TOKEN_SOURCES,
   origin: 'same-host',
   rejectWith: 'http',
@@ -45,7 +46,7 @@ const ELSEWHERE: ReadonlyMap<string, string> = new Map([
   ...['secret', 'sign', 'decode', 'trusted', 'formatUser', 'namespace', 'public', 'private'].map((name) => [name, `jwt.${name}`] as const),
   ...['algorithms', 'allowedIss', 'allowedAud', 'clockTolerance', 'maxAge'].map((name) => [name, `jwt.verify.${name}`] as const),
   ...['header', 'subprotocol', 'query', 'param', 'message'].map((name) => [name, `token.${name}`] as const),
-  ...['perUser', 'onLimit', 'pending'].map((name) => [name, `limits.${name}`] as const),
+  ...['perUser', 'onLimit', 'pending', 'connections', 'messages', 'bytes', 'idle'].map((name) => [name, `limits.${name}`] as const),
   ...['errorHandler', 'preClose'].map((name) => [name, `websocket.${name}`] as const),
   ...['maxPayload', 'perMessageDeflate', 'handleProtocols', 'server'].map((name) => [name, `websocket.options.${name}`] as const),
   ['authorize', 'wsAuth.authorize of a route']
@@ -63,9 +64,11 @@ export function readPluginOptions (given: unknown): CompleteOptions {
     invalid('jwtNamespace', 'left out if "jwt" is given: it names an @fastify/jwt that the app registered')
   }
   const tickets = readTickets(options.tickets)
+  const limits = readPluginLimits(options.limits)
   return {
-    ...readHandshakeOptions(options, '', { ...DEFAULTS, tickets }),
+    ...readHandshakeOptions(options, '', { ...DEFAULTS, tickets, limits }),
     tickets,
+    limits,
     jwt: optional(options.jwt, (value) => readObject('jwt', value) as unknown as FastifyJWTOptions),
     cookie: optional(options.cookie, (value) => readObject('cookie', value)),
     websocket: readWebsocket(options.websocket),
@@ -80,7 +83,6 @@ export function readPluginOptions (given: unknown): CompleteOptions {
     signals: readSignals(options.signals),
     upgrades: readFunction('upgrades', options.upgrades),
     routes: readRoutes(options.routes),
-    limits: readLimits(options.limits),
     heartbeat: readHeartbeat(options.heartbeat),
     recheck: readRecheck(options.recheck),
     drain: readDrain(options.drain),
@@ -110,18 +112,6 @@ function readBackplane (value: unknown): Backplane {
   const backplane = readObject('backplane', value, BACKPLANE)
   if (typeof backplane.join !== 'function') invalid('backplane', BACKPLANE)
   return value as Backplane
-}
-
-function readLimits (value: unknown): CompleteOptions['limits'] {
-  const limits = readObject('limits', value ?? {}, '{ perUser, onLimit, pending }')
-  checkKeys(limits, 'limits.', ['perUser', 'onLimit', 'pending'])
-  const { onLimit = 'reject' } = limits
-  if (onLimit !== 'reject' && onLimit !== 'close-oldest') invalid('limits.onLimit', '\'reject\' or \'close-oldest\'')
-  return {
-    perUser: readCount('limits.perUser', limits.perUser, Infinity),
-    onLimit,
-    pending: readCount('limits.pending', limits.pending, 1000)
-  }
 }
 
 function readHeartbeat (value: unknown): CompleteOptions['heartbeat'] {

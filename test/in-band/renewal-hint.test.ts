@@ -26,6 +26,8 @@ class Silence {
     this.route = { maxLifetime, closeCodes: { unauthorized: 3000 } } as CompleteRouteOptions
   }
 
+  watch (): null { return null }
+
   onChanged (): void {}
 
   onEnd (_connection: unknown, _request: unknown, reason: string): void { this.ended.push(reason) }

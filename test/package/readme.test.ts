@@ -25,7 +25,7 @@ const options = section(reference, '## Plugin options')
 
 /** A literal of the documents, as JSON has it. `Infinity` is `null`. */
 function literal (text = ''): unknown {
-  return JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"').replace('Infinity', 'null'))
+  return JSON.parse(text.replace(/(\w+):/g, '"$1":').replaceAll('\'', '"').replaceAll('Infinity', 'null'))
 }
 
 t.test('the table of errors lists wsAuthErrors', async (t) => {
@@ -38,7 +38,7 @@ t.test('the tables of close codes have each reason of a refusal once, with its c
   const listed = rows.filter(([, , status]) => status !== '-').map((row) => row.slice(0, 3))
   const expected = Object.values(wsAuthErrors).flatMap(({ statusCode, close }) => close === null ? [] : [[String(close.code), close.reason, String(statusCode)]])
   t.strictSame(listed.sort(), expected.sort())
-  const ends = ['none', 'connection_replaced', 'disconnected', 'internal_error', 'lifetime_exceeded', 'shutdown', 'drain']
+  const ends = ['none', 'connection_replaced', 'disconnected', 'idle', 'internal_error', 'lifetime_exceeded', 'message_limit', 'shutdown', 'drain']
   t.strictSame(rows.filter(([, , status]) => status === '-').map(([, reason]) => reason).sort(), ends.sort())
 })
 
@@ -52,7 +52,8 @@ t.test('the table of options has every option and no other, with its default', a
   t.equal(rows.tickets, 'false')
   const [, tickets] = /any of `(\{[^`]*\})`/.exec(section(options, '### `tickets`')) ?? []
   t.strictSame(literal(tickets), readPluginOptions({ tickets: true }).tickets, 'tickets')
-  t.strictSame(literal(rows.limits), JSON.parse(JSON.stringify(complete.limits)), 'limits')
+  t.strictSame(literal(rows.limits), JSON.parse(JSON.stringify({ ...complete.limits, messages: false, bytes: false })), 'limits')
+  t.strictSame([complete.limits.messages, complete.limits.bytes], [null, null])
   t.strictSame(readPluginOptions({ token: literal(rows.token) as object }).token, { ...complete.token, cookie: { name: 'token', signed: false } })
 })
 
