@@ -100,8 +100,13 @@ export interface BackplaneMember {
   apply (command: Command): number
   /** All revocations in force that this instance knows, for a store that has lost them. */
   revocations (): Iterable<RevokeCommand>
-  /** The backplane cannot be reached: this instance may have missed commands. */
-  onOutage (): void
+  /**
+   * The backplane cannot be reached: this instance may have missed commands. It closes its connections, and keeps those that are left once
+   * `isCurrent` is true again.
+   *
+   * @param within over how many milliseconds the closes are spread. Default 0: all are closed now
+   */
+  onOutage (within?: number): void
 }
 
 /** A value, or a promise of it. */

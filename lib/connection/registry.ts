@@ -63,15 +63,16 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   }
 
   /** Closes all connections. One that is opened meanwhile is checked by itself, and stays. */
-  closeAll (): void {
-    this.#spread([...this], 0, { reason: 'auth_unavailable', code: 'unavailable' }, authRetry(this.size))
+  closeAll (within: number, isNeeded: () => boolean): void {
+    const retry = authRetry(within === 0 ? this.size : 0)
+    this.#spread([...this], within, { reason: 'auth_unavailable', code: 'unavailable' }, retry, within === 0 ? always : isNeeded)
   }
 
   /** Closes the other connections even if closing one throws, as it does if the app's logger throws. */
-  #spread (connections: OpenConnection[], within: number, decision: CloseDecision, retry: string | null = null): Spread<OpenConnection> {
+  #spread (connections: OpenConnection[], within: number, decision: CloseDecision, retry: string | null = null, isNeeded: () => boolean = always): Spread<OpenConnection> {
     return new Spread(connections, {
       within,
-      isOpen: (connection) => this.#byId.has(connection.id),
+      isOpen: (connection) => this.#byId.has(connection.id) && isNeeded(),
       close: (connection) => {
         try {
           if (connection.isEnded) return connection.closeDecided()

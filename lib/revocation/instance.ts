@@ -36,8 +36,13 @@ export interface CommandTarget {
    * @returns how many connections are, or will be, closed
    */
   close (kind: DisconnectKind, value: string, decision: CloseDecision, within?: number, isMeant?: (claims: Claims | null) => boolean): number
-  /** Closes all connections with `auth_unavailable`, because it is not known which of them were revoked. */
-  closeAll (): void
+  /**
+   * Closes all connections with `auth_unavailable`, because it is not known which of them were revoked.
+   *
+   * @param within over how many milliseconds the closes are spread
+   * @param isNeeded asked before each close that waits for its turn
+   */
+  closeAll (within: number, isNeeded: () => boolean): void
 }
 
 /** The objects and options that an instance works with. */
@@ -122,8 +127,8 @@ export class Instance implements BackplaneMember {
     return this.#revocations
   }
 
-  onOutage (): void {
-    this.#connections.closeAll()
+  onOutage (within = 0): void {
+    this.#connections.closeAll(within, () => !this.link.isCurrent)
   }
 
   async #command (command: Command): Promise<CommandResult> {

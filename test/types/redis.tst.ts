@@ -8,7 +8,7 @@ test('the clients of ioredis and node-redis are taken as they are', () => {
   expect(redisBackplane).type.toBeCallableWith({ client: new Redis() })
   expect(redisBackplane).type.toBeCallableWith({ client: new Cluster([]) })
   expect(redisBackplane).type.toBeCallableWith({ client: createClient() })
-  expect(redisBackplane).type.toBeCallableWith({ client: createClient({ RESP: 2 }), prefix: 'chat', staleAfter: 1000, onOutage: 'keep' })
+  expect(redisBackplane).type.toBeCallableWith({ client: createClient({ RESP: 2 }), prefix: 'chat', staleAfter: 1000, onOutage: 'keep', closeWithin: 60_000 })
   expect(redisBackplane({ client: new Redis() })).type.toBe<Backplane>()
 })
 

@@ -30,10 +30,16 @@ export interface RedisBackplaneOptions {
    * may be missing. Tickets need Redis in both cases.
    */
   onOutage?: 'close' | 'keep'
+  /**
+   * Over how many milliseconds an instance spreads the closes of an outage, at an even rate, from 0 to 2147483647. If Redis answers before
+   * that, the connections that are left stay open. Default 0: all are closed at once.
+   */
+  closeWithin?: number
 }
 
 const MIN_STALE_AFTER = 100
-const MAX_STALE_AFTER = 2 ** 31 - 1
+/** The longest timer, in milliseconds. */
+const MAX_TIMER = 2 ** 31 - 1
 
 /**
  * Creates a backplane that connects many instances through Redis.
@@ -42,12 +48,13 @@ const MAX_STALE_AFTER = 2 ** 31 - 1
  */
 export function redisBackplane (options: RedisBackplaneOptions): Backplane {
   const given = readObject('options', options)
-  checkKeys(given, '', ['client', 'prefix', 'staleAfter', 'onOutage'])
+  checkKeys(given, '', ['client', 'prefix', 'staleAfter', 'onOutage', 'closeWithin'])
   const connection = connectionOf(given.client) ?? invalid('client', neededClient(given.client))
   const { prefix = 'fastify-ws-auth', onOutage = 'close' } = given
   if (typeof prefix !== 'string' || !/^[^{}]+$/.test(prefix)) invalid('prefix', 'a non-empty string without braces')
   if (onOutage !== 'close' && onOutage !== 'keep') invalid('onOutage', '\'close\' or \'keep\'')
-  const staleAfter = readInteger('staleAfter', given.staleAfter, MIN_STALE_AFTER, MAX_STALE_AFTER, 30_000)
+  const staleAfter = readInteger('staleAfter', given.staleAfter, MIN_STALE_AFTER, MAX_TIMER, 30_000)
+  const closeWithin = readInteger('closeWithin', given.closeWithin, 0, MAX_TIMER, 0)
   const keys = keysOf(prefix)
-  return { join: (member) => new RedisLink({ connection, keys, member, staleAfter, onOutage }) }
+  return { join: (member) => new RedisLink({ connection, keys, member, staleAfter, onOutage, closeWithin }) }
 }

@@ -29,6 +29,8 @@ export interface RedisLinkDependencies {
   /** How old the last read of the log may be, in milliseconds. */
   readonly staleAfter: number
   readonly onOutage: 'close' | 'keep'
+  /** Over how many milliseconds the closes of an outage are spread. Default 0. */
+  readonly closeWithin?: number
 }
 
 /** See {@link BackplaneLink}. */
@@ -75,7 +77,7 @@ export class RedisLink implements BackplaneLink {
       onFailure: (error) => this.#lastError.note(error)
     })
     this.#keys = keys
-    this.#watch = new OutageWatch({ ...dependencies, reader })
+    this.#watch = new OutageWatch({ closeWithin: 0, ...dependencies, reader })
     beat.start(bounded, () => !follower.hasFailed)
     this.ready = follower.start()
   }

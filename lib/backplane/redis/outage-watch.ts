@@ -16,6 +16,8 @@ export interface OutageWatchDependencies {
   /** How old the last read of the log may be, in milliseconds. */
   readonly staleAfter: number
   readonly onOutage: 'close' | 'keep'
+  /** Over how many milliseconds the closes are spread. */
+  readonly closeWithin: number
 }
 
 /** How often the watch looks at least, in milliseconds. */
@@ -63,12 +65,12 @@ export class OutageWatch {
   }
 
   #onOutage (error: unknown): void {
-    const { member, onOutage, staleAfter } = this.#with
+    const { member, onOutage, closeWithin, staleAfter } = this.#with
     this.#isOut = true
     const effect = onOutage === 'close'
       ? 'handshakes are refused and connections are closed'
       : 'connections are kept, and revocations of other instances may be missing'
     member.log.error({ err: error }, `Redis has not answered for ${staleAfter} ms: ${effect}`)
-    if (onOutage === 'close') member.onOutage()
+    if (onOutage === 'close') member.onOutage(closeWithin)
   }
 }

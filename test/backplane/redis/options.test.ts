@@ -32,12 +32,14 @@ t.test('the options of redisBackplane are checked', async (t) => {
     [{ client, prefix: 5 }, '"prefix" option must be a non-empty string without braces'],
     [{ client, prefix: null }, '"prefix" option must be a non-empty string without braces'],
     [{ client, onOutage: 'open' }, '"onOutage" option must be \'close\' or \'keep\''],
+    [{ client, closeWithin: -1 }, '"closeWithin" option must be an integer from 0 to 2147483647'],
+    [{ client, closeWithin: '1000' }, '"closeWithin" option must be an integer from 0 to 2147483647'],
     [{ client, onOutage: null }, '"onOutage" option must be \'close\' or \'keep\''],
     ...[99, 100.5, 0, -1, NaN, Infinity, 2 ** 31, '1000', null].map((staleAfter): [unknown, string] =>
       [{ client, staleAfter }, '"staleAfter" option must be an integer from 100 to 2147483647'])
   ]
   for (const [options, message] of wrong) t.throws(() => backplaneOf(options), { name: 'TypeError', message })
-  const right: Options[] = [{}, { prefix: 'my app' }, { staleAfter: 100 }, { staleAfter: 2 ** 31 - 1 }, { onOutage: 'keep' }, { onOutage: 'close' }, { prefix: undefined, staleAfter: undefined, onOutage: undefined }]
+  const right: Options[] = [{}, { prefix: 'my app' }, { staleAfter: 100 }, { staleAfter: 2 ** 31 - 1 }, { onOutage: 'keep' }, { onOutage: 'close', closeWithin: 60_000 }, { prefix: undefined, staleAfter: undefined, onOutage: undefined }]
   for (const options of right) t.type((backplaneOf({ client, ...options }) as { join: unknown }).join, 'function')
   t.equal(client.status, 'wait', 'nothing is connected before an app joins')
 
