@@ -6,6 +6,7 @@ import { WebSocket as WebSocketClass } from 'ws'
 import type { FastifyPluginAsync, FastifyRequest, RawServerBase, RawServerDefault } from 'fastify'
 import type { WsAuthEvent as Event } from './audit/event'
 import type * as plane from './backplane/contract'
+import type * as slots from './backplane/leases'
 import type { Claims as TokenClaims } from './token/claims'
 import type { CloseReason as Reason } from './base/close-codes'
 import { connectionOf as findConnection } from './connection/connection-of'
@@ -17,7 +18,7 @@ import type { CommandResult as Result } from './revocation/instance'
 import type { DrainResult as ResultOfDrain } from './connection/drain'
 import type * as matches from './revocation/command-arguments'
 import { memoryBackplane as createMemoryBackplane } from './backplane/memory'
-import type { BackChannelLogoutOptions as LogoutOptions, DrainOptions as AnyDrainOptions, RecheckOptions as AnyRecheckOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
+import type { BackChannelLogoutOptions as LogoutOptions, DrainOptions as AnyDrainOptions, PerUserLimit as LimitOfUsers, RecheckOptions as AnyRecheckOptions, TicketsOptions as AnyTicketsOptions, WsAuthOptions as Options } from './options/public-options'
 import type { RouteWsAuth as AnyRouteWsAuth } from './options/public-route-options'
 import type * as signals from './options/public-signals-options'
 import { registerWsAuth } from './plugin/register'
@@ -59,6 +60,7 @@ declare namespace fastifyWsAuth {
   export type WsAuthOptions = Options<OpenConnection>
   export type RecheckOptions = AnyRecheckOptions<OpenConnection>
   export type TicketsOptions = AnyTicketsOptions
+  export type PerUserLimit = LimitOfUsers
   export type BackChannelLogoutOptions = LogoutOptions
   export type SignalsOptions = signals.SignalsOptions
   export type SignalEvent = signals.SignalEvent
@@ -103,6 +105,9 @@ declare namespace fastifyWsAuth {
   export type BackplaneHealth = plane.BackplaneHealth
   export type BackplaneError = plane.BackplaneError
   export type BackplaneStats = Gauges
+  export type Leases = slots.Leases
+  export type LeaseRules = slots.LeaseRules
+  export type LeaseLoss = slots.LeaseLoss
 }
 
 declare module '@fastify/jwt' {

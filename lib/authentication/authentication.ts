@@ -14,6 +14,7 @@ import { NO_GROUPS } from '../token/groups'
 import type { VerifiedIdentity } from './identity'
 import type { Tickets } from './tickets'
 import type { TokenChecksByRoute } from './token-checks'
+import type { UserSlot } from './user-slot'
 
 /** What all attempts of an app share. */
 export interface AuthenticationContext {
@@ -36,7 +37,10 @@ export interface RequiredTicket {
 }
 
 /** The result of an attempt. */
-export interface Authenticated extends VerifiedIdentity, RequiredTicket {}
+export interface Authenticated extends VerifiedIdentity, RequiredTicket {
+  /** The slot of the user on all instances; `null` if slots are counted on each instance. */
+  readonly slot: UserSlot | null
+}
 
 /** One attempt to authenticate, and its results so far. */
 export class Authentication implements Authenticated {
@@ -53,6 +57,7 @@ export class Authentication implements Authenticated {
   ticketSub: string | null = null
   ticketGroups: readonly string[] = NO_GROUPS
   ticketKid: string | null = null
+  slot: UserSlot | null = null
   /** Whether the attempt has ended before its last check: the client disconnected, or the deadline passed. */
   isOver = false
   #aborter: AbortController | null = null

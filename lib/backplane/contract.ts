@@ -4,6 +4,7 @@
  * processes, and an app may implement it with another store. Every implementation must pass test/contracts/backplane.ts.
  */
 import type { QuietLog } from '../base/quiet-log'
+import type { LeaseRules, Leases } from './leases'
 
 /** The revocations that end all tokens that have a claim: `jti` (RFC 7519, 4.1.7), or `sid` (OpenID Connect Front-Channel Logout 1.0, 3). */
 export type TokenKind = 'jti' | 'sid'
@@ -154,6 +155,8 @@ export interface BackplaneLink {
   get (name: string): Eventually<string | null>
   /** Removes a name. Resolves to its value, or `null`: of several callers, on any instances, exactly one gets the value. */
   take (name: string): Eventually<string | null>
+  /** Counts the slots of users on all instances, for `limits.perUser` with the scope `'cluster'`. Called once at most, before `ready`. Optional. */
+  readonly leases?: (rules: LeaseRules) => Leases
   /** Ends the link. After that it applies nothing. Never rejects. */
   leave (): Promise<void>
 }

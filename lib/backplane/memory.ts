@@ -2,6 +2,7 @@
  * A backplane in memory. It is the default, for one app; several apps of one process that share it are instances of each other.
  */
 import type { Backplane, BackplaneLink, BackplaneMember, Command, InstanceAnswer } from './contract'
+import { MemorySlots } from './memory-leases'
 import { RevocationList } from './revocation-list'
 
 /** After how many additions the expired values are removed. */
@@ -26,6 +27,7 @@ class MemoryBackplane implements Backplane {
   readonly #members = new Set<BackplaneMember>()
   readonly #revocations = new RevocationList()
   readonly #values = new Map<string, KeptValue>()
+  readonly #slots = new MemorySlots()
   #added = 0
 
   join (member: BackplaneMember): BackplaneLink {
@@ -44,6 +46,7 @@ class MemoryBackplane implements Backplane {
         this.#values.delete(name)
         return value
       },
+      leases: (rules) => this.#slots.open(rules),
       leave: async () => { this.#members.delete(member) }
     }
   }

@@ -14,7 +14,7 @@ export const CLOSE_TIMEOUT = 5000
 export const GOING_AWAY = 1001
 
 /** Each {@link CloseReason}. */
-export const CLOSE_REASONS = ['token_expired', 'token_revoked', 'forbidden', 'lifetime_exceeded', 'disconnected', 'connection_replaced', 'auth_unavailable',
+export const CLOSE_REASONS = ['token_expired', 'token_revoked', 'forbidden', 'lifetime_exceeded', 'disconnected', 'connection_replaced', 'connection_limit', 'auth_unavailable',
   'message_limit', 'idle', 'shutdown', 'drain', 'heartbeat', 'internal_error', 'app', 'client', 'error', 'lost'] as const
 
 /**

@@ -67,6 +67,7 @@ export class ConnectionLifecycle {
     const { connections, limits, audit, rechecks, revocation } = this.#dependencies
     const connection = new OpenConnection(socket, request, identity, this.#hostOf(route))
     connections.add(connection)
+    identity.slot?.attach(connection)
     request.wsAuth = connection
     remember(connection, socket, request.raw)
     connection.start(frame !== null)
@@ -81,6 +82,7 @@ export class ConnectionLifecycle {
     if (limits.isDraining) connection.closeFor('drain', GOING_AWAY)
     // A `connection` listener of the app may have closed the socket before it had a guard.
     if (socket.readyState !== WebSocket.OPEN) connection.onClosing('app')
+    identity.slot?.closeIfLost()
     for (let oldest = limits.surplusOf(connection.sub); oldest !== undefined; oldest = limits.surplusOf(connection.sub)) {
       oldest.closeFor('connection_replaced', 'forbidden')
     }
@@ -151,8 +153,9 @@ class RouteHost implements ConnectionHost<OpenConnection> {
   }
 
   onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason, order: CloseOrder | null): void {
-    const { connections, renewals, rechecks, audit } = this.#dependencies
+    const { connections, limits, renewals, rechecks, audit } = this.#dependencies
     connections.remove(connection)
+    limits.users?.onEnd(connection)
     renewals.abort(connection)
     rechecks?.remove(connection)
     audit.ended(request, connection, this.route, reason, order)

@@ -10,6 +10,7 @@ import { readTicketOf } from '../authentication/ticket-use'
 import { WsAuthError } from '../base/errors'
 import { thenRead } from '../base/thenable'
 import type { Limits } from '../connection/limits'
+import { takeUserSlot } from '../connection/user-slots'
 import { readCredential, readTicket } from '../credentials/choose'
 import { reasonOfMissing } from '../credentials/near-misses'
 import { mayCompress } from '../options/complete-options'
@@ -29,7 +30,7 @@ export interface HandshakeContext extends AuthenticationContext {
 
 const STEPS: ReadonlyArray<Step<Handshake, HandshakeContext>> = [
   checkOpening, checkRoom, readToken, checkOrigin, requireTicket, requireToken, useTicket,
-  ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize
+  ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize, takeSlot
 ]
 
 /** Makes all checks. Returns the first refusal, or `null`; a promise only if a check has to wait. */
@@ -83,4 +84,10 @@ function useTicket (handshake: Handshake, context: HandshakeContext): void | Pro
       handshake.ticketKid = verified.kid ?? null
     } else handshake.become(verified, context.checks.of(route).verifier.rules, verified.kid)
   })
+}
+
+/** A dry run takes no slot, and a ticket request needs none. */
+function takeSlot (handshake: Handshake, context: HandshakeContext): void | PromiseLike<void> {
+  if (context.limits.users === null || handshake.purpose === 'ticket') return
+  return handshake.purpose === 'connection' ? takeUserSlot(handshake, context) : context.limits.users.check(handshake)
 }

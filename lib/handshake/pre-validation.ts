@@ -189,6 +189,7 @@ export class PreValidation {
     const { request, reply, candidate, done } = call
     const { setUser, audit, acceptAndClose } = this.#dependencies
     setUser(request, null)
+    handshake?.slot?.release()
     audit.refused(request, refusal, handshake, { purpose: candidate.purpose, route, startedAt: candidate.startedAt })
     candidate.refuse()
     const isLate = refusal.cause instanceof HandshakeEnded

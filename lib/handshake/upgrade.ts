@@ -104,7 +104,7 @@ export class Upgrade {
 
   /** It was accepted. Takes the slot of its user, in one turn with the check that there is one. */
   accept (handshake: Handshake, limits: Limits): void {
-    this.#giveBack = limits.takeSlot(handshake.sub)
+    this.#giveBack = limits.takeSlot(handshake)
     this.#accepted = handshake
     this.#become('admitted')
   }

@@ -19,6 +19,8 @@ import { closeFrameOf, GOING_AWAY } from '../base/close-codes'
 import type { CloseFrame } from '../base/close-codes'
 import type { ConnectionLifecycle } from '../connection/lifecycle'
 import type { Limits } from '../connection/limits'
+import { takeUserSlot } from '../connection/user-slots'
+import type { UserSlotsContext } from '../connection/user-slots'
 import type { SetUser } from '../authentication/identity'
 import { closeSafely, terminateSafely } from '../connection/safe-calls'
 import { lengthOf } from '../connection/message-meter'
@@ -32,7 +34,7 @@ import { callHandler } from './call-handler'
 import { readFirstToken } from './first-token'
 import type { Waiting, WaitingEvents } from './waiting'
 
-const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext>> = [useFrameTicket, ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize]
+const STEPS: ReadonlyArray<Step<Authentication, AuthenticationContext & UserSlotsContext>> = [useFrameTicket, ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize, takeUserSlot]
 
 /**
  * How many messages, and bytes, are kept behind the first while its token is verified. The socket is paused meanwhile. Only
@@ -43,7 +45,7 @@ const MAX_KEPT_BYTES = 2 ** 20
 
 /** The objects that first messages work with. */
 export interface FirstMessageDependencies {
-  readonly context: AuthenticationContext
+  readonly context: AuthenticationContext & UserSlotsContext
   readonly limits: Limits
   readonly audit: Audit
   readonly lifecycle: ConnectionLifecycle
@@ -161,6 +163,7 @@ export class FirstMessage implements SocketGuard {
   #settle (attempt: Authentication, refusal: WsAuthError | null): void {
     if (this.#state === 'settled') return
     const verdict = refusal ?? this.#dependencies.limits.refusalOfSlot(attempt.sub) ?? this.#dependencies.setUser(this.#waiting.request, attempt.user)
+    if (verdict !== null || this.#isLeaving) attempt.slot?.release()
     if (verdict !== null) return this.#refuse(verdict)
     if (this.#isLeaving) return this.terminate()
     this.#stopWaiting()

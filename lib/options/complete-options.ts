@@ -9,7 +9,7 @@ import type { CloseKind } from '../base/errors'
 import type { Claims } from '../token/claims'
 import type { VerifyOption } from '../token/custom-verifier'
 import type { OriginOption, ReadMessage, RejectWith, RenewalOption, SubjectOption, UserOption } from './public-handshake-options'
-import type { BackChannelLogoutOptions, OnLimit, RecheckOptions, WsAuthOptions } from './public-options'
+import type { BackChannelLogoutOptions, OnLimit, PerUserLimit, RecheckOptions, WsAuthOptions } from './public-options'
 import type { CompleteDrain } from './read-drain'
 import type { RouteWsAuthOptions } from './public-route-options'
 import type { SignalsOptions } from './public-signals-options'
@@ -77,7 +77,8 @@ export interface RouteLimits {
 
 /** The limits of the plugin. */
 export interface PluginLimits extends RouteLimits {
-  readonly perUser: number
+  /** A number for each instance, or a limit that counts on all of them. */
+  readonly perUser: number | Readonly<Required<PerUserLimit>>
   readonly onLimit: OnLimit
   readonly pending: number
   readonly connections: number

@@ -19,6 +19,19 @@ import type { SignalsOptions } from './public-signals-options'
 /** What happens when a user is past `limits.perUser`: the new connection is refused, or the user's oldest one is closed. */
 export type OnLimit = 'reject' | 'close-oldest'
 
+/** How many connections a subject may have on all instances together; see {@link WsAuthOptions.limits}. */
+export interface PerUserLimit {
+  /** The number, from 1 to 10 000. */
+  max: number
+  /** All instances that share the backplane. A plain number counts on each instance. */
+  scope: 'cluster'
+  /**
+   * What happens while the backplane does not answer. `'local'`: this instance counts its own connections. `'reject'`: handshakes are
+   * refused with 503. Default `'local'`.
+   */
+  whenDown?: 'local' | 'reject'
+}
+
 /**
  * The options of the plugin. A wrong or unknown option is a `TypeError` at registration.
  *
@@ -114,12 +127,12 @@ export interface WsAuthOptions<OpenConnection = never> {
   /** The longest life of a connection in milliseconds, whatever its tokens say, or `Infinity`. Default 86 400 000 (24 h). */
   maxLifetime?: number
   /**
-   * Limits of this instance. `perUser` is the number of open connections for each subject (default `Infinity`), past which the answer is
-   * 429; `onLimit` says what happens past it (default `'reject'`). `pending` is the number of handshakes and waits for a first message at
+   * Limits of this instance. `perUser` is the number of open connections for each subject (default `Infinity`), or
+   * {@link PerUserLimit} for a number on all instances; past it the answer is 429, unless `onLimit` is `'close-oldest'` (default `'reject'`). `pending` is the number of handshakes and waits for a first message at
    * the same time (default 1000), and `connections` the number of open connections in all (default `Infinity`); past them the answer is
    * 503. `messages`, `bytes` and `idle` limit what the clients of open connections send.
    */
-  limits?: RouteLimitsOptions & { perUser?: number, onLimit?: OnLimit, pending?: number, connections?: number }
+  limits?: RouteLimitsOptions & { perUser?: number | PerUserLimit, onLimit?: OnLimit, pending?: number, connections?: number }
   /**
    * Sends a ping to each connection every `interval` milliseconds, and ends each connection that sent nothing since the ping before.
    * A number is the `interval`. Default `false`.

@@ -3,6 +3,7 @@
  */
 import { checkKeys, invalid, optional, readBoolean, readCount, readInteger, readObject } from '../base/checks'
 import type { PluginLimits, RateLimit, RouteLimits } from './complete-options'
+import { readPerUser } from './read-per-user'
 
 const PLUGIN_KEYS = ['perUser', 'onLimit', 'pending', 'connections', 'messages', 'bytes', 'idle']
 const ROUTE_KEYS = ['messages', 'bytes', 'idle']
@@ -18,7 +19,7 @@ export function readPluginLimits (value: unknown): PluginLimits {
   const { onLimit = 'reject' } = limits
   if (onLimit !== 'reject' && onLimit !== 'close-oldest') invalid('limits.onLimit', '\'reject\' or \'close-oldest\'')
   return {
-    perUser: readCount('limits.perUser', limits.perUser, Infinity),
+    perUser: readPerUser(limits.perUser),
     onLimit,
     pending: readCount('limits.pending', limits.pending, 1000),
     connections: readCount('limits.connections', limits.connections, Infinity),

@@ -16,6 +16,7 @@ import { nameOfError } from '../base/redaction'
 import { ignoreRejection } from '../base/thenable'
 import { ConnectionLifecycle } from '../connection/lifecycle'
 import { Limits, Pending } from '../connection/limits'
+import { createUserSlots } from '../connection/user-slots'
 import { ConnectionRegistry } from '../connection/registry'
 import { KnownNames } from '../credentials/known-names'
 import { AcceptAndClose } from '../handshake/accept-and-close'
@@ -89,13 +90,13 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
     onEarly: (request, socket) => upgrades.turnAway(request, socket)
   })
   const connections = new ConnectionRegistry(quietLog(log))
-  const limits = new Limits(options.limits, connections, pending)
   const verifier = createVerifier(app, options, jwt)
   const checks = new TokenChecksByRoute({ verifier, claimsSchema: new ClaimsSchema(options.claims) })
   const revocations = new RevocationList()
   const instance = new Instance({ backplane, connections, revocations, log, revocationTtl, hasGroups: options.groups !== undefined })
   const { link } = instance
   attend(app, link)
+  const limits = new Limits(options.limits, connections, pending, createUserSlots(options, connections, link))
   const revocation = new RevocationCheck({ revocations, link, log, revocationTtl, subject: options.subject, groups: options.groups, livesWithoutExpiry: options.verify === undefined })
   const tickets = options.tickets.query === null ? null : new Tickets(link, options.tickets.ttl, verifier.rules)
   const context = { options, names, checks, limits, revocation, tickets }

@@ -7,6 +7,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { RedisBackplaneOptions } from '../../lib/backplane/redis/index'
 import { testBackplane } from '../contracts/backplane'
+import { testLeases } from '../contracts/leases'
 import { until } from '../helpers/app'
 import { freePort } from '../helpers/free-port'
 import { reasonToSkip, startRedis } from '../helpers/redis'
@@ -17,10 +18,16 @@ type Client = RedisBackplaneOptions['client']
 
 t.test('the backplane by Redis keeps the contract', { skip: reasonToSkip(), jobs: 2 }, async (t) => {
   const server = await startRedis(t)
-  testBackplane(t, 'ioredis', redisPlace(async () => server.client()))
-  testBackplane(t, 'ioredis with RESP 3 and a keyPrefix', redisPlace(async () => server.client({ keyPrefix: 'app:', protocol: 3, replyMapping: 'resp3', stringNumbers: true, enableAutoPipelining: true })))
-  testBackplane(t, 'node-redis', redisPlace(async () => await server.nodeClient() as Client))
-  testBackplane(t, 'node-redis with RESP 2', redisPlace(async () => await connectNodeRedis(t, server)))
+  const resp3 = { keyPrefix: 'app:', protocol: 3, replyMapping: 'resp3', stringNumbers: true, enableAutoPipelining: true } as const
+  for (const [name, place] of [
+    ['ioredis', redisPlace(async () => server.client())],
+    ['ioredis with RESP 3 and a keyPrefix', redisPlace(async () => server.client(resp3))],
+    ['node-redis', redisPlace(async () => await server.nodeClient() as Client)],
+    ['node-redis with RESP 2', redisPlace(async () => await connectNodeRedis(t, server))]
+  ] as const) {
+    testBackplane(t, name, place)
+    testLeases(t, name, place)
+  }
 })
 
 t.test('the backplane by a cluster of Redis keeps the contract', { skip: reasonToSkip(), jobs: 2 }, async (t) => {
@@ -36,12 +43,14 @@ t.test('the backplane by a cluster of Redis keeps the contract', { skip: reasonT
   let info = ''
   const asking = setInterval(() => { void client.call('CLUSTER', 'INFO').then((reply) => { info = String(reply) }) }, 50)
   await until(() => info.includes('cluster_state:ok'), 'the cluster is up').finally(() => clearInterval(asking))
-  testBackplane(t, 'a cluster', redisPlace(async () => {
+  const place = redisPlace(async () => {
     const cluster = new Cluster([{ host: '127.0.0.1', port }], { keyPrefix: 'app:', redisOptions: { password: 'secret' } })
     cluster.on('error', () => {})
     t.teardown(() => { cluster.disconnect() })
     return cluster
-  }))
+  })
+  testBackplane(t, 'a cluster', place)
+  testLeases(t, 'a cluster', place)
 })
 
 async function connectNodeRedis (t: Test, { path }: RedisServer): Promise<Client> {

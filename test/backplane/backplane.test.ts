@@ -7,20 +7,29 @@ import { memoryBackplane } from '../../lib/backplane/memory'
 import { redisBackplane } from '../../lib/backplane/redis/index'
 import type { RedisBackplaneOptions } from '../../lib/backplane/redis/index'
 import { testBackplane } from '../contracts/backplane'
+import type { Place } from '../contracts/backplane'
+import { testLeases } from '../contracts/leases'
 import { reasonToSkip, startRedis } from '../helpers/redis'
 import { redisPlace } from '../helpers/redis-place'
 
 t.test('the backplane in memory keeps the contract', async (t) => {
-  testBackplane(t, 'memory', async () => {
+  const open = async (): Promise<Place> => {
     const backplane = memoryBackplane()
     return { make: async () => backplane }
-  })
+  }
+  testBackplane(t, 'memory', open)
+  testLeases(t, 'memory', open)
 })
 
 t.test('the backplane by Redis keeps the quick part of the contract', { skip: reasonToSkip(), jobs: 8 }, async (t) => {
   const server = await startRedis(t)
-  testBackplane(t, 'ioredis', redisPlace(async () => server.client()), 'quick')
-  testBackplane(t, 'node-redis', redisPlace(async () => await server.nodeClient() as RedisBackplaneOptions['client']), 'quick')
+  for (const [name, place] of [
+    ['ioredis', redisPlace(async () => server.client())],
+    ['node-redis', redisPlace(async () => await server.nodeClient() as RedisBackplaneOptions['client'])]
+  ] as const) {
+    testBackplane(t, name, place, 'quick')
+    testLeases(t, name, place)
+  }
 
   t.test('apps with different prefixes in one Redis do not hear of each other', async (t) => {
     const client = server.client()

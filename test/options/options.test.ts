@@ -60,6 +60,15 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ messages: { perSecond: 1 } }, '"messages" option must be left out: there is no such option; it belongs in limits.messages'],
   [{ limits: { perSub: 5 } }, '"limits.perSub" option must be left out: there is no such option'],
   [{ limits: { perUser: 0 } }, '"limits.perUser" option must be a positive integer, or Infinity'],
+  ...[{}, { max: 0 }, { max: 1.5 }, { max: '5' }, { max: 10_001 }, { max: Infinity }].map((perUser): [unknown, string] => [
+    { limits: { perUser: { scope: 'cluster', ...perUser } } }, '"limits.perUser.max" option must be an integer from 1 to 10000'
+  ]),
+  ...[{}, { scope: 'instance' }, { scope: true }].map((perUser): [unknown, string] => [
+    { limits: { perUser: { max: 5, ...perUser } } }, '"limits.perUser.scope" option must be \'cluster\': a plain number as limits.perUser counts on each instance'
+  ]),
+  [{ limits: { perUser: { max: 5, scope: 'cluster', whenDown: 'close' } } }, '"limits.perUser.whenDown" option must be \'local\' or \'reject\''],
+  [{ limits: { perUser: { max: 5, scope: 'cluster', whendown: 'local' } } }, '"limits.perUser.whendown" option must be left out: there is no such option; did you mean "whenDown"?'],
+  [{ limits: { perUser: [5] } }, '"limits.perUser" option must be a positive integer, or Infinity'],
   [{ limits: { pending: '10' } }, '"limits.pending" option must be a positive integer, or Infinity'],
   [{ limits: { onLimit: 'close-newest' } }, '"limits.onLimit" option must be \'reject\' or \'close-oldest\''],
   [{ heartbeat: true }, '"heartbeat" option must be false, a number of milliseconds, or { interval }'],

@@ -75,6 +75,15 @@ test('no option is needed for the types: which ones are is checked at registrati
   expect<WsAuthOptions>().type.toBeAssignableFrom({})
 })
 
+test('perUser is a number, or counts on all instances', () => {
+  readOptions({ limits: { perUser: { max: 3, scope: 'cluster' } } })
+  readOptions({ limits: { perUser: { max: 3, scope: 'cluster', whenDown: 'reject' } } })
+  // @ts-expect-error Property 'scope' is missing
+  readOptions({ limits: { perUser: { max: 3 } } })
+  // @ts-expect-error Type '"stop"' is not assignable
+  readOptions({ limits: { perUser: { max: 3, scope: 'cluster', whenDown: 'stop' } } })
+})
+
 test('a wrong key of the plugin is an error', () => {
   // @ts-expect-error Object literal may only specify known properties
   readOptions({ jwt: { secret: 's' }, handshakeTimeOut: 1 })

@@ -3,6 +3,7 @@
  * use the app's connection.
  */
 import { withDeadline } from '../../base/deadline'
+import type { LeaseRules, Leases } from '../leases'
 import type { BackplaneHealth, BackplaneLink, BackplaneMember, Command, InstanceAnswer } from '../contract'
 import { checkClient } from './client-check'
 import { withDeadlines } from './client/connection'
@@ -11,6 +12,7 @@ import { CommandInbox } from './command-inbox'
 import { CommandOutbox } from './command-outbox'
 import { LogFollower } from './follower'
 import type { Keys } from './keys'
+import { RedisLeases } from './leases/redis-leases'
 import { LastError } from './last-error'
 import { LogReader } from './log/reader'
 import { LogWriter } from './log/writer'
@@ -46,11 +48,14 @@ export class RedisLink implements BackplaneLink {
   readonly #follower: LogFollower
   readonly #reader: LogReader
   readonly #lastError = new LastError()
+  readonly #with: RedisLinkDependencies
+  #leases: RedisLeases | null = null
   #hasLeft = false
 
   constructor (dependencies: RedisLinkDependencies) {
     const { connection, keys, member, staleAfter } = dependencies
     const { id, log } = member
+    this.#with = dependencies
     const bounded = this.#connection = this.#lastError.watch(withDeadlines(connection))
     const presence = this.#presence = new Presence(keys, id)
     const beat = this.#beat = new PresenceBeat(keys, presence, log)
@@ -63,7 +68,10 @@ export class RedisLink implements BackplaneLink {
       writer,
       onCommands: (commands) => inbox.take(commands),
       onOwn: (uid) => outbox.onRead(uid),
-      onAnswers: (entries) => outbox.onAnswers(entries),
+      onAnswers: (entries) => {
+        outbox.onAnswers(entries)
+        this.#leases?.onEntries(entries)
+      },
       onLost: () => { void beat.beat(bounded) }
     })
     const follower = this.#follower = new LogFollower({
@@ -109,6 +117,12 @@ export class RedisLink implements BackplaneLink {
     return textOf(await this.#connection.send(['GETDEL', this.#keys.value(name)]))
   }
 
+  leases (rules: LeaseRules): Leases {
+    const { connection, keys, member } = this.#with
+    this.#leases = new RedisLeases({ connection, keys, member, rules, onFailure: (error) => this.#lastError.note(error) })
+    return this.#leases
+  }
+
   async leave (): Promise<void> {
     if (this.#hasLeft) return
     this.#hasLeft = true
@@ -117,7 +131,8 @@ export class RedisLink implements BackplaneLink {
     this.#follower.stop()
     this.#inbox.close()
     this.#outbox.close()
-    await withDeadline(this.#presence.leave(this.#connection), LEAVE_TIMEOUT, 'leaving').catch(() => {})
+    const left = Promise.all([this.#presence.leave(this.#connection), this.#leases?.leave()])
+    await withDeadline(left, LEAVE_TIMEOUT, 'leaving').catch(() => {})
   }
 }
 

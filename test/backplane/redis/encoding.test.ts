@@ -11,10 +11,12 @@ import { ODD_TEXTS } from '../../contracts/backplane'
 import { revoke } from '../../helpers/redis-connection'
 
 t.test('the keys of an app have one hash tag, and no name of a value is another key', async (t) => {
-  const { value, inbox, ...keys } = keysOf('my app')
-  t.same(keys, { log: '{my app}:log', revoked: '{my app}:revoked', alive: '{my app}:alive' })
-  t.equal(inbox('a'), '{my app}:inbox:a')
-  const others = [...Object.values(keys), inbox('a')]
+  const { value, inbox, slots, pruned, ...keys } = keysOf('my app')
+  t.same(keys, {
+    log: '{my app}:log', revoked: '{my app}:revoked', alive: '{my app}:alive', leases: '{my app}:leases', leaseState: '{my app}:lease-state', evicted: '{my app}:evicted'
+  })
+  t.same([inbox('a'), slots('a'), pruned('a')], ['{my app}:inbox:a', '{my app}:slots:a', '{my app}:pruned:a'])
+  const others = [...Object.values(keys), inbox('a'), slots('a'), pruned('a')]
   for (const name of ['', ...ODD_TEXTS, ...others]) {
     t.ok(value(name).startsWith('{my app}:') && value(name).endsWith(name))
     t.notOk(others.includes(value(name)))

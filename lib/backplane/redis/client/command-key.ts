@@ -11,5 +11,6 @@ export function firstKeyOf (command: readonly string[]): string | undefined {
   const [name = ''] = command
   if (KEYLESS.has(name)) return undefined
   if (name === 'XREAD') return command[command.indexOf('STREAMS') + 1]
+  if (name === 'EVAL' || name === 'EVALSHA') return command[3]
   return command[name === 'XINFO' ? 2 : 1]
 }
