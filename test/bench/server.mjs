@@ -8,6 +8,7 @@ import { Session } from 'node:inspector/promises'
 import { createServer } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { writeHeapSnapshot } from 'node:v8'
 import { startContender } from './contenders/index.mjs'
 
 /** Answers without reading: what the load generator itself can do. */
@@ -96,6 +97,12 @@ const commands = {
     }
     const { heapUsed, external, rss } = process.memoryUsage()
     return { heapUsed, external, rss, connections: await countConnections() }
+  },
+
+  /** Writes all objects that are in use into a file. V8 collects the garbage before. */
+  async snapshot ({ path }) {
+    await commands.memory()
+    writeHeapSnapshot(path)
   },
 
   async beginProfile () {

@@ -19,6 +19,7 @@ import { createToken, withWrongSignature } from './tokens.mjs'
  * @property {string | null} origin what its clients say that they are a page of
  * @property {boolean} isHeard whether somebody listens to its events
  * @property {import('./frames.mjs').MessageKind} message what is echoed
+ * @property {string} path the route of its clients
  * @property {boolean} [isOtherBuild]
  */
 
@@ -33,7 +34,7 @@ const SUB = 'user-1'
 /** @returns {Subject} */
 export function subject (name, guard, given = {}) {
   return {
-    name, guard, algorithm: 'HS256', carrier: 'header', token: 'right', options: {}, routeOptions: true, origin: null, isHeard: false, message: 'text', ...given
+    name, guard, algorithm: 'HS256', carrier: 'header', token: 'right', options: {}, routeOptions: true, origin: null, isHeard: false, message: 'text', path: '/chat', ...given
   }
 }
 
@@ -123,7 +124,7 @@ export function issueTickets (server, count) {
  * @param {string} [sub]
  * @param {string} [path]
  */
-export function scriptOf ({ subject: { carrier, token: asked, origin }, token }, sub, path) {
+export function scriptOf ({ subject: { carrier, token: asked, origin, path: byDefault }, token }, sub, path = byDefault) {
   const right = asked === 'none' ? '' : token(sub)
   return createScript({ carrier, isAccepted: asked === 'right', origin }, asked === 'wrong' ? withWrongSignature(right) : right, path)
 }

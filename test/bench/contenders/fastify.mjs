@@ -80,7 +80,7 @@ function loadPlugin (dist) {
 }
 
 /** Listeners that look at an event, as an audit does. */
-const heard = { events: 0 }
+const heard = { events: 0, ips: new Set() }
 
 /**
  * @param {ServerSpec} spec
@@ -97,6 +97,9 @@ export async function startFastify (spec) {
   })
   app.get('/echo', { websocket: true, wsAuth }, (socket) => {
     socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }))
+  })
+  app.get('/held', { websocket: true, wsAuth }, (socket, request) => {
+    socket.on('close', () => { heard.ips.add(request.ip) })
   })
   if (spec.isHeard) subscribe('fastify-ws-auth', () => { heard.events++ })
   if (spec.guard === 'hookAndMap') app.get('/kept', { websocket: true }, keepByUser)

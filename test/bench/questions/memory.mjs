@@ -16,11 +16,15 @@ const MAX_MORE = 0.7
 /** The token comes with the first message, for which there is time until all has been measured. */
 const message = { options: { token: { message: { timeout: 600_000 } }, limits: { pending: 1e6 } } }
 
+/** The handler keeps its request in a closure for as long as the connection lives. */
+const HELD = { path: '/held' }
+
 /** @type {import('./index.mjs').Question} */
 export default {
   plans: { full: { repetitions: 2, connections: 15_000 }, quick: { repetitions: 1, connections: 5000 } },
   subjects: [
     subject('A', 'none'),
+    subject('A held', 'none', HELD),
     subject('A no token', 'none', { carrier: 'none', token: 'none' }),
     subject('B', 'hook'),
     subject('B timer', 'hookAndTimer'),
@@ -29,6 +33,7 @@ export default {
     socketIo(),
     ...runtimes(),
     subject('C', 'plugin'),
+    subject('C held', 'plugin', HELD),
     subject('C query', 'plugin', { carrier: 'query' }),
     subject('C app jwt', 'pluginWithAppJwt'),
     subject('C cached', 'plugin', CACHED),
