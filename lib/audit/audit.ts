@@ -21,6 +21,9 @@ type TokenSummary = Pick<Identity, 'source'> & { readonly sub: string | null }
 /** The connection that an event is about. */
 type ConnectionSummary = TokenSummary & { readonly id: string, readonly openedAt: number }
 
+/** The request that an event is about, or what is left of it. */
+export type AuditedRequest = Pick<FastifyRequest, 'log' | 'routeOptions'> & { readonly ip: string | null | undefined }
+
 const NO_TOKEN: TokenSummary = { source: null, sub: null }
 
 const NOTHING = { code: null, reason: null, match: null, by: null, why: null, route: null, source: null, sub: null, address: null, connectionId: null, dryRun: false }
@@ -51,13 +54,13 @@ export class Audit {
     report('accepted', request, connection, duration, { connectionId: connection.id })
   }
 
-  renewed (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, startedAt: number): void {
+  renewed (request: AuditedRequest, connection: ConnectionSummary, route: CountedRoute, startedAt: number): void {
     this.#stats.countRenewed(route)
     report('renewed', request, connection, elapsedSince(startedAt), { connectionId: connection.id })
   }
 
   /** @param order the command that ended it, `null` for none */
-  ended (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, reason: CloseReason, order: CloseOrder | null = null): void {
+  ended (request: AuditedRequest, connection: ConnectionSummary, route: CountedRoute, reason: CloseReason, order: CloseOrder | null = null): void {
     const duration = elapsedSince(connection.openedAt)
     this.#stats.countClosed(route, reason, duration)
     const event = reason === 'token_expired' || reason === 'lifetime_exceeded' ? 'expired' : 'closed'
@@ -89,7 +92,7 @@ export class Audit {
     }
   }
 
-  renewalRefused (request: FastifyRequest, connection: ConnectionSummary, route: CountedRoute, refusal: WsAuthError, startedAt: number): void {
+  renewalRefused (request: AuditedRequest, connection: ConnectionSummary, route: CountedRoute, refusal: WsAuthError, startedAt: number): void {
     const { code } = refusal
     this.#stats.countRefused(route, code, null)
     report('renewal_refused', request, connection, elapsedSince(startedAt), { code, connectionId: connection.id }, { refusal, skipped: 0 })
@@ -97,7 +100,7 @@ export class Audit {
 }
 
 /** Skips building the event if nothing observes it, because reading the address is a system call. */
-function report (event: WsAuthEvent['event'], request: FastifyRequest, { source, sub }: TokenSummary, duration: number, more: Partial<WsAuthEvent>, refused?: RefusalLine): void {
+function report (event: WsAuthEvent['event'], request: AuditedRequest, { source, sub }: TokenSummary, duration: number, more: Partial<WsAuthEvent>, refused?: RefusalLine): void {
   try {
     if (!isObserved(request.log, refused)) return
     const route = request.routeOptions.url ?? null
@@ -113,7 +116,7 @@ function elapsedSince (instant: number): number {
 }
 
 /** `null` if there is no socket (`injectWS`), or if the app's `trustProxy` throws at a header of the client. */
-function addressOf (request: FastifyRequest): string | null {
+export function addressOf (request: Pick<AuditedRequest, 'ip'>): string | null {
   try {
     return request.ip ?? null
   } catch {

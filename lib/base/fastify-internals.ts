@@ -42,6 +42,12 @@ export function validatorCompilerOf (app: FastifyInstance): FastifySchemaCompile
   return controller?.validatorCompiler
 }
 
+/** Whether `request.ip` may come from a header. */
+export function trustsProxy (app: FastifyInstance): boolean {
+  const options = read<{ trustProxy?: unknown }>(app, 'fastify.options')
+  return options === undefined || Boolean(options.trustProxy)
+}
+
 /** Whether a request decorator cannot be assigned, because it has a getter and no setter. */
 export function isReadOnly (app: FastifyInstance, decorator: string): boolean {
   let prototype = read<{ prototype: object }>(app, 'fastify.Request')?.prototype as object | null | undefined

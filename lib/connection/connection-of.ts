@@ -2,20 +2,28 @@
  * Finds the connection of a socket or of a request, for code that has no other access to it: a library above WebSockets, for example.
  */
 import type { IncomingMessage } from 'node:http'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Connection } from './connection'
+import type { KeptRequest } from './kept-request'
 
 const kConnection = Symbol('fastify-ws-auth.connection')
 
 interface Marked {
-  [kConnection]?: Connection
+  [kConnection]?: KeptConnection
 }
 
+type KeptConnection = Connection & { readonly kept: KeptRequest }
+
 /** Stores a connection on its socket and on its request. */
-export function remember (connection: Connection, socket: WebSocket & Marked, request: IncomingMessage & Marked): void {
+export function remember (connection: KeptConnection, socket: WebSocket & Marked, request: IncomingMessage & Marked): void {
   socket[kConnection] = connection
   request[kConnection] = connection
+}
+
+/** The log of the request of a connection; `null` for a socket without one. */
+export function logOf (socket: WebSocket & Marked): FastifyBaseLogger | null {
+  return socket[kConnection]?.kept.log ?? null
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import type { FastifyRequest } from 'fastify'
 import { WebSocket } from 'ws'
+import { addressOf } from '../audit/audit'
 import type { Audit } from '../audit/audit'
 import { refusalOfRevoked } from '../authentication/checks'
 import type { Authenticated } from '../authentication/authentication'
@@ -26,6 +27,7 @@ import { OpenConnection } from './open-connection'
 import type { ConnectionRechecks } from './connection-rechecks'
 import type { ConnectionRenewals } from './connection-renewals'
 import type { ConnectionHost } from './connection-host'
+import type { KeptRequest } from './kept-request'
 import { sendSafely } from './safe-calls'
 import { TrafficWatch } from './traffic'
 import type { Traffic } from './traffic'
@@ -42,6 +44,8 @@ export interface LifecycleDependencies {
   /** `null` if the `recheck` option is off. */
   readonly rechecks: ConnectionRechecks<OpenConnection> | null
   readonly revocation: RevocationCheck
+  /** Whether the address of a client may be in its headers. */
+  readonly trustsProxy: boolean
 }
 
 /** Opens the connections of an app. */
@@ -50,7 +54,7 @@ export class ConnectionLifecycle {
   readonly sweep = new Sweep()
   readonly #traffic = new TrafficWatch(this.sweep)
   readonly #dependencies: LifecycleDependencies
-  readonly #hosts = new Map<CompleteRouteOptions, ConnectionHost<OpenConnection>>()
+  readonly #hosts = new Map<CompleteRouteOptions, RouteHost>()
 
   constructor (dependencies: LifecycleDependencies) {
     this.#dependencies = dependencies
@@ -65,12 +69,13 @@ export class ConnectionLifecycle {
    */
   open (socket: GuardedSocket, request: FastifyRequest, identity: Authenticated, route: CompleteRouteOptions, startedAt: number, frame: AuthFrame | null = null): OpenConnection {
     const { connections, limits, audit, rechecks, revocation } = this.#dependencies
-    const connection = new OpenConnection(socket, request, identity, this.#hostOf(route))
+    const host = this.#hostOf(route)
+    const connection = new OpenConnection(socket, request, identity, host)
     connections.add(connection)
     identity.slot?.attach(connection)
     request.wsAuth = connection
     remember(connection, socket, request.raw)
-    connection.start(frame !== null)
+    connection.start(host.hasFrames(request, frame !== null))
     rechecks?.add(connection, request, route)
     audit.accepted(request, connection, route, startedAt)
     connection.endIfDue()
@@ -101,7 +106,7 @@ export class ConnectionLifecycle {
     this.sweep.stop()
   }
 
-  #hostOf (route: CompleteRouteOptions): ConnectionHost<OpenConnection> {
+  #hostOf (route: CompleteRouteOptions): RouteHost {
     let host = this.#hosts.get(route)
     if (host === undefined) this.#hosts.set(route, host = new RouteHost(this.#dependencies, this.sweep, this.#traffic, route))
     return host
@@ -121,10 +126,14 @@ class RouteHost implements ConnectionHost<OpenConnection> {
   readonly #rules: ClaimRules
   readonly #traffic: TrafficWatch
   readonly #dependencies: LifecycleDependencies
+  /** Whether a renewal may be about the request too. */
+  readonly #needsRequest: boolean
+  #routeOptions: FastifyRequest['routeOptions'] | null = null
 
   constructor (dependencies: LifecycleDependencies, sweep: Sweep, traffic: TrafficWatch, route: CompleteRouteOptions) {
     const { options, checks } = dependencies
-    const { rules } = checks.of(route).verifier
+    const { rules, needsRequest } = checks.of(route).verifier
+    this.#needsRequest = needsRequest || [route.user, route.authorize, options.confirm].some((one) => one !== undefined)
     this.route = route
     this.sweep = sweep
     this.renewals = dependencies.renewals
@@ -148,11 +157,19 @@ class RouteHost implements ConnectionHost<OpenConnection> {
     return this.#traffic.start(connection, socket, this.route.limits)
   }
 
+  letGo (kept: KeptRequest, hasFrames: boolean): void {
+    const { held } = kept
+    // A ticket in a message may be bound to the path and the origin of the request.
+    if (held === null || this.#needsRequest || (hasFrames && this.#dependencies.options.tickets.query !== null)) return
+    this.#routeOptions ??= held.routeOptions
+    kept.letGo(this.#routeOptions, this.#dependencies.trustsProxy ? addressOf(held) : held.raw.socket)
+  }
+
   onChanged (connection: OpenConnection, before: Claims | null): void {
     this.#dependencies.connections.move(connection, before)
   }
 
-  onEnd (connection: OpenConnection, request: FastifyRequest, reason: CloseReason, order: CloseOrder | null): void {
+  onEnd (connection: OpenConnection, request: KeptRequest, reason: CloseReason, order: CloseOrder | null): void {
     const { connections, limits, renewals, rechecks, audit } = this.#dependencies
     connections.remove(connection)
     limits.users?.onEnd(connection)

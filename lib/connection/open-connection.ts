@@ -10,33 +10,34 @@ import type { CloseDecision, CloseOrder, CloseReason } from '../base/close-codes
 import type { VerifiedIdentity } from '../authentication/identity'
 import type { Connection, Sendable } from './connection'
 import type { CloseKind } from '../base/errors'
-import { kNext } from './sweep'
-import type { Sleeper } from './sweep'
+import { kNext, type Sleeper } from './sweep'
 import { authRenew, readAuthFrame } from './auth-frames'
 import { endOf, hintTickOf, isTooOld, nextRenewalOf } from './connection-times'
 import type { ConnectionHost } from './connection-host'
 import { ConnectionIdentity } from './connection-identity'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
-import { guard } from './socket-guard'
-import type { Closer, GuardedSocket, SocketGuard } from './socket-guard'
+import { KeptRequest } from './kept-request'
+import { guard, type Closer, type GuardedSocket, type SocketGuard } from './socket-guard'
 import type { Traffic } from './traffic'
+import { bytesReadBy } from './ws-internals'
 
 /** The deadline of a connection whose end was decided, and whose close frame waits for its slice. */
 const DECIDED = -1
 
 /** The connection of a socket. */
 export class OpenConnection extends ConnectionIdentity implements Connection, SocketGuard, Sleeper {
+  /** Whether this package speaks with the client in messages. */
+  hasFrames = false;
   [kNext]: Sleeper | null = null
+  readonly kept: KeptRequest
   readonly #host: ConnectionHost<OpenConnection>
   #socket: GuardedSocket | null
-  #request: FastifyRequest | null
   /** When the connection ends by the clock, in milliseconds since the epoch; `-Infinity` once it has ended, {@link DECIDED} shortly before. */
   #deadline = Infinity
   /** When the sweep wakes the connection, and when it sends the hint to renew, in ticks of the sweep. */
   #wakeTick: number | null = null
   #hintTick: number | null = null
   #bytesRead = -1
-  #hasFrames = false
   #decision: CloseDecision | null = null
   /** `null` if no limit on it is on. */
   #traffic: Traffic | null = null
@@ -45,7 +46,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     super(identity)
     this.#host = host
     this.#socket = socket
-    this.#request = request
+    this.kept = new KeptRequest(request)
   }
 
   get endsAt (): number | null {
@@ -65,25 +66,25 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     return this.#deadline < 0
   }
 
-  /** Whether this package speaks with the client in messages. */
-  get hasFrames (): boolean {
-    return this.#hasFrames
-  }
-
-  /** Guards the socket, and schedules the end. @param hasBegun whether the client has sent an auth frame first */
-  start (hasBegun: boolean): void {
+  /** Guards the socket, and schedules the end. @param hasFrames whether this package speaks with the client in messages */
+  start (hasFrames: boolean): void {
     guard(this.#socket as GuardedSocket, this)
-    this.#hasFrames = this.#host.hasFrames(this.#request as FastifyRequest, hasBegun)
-    if (this.#hasFrames) this.#host.renewals.attach(this)
+    this.hasFrames = hasFrames
+    if (this.hasFrames) this.#host.renewals.attach(this)
     this.#traffic = this.#host.watch(this, this.#socket as GuardedSocket)
     this.#setTimes()
     this.#sleep()
   }
 
+  /** The handler has run. */
+  letGo (): void {
+    this.#host.letGo(this.kept, this.hasFrames)
+  }
+
   async renew (token: string): Promise<FastifyRequest['user']> {
     if (typeof token !== 'string') throw new TypeError('"token" must be a string')
     const { renewals, route } = this.#host
-    return await renewals.renew(this, this.#request, route, { token, source: 'message' })
+    return await renewals.renew(this, this.kept, route, { token, source: 'message' })
   }
 
   /** Takes over the identity of a renewal. The sweep needs no earlier wake-up, because a renewal never shortens a connection. */
@@ -107,7 +108,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
 
   /** Sends a frame of this package, if the client speaks them. */
   tell (frame: string): void {
-    if (this.#hasFrames && !this.isEnded && this.#socket !== null) sendSafely(this.#socket, frame)
+    if (this.hasFrames && !this.isEnded && this.#socket !== null) sendSafely(this.#socket, frame)
   }
 
   /** Closes the connection. @param kind a code, or a kind of code of the route. @param text the text of the close frame. Default: the reason. @param order the command that ends it */
@@ -159,7 +160,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
    * bytes is known only some time after it resumes. The same holds if the client has to wait because of a limit.
    */
   beat (): void {
-    const bytesRead = this.#socket?.isPaused === false && this.#traffic?.isReading !== false ? this.#request?.raw.socket?.bytesRead : undefined
+    const bytesRead = this.#socket?.isPaused === false && this.#traffic?.isReading !== false ? bytesReadBy(this.#socket) : undefined
     if (bytesRead !== undefined && bytesRead === this.#bytesRead) return this.terminateFor('heartbeat')
     this.#bytesRead = bytesRead ?? -1
     if (this.#socket !== null && !pingSafely(this.#socket)) this.terminateFor('error')
@@ -167,7 +168,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
     const now = Date.now()
-    if (this.endIfDue(now) || (this.#hasFrames && !isBinary && this.#takeFrame(data as Buffer))) return false
+    if (this.endIfDue(now) || (this.hasFrames && !isBinary && this.#takeFrame(data as Buffer))) return false
     return this.#traffic === null || this.#traffic.admit(data, isBinary, now)
   }
 
@@ -197,7 +198,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
       this.#end('lost')
     } finally {
       this.#socket = null
-      this.#request = null
+      this.kept.forget()
     }
   }
 
@@ -206,7 +207,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     const { maxFrameBytes, renewals, route } = this.#host
     const frame = readAuthFrame(text, maxFrameBytes)
     if (frame === null) return false
-    if (this.#socket !== null && this.#request !== null) renewals.onFrame(this, this.#socket, this.#request, route, frame)
+    if (this.#socket !== null) renewals.onFrame(this, this.#socket, this.kept, route, frame)
     return true
   }
 
@@ -223,7 +224,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     if (this.#wakeTick !== null) this.#host.sweep.forget()
     this.#traffic?.stop()
     try {
-      if (this.#request !== null) this.#host.onEnd(this, this.#request, this.#decision?.reason ?? reason, this.#decision?.order ?? order)
+      this.#host.onEnd(this, this.kept, this.#decision?.reason ?? reason, this.#decision?.order ?? order)
     } finally {
       close()
     }

@@ -91,6 +91,11 @@ export function closeKeptBy (socket: object): { code: number, reason: string } |
   return code === undefined || message === undefined ? null : { code, reason: message.toString() }
 }
 
+/** How many bytes have come from the client; `undefined` if the socket below does not count (`injectWS`). */
+export function bytesReadBy (socket: WebSocket): number | undefined {
+  return (socket as unknown as Internals)._socket.bytesRead
+}
+
 /** Whether ws terminates the socket itself: the client sends pings and does not read the pongs. */
 export function isFlooded (socket: WebSocket): boolean {
   const { _pendingAutoPongs: pending, _maxPendingAutoPongs: most } = socket as unknown as Internals

@@ -12,6 +12,7 @@ import { closeSafely, terminateSafely } from '../connection/safe-calls'
 import { hideAssigned } from '../credentials/headers'
 import type { WaitingRoom } from '../in-band/waiting-room'
 import { candidateOf, setCandidate } from './candidate'
+import { detachResponse, forgetHead } from './raw-socket'
 import { Upgrade } from './upgrade'
 
 /** RFC 6455, 7.4.1: the server cannot fulfil the request because of an unexpected condition. */
@@ -21,8 +22,11 @@ const INTERNAL_ERROR = 1011
 export class SocketOpener {
   readonly #lifecycle: ConnectionLifecycle
   readonly #waitingRoom: WaitingRoom
+  readonly #keepsResponses: boolean
 
-  constructor (lifecycle: ConnectionLifecycle, waitingRoom: WaitingRoom) {
+  /** @param keepsResponses whether the app has an error handler, which gets the reply of an open socket */
+  constructor (lifecycle: ConnectionLifecycle, waitingRoom: WaitingRoom, keepsResponses: boolean) {
+    this.#keepsResponses = keepsResponses
     this.#lifecycle = lifecycle
     this.#waitingRoom = waitingRoom
   }
@@ -45,10 +49,21 @@ export class SocketOpener {
     const { message: source } = accepted.route.token
     if (accepted.awaitsMessage && source !== null) {
       const { route, ticketClaims, ticketSub, ticketGroups, ticketKid } = accepted
-      return this.#waitingRoom.wait({ socket, request, route, source, ticketClaims, ticketSub, ticketGroups, ticketKid, startedAt }, (connection) => handle(socket, connection, run))
+      return this.#waitingRoom.wait({ socket, request, route, source, ticketClaims, ticketSub, ticketGroups, ticketKid, startedAt }, (connection) => this.#handle(socket, connection, request, run))
     }
     const connection = this.#lifecycle.open(socket, request, accepted, accepted.route, startedAt)
-    return connection.isEnded ? undefined : handle(socket, connection, run)
+    return connection.isEnded ? undefined : this.#handle(socket, connection, request, run)
+  }
+
+  /** Calls the handler, and lets go of what nothing needs once it has run. */
+  #handle (socket: WebSocket, connection: OpenConnection, { raw }: FastifyRequest, run: () => unknown): unknown {
+    try {
+      return handle(socket, connection, run)
+    } finally {
+      connection.letGo()
+      forgetHead(raw)
+      if (!this.#keepsResponses) detachResponse(raw)
+    }
   }
 }
 

@@ -6,9 +6,10 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import type { WebSocket, WebSocketServer } from 'ws'
+import type { WebSocket } from 'ws'
 import { WsAuthError } from '../base/errors'
-import { isThenable } from '../base/thenable'
+import { answerUpgrade } from './answer-upgrade'
+import type { OpenSockets } from './answer-upgrade'
 import { candidateOf } from './candidate'
 import { Upgrade } from './upgrade'
 
@@ -21,20 +22,13 @@ interface ProxyReply {
 
 type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
-/** What becomes of the open sockets. */
-export interface ProxiedSockets {
-  readonly server: () => WebSocketServer
-  readonly open: (socket: WebSocket, request: FastifyRequest, run: () => unknown) => unknown
-  readonly onError: (error: Error, socket: WebSocket, request: FastifyRequest, reply: FastifyReply) => void
-}
-
 /** Whether @fastify/http-proxy has declared the routes of a scope. It adds its decorators after its routes. */
 export function isProxy (scope: FastifyInstance): boolean {
   return scope.hasReplyDecorator('wsProxy') && scope.hasReplyDecorator('fromParameters')
 }
 
 /** Replaces the handler of a route: an upgrade that was accepted is opened here, and @fastify/http-proxy gets the socket. */
-export function wrapProxyHandler (route: Pick<RouteOptions, 'handler'>, sockets: ProxiedSockets): void {
+export function wrapProxyHandler (route: Pick<RouteOptions, 'handler'>, sockets: OpenSockets): void {
   const { handler } = route
   route.handler = function (request, reply) {
     if (isUpgrade(request)) return proxy(this, request, reply, sockets)
@@ -47,26 +41,14 @@ function isUpgrade ({ ws, raw }: FastifyRequest): boolean {
   return ws || (raw as { upgrade?: unknown }).upgrade === true
 }
 
-function proxy (scope: FastifyInstance, request: FastifyRequest, reply: FastifyReply, { server, open, onError }: ProxiedSockets): void {
+function proxy (scope: FastifyInstance, request: FastifyRequest, reply: FastifyReply, sockets: OpenSockets): void {
   const upgrade = candidateOf(request.raw)
   if (!(upgrade instanceof Upgrade) || !upgrade.isAdmitted) throw new WsAuthError('WS_AUTH_ROUTE_UNPROTECTED')
   const { wsProxy, fromParameters } = reply as unknown as ProxyReply
   if (wsProxy === undefined) throw new WsAuthError('WS_AUTH_ROUTE_NOT_WEBSOCKET')
   // Throws for a path that leaves the prefix.
   const [path = ''] = fromParameters.call(reply, request.url, request.params, scope.prefix).url.split('?', 1)
-  reply.hijack()
-  const { raw } = request
-  server().handleUpgrade(raw, upgrade.socket, upgrade.head, (socket) => {
-    const fail = (error: unknown): void => onError(error as Error, socket, request, reply)
-    server().emit('connection', socket, raw)
-    socket.on('error', fail)
-    try {
-      const result = open(socket, request, () => wsProxy.handleConnection(socket, request, path))
-      if (isThenable(result)) result.then(undefined, fail)
-    } catch (error) {
-      fail(error)
-    }
-  })
+  answerUpgrade({ scope, request, reply, upgrade }, sockets, (socket) => wsProxy.handleConnection(socket, request, path))
 }
 
 /** The listener of @fastify/http-proxy, which it keeps on the server under a symbol, and the prefixes of its routes. */

@@ -2,7 +2,7 @@
  * The socket of an upgrade, below Fastify and ws: what Node.js is writing to it, and how it is ended.
  */
 import { STATUS_CODES } from 'node:http'
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { wsAuthErrors } from '../base/errors'
@@ -14,6 +14,29 @@ type HttpSocket = Duplex & { readonly _httpMessage?: ServerResponse | null }
 /** The response that is being written to a socket; `null` if there is none, or the socket is not one of `node:http`. */
 export function responseOn (socket: Duplex): ServerResponse | null {
   return (socket as HttpSocket)._httpMessage ?? null
+}
+
+/**
+ * Takes the response off the socket of an open connection. Node.js keeps it as long as the socket lives, and with it the request, all
+ * headers and the reply. It stays if something waits for its `close`: Node.js emits that at the end of the socket.
+ */
+export function detachResponse ({ socket }: { readonly socket?: HttpSocket }): void {
+  const response = socket?._httpMessage
+  if (socket === undefined || response == null || response.listenerCount('close') > 0) return
+  response.detachSocket(socket as unknown as Socket);
+  // A hook may keep the reply.
+  (response as { socket: unknown }).socket = socket
+}
+
+/** The property in which @fastify/websocket keeps the bytes that came behind a request, until it is known. */
+let kHead: symbol | undefined
+
+const NO_BYTES = Buffer.alloc(0)
+
+/** Lets go of the bytes behind a request, which ws has by now: even if there are none, they are a view of all that came with the request. */
+export function forgetHead (request: IncomingMessage): void {
+  kHead ??= Object.getOwnPropertySymbols(request).find(({ description }) => description === 'ws-head')
+  if (kHead !== undefined) (request as unknown as Record<symbol, unknown>)[kHead] = NO_BYTES
 }
 
 /** How many bytes were written to a socket, sent or not; zero if it is not a socket of `node:net` (`injectWS`). */

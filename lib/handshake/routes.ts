@@ -10,6 +10,8 @@ import { parseRoutePath } from '../credentials/route-path'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
 import { plainName } from '../base/near-names'
+import { answerUpgrade } from './answer-upgrade'
+import type { OpenSockets } from './answer-upgrade'
 import { candidateOf, markPlain } from './candidate'
 import { PlainRequest } from './dry-run'
 import { assertSchema } from './route-schema'
@@ -40,7 +42,7 @@ declare module 'fastify' {
 /** A route, as an `onRoute` hook gets it. */
 export type DeclaredRoute = RouteOptions & { websocket?: boolean, wsAuth?: unknown }
 
-type WebsocketHandler = NonNullable<RouteOptions['wsHandler']>
+export type WebsocketHandler = NonNullable<RouteOptions['wsHandler']>
 
 const HTTP: KnownRoute = { kind: 'http' }
 const NO_POLICIES: ReadonlyMap<string, unknown> = new Map()
@@ -114,15 +116,30 @@ function plainRequestHook (names: KnownNames): onRequestHookHandler {
   }
 }
 
-/** Replaces the handler of a route by `open`, which gets each socket, and a function that calls the handler. */
-export function wrapWebsocketHandler (route: DeclaredRoute, open: (...args: [...Parameters<WebsocketHandler>, run: () => unknown]) => unknown): void {
+/**
+ * Replaces the handler of a route by `open`, which gets each socket, and a function that calls the handler.
+ *
+ * @returns the handler; @fastify/websocket refuses a route without one
+ */
+export function wrapWebsocketHandler (route: DeclaredRoute, open: OpenSockets['open']): WebsocketHandler | undefined {
   const handler = (route.websocket === true ? route.handler : route.wsHandler) as WebsocketHandler
-  if (typeof handler !== 'function') return
+  if (typeof handler !== 'function') return undefined
   const wrapped: WebsocketHandler = function (socket, request) {
     return open(socket, request, () => handler.call(this, socket, request)) as ReturnType<WebsocketHandler>
   }
   if (route.websocket === true) route.handler = wrapped as unknown as RouteOptions['handler']
   else route.wsHandler = wrapped
+  return handler
+}
+
+/** Answers the upgrades of a guarded route in place of @fastify/websocket. Upgrades that are not admitted are left to it. */
+export function answerUpgrades (route: DeclaredRoute, websocketHandler: WebsocketHandler, sockets: OpenSockets): void {
+  const { handler } = route
+  route.handler = function (request, reply) {
+    const upgrade = candidateOf(request.raw)
+    if (!(upgrade instanceof Upgrade) || !upgrade.isAdmitted) return handler.call(this, request, reply)
+    answerUpgrade({ scope: this, request, reply, upgrade }, sockets, (socket) => websocketHandler.call(this, socket, request))
+  }
 }
 
 /** The result that {@link readRoute} has kept. */

@@ -18,6 +18,7 @@ import type { CompleteRouteOptions } from '../options/complete-options'
 import type { Identity, SetUser } from '../authentication/identity'
 import type { GuardedSocket } from '../connection/socket-guard'
 import type { ConnectionRenewals } from '../connection/connection-renewals'
+import type { KeptRequest } from '../connection/kept-request'
 import type { OpenConnection } from '../connection/open-connection'
 import { runSteps } from '../authentication/steps'
 import type { Step } from '../authentication/steps'
@@ -33,6 +34,9 @@ const MAX_UNDER_WAY = 8
 
 /** The cause of a refusal that tells the client to connect anew: the token is good. */
 const OTHER_SUBJECT = 'it is about another subject'
+
+/** In place of a request that was let go, because no check of its route needs it. */
+const LET_GO = new Proxy({}, { get () { throw new TypeError('the request of this connection was let go') } }) as FastifyRequest
 
 /** One attempt to renew a connection. */
 class Renewal extends Authentication {
@@ -76,14 +80,14 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   }
 
   /** @throws WsAuthError if the token or the ticket is refused */
-  async renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']> {
+  async renew (connection: OpenConnection, request: KeptRequest, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']> {
     const renew = async (): Promise<FastifyRequest['user']> => await this.#renew(connection, request, route, credential)
     return await (this.#contexts.get(connection)?.runInAsyncScope(renew) ?? renew())
   }
 
-  async #renew (connection: OpenConnection, request: FastifyRequest | null, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']> {
-    if (request === null || connection.isEnded) throw closed()
-    const renewal = new Renewal(connection, request, route, credential)
+  async #renew (connection: OpenConnection, request: KeptRequest, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']> {
+    if (connection.isEnded) throw closed()
+    const renewal = new Renewal(connection, request.held ?? LET_GO, route, credential)
     const outcome = runSteps(renewal, this.#context, STEPS)
     const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
     // The connection ended meanwhile; its own audit event covers this.
@@ -97,7 +101,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   }
 
   /** Answers an auth frame. */
-  onFrame (connection: OpenConnection, socket: GuardedSocket, request: FastifyRequest, route: CompleteRouteOptions, frame: AuthFrame): void {
+  onFrame (connection: OpenConnection, socket: GuardedSocket, request: KeptRequest, route: CompleteRouteOptions, frame: AuthFrame): void {
     const answer = (text: string): void => this.#answers.send(connection, socket, text)
     if (frame.type === 'auth.ping') return answer(AUTH_PONG)
     const credential = this.#hasRoom(connection) ? credentialOf(frame) : new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' })
@@ -138,13 +142,13 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   }
 
   /** Applies an accepted renewal in one turn, if it is still valid. */
-  #apply (renewal: Renewal, request: FastifyRequest, refusal: WsAuthError | null): WsAuthError | null {
+  #apply (renewal: Renewal, { held: request }: KeptRequest, refusal: WsAuthError | null): WsAuthError | null {
     const { connection } = renewal
     if (connection.endIfDue() || refusal !== null) return refusal
     // Meanwhile the token may have been revoked, or another renewal may have applied a newer one.
     const late = refusalOfChange(connection, renewal) ?? this.#context.revocation.refusalOf(renewal.claims, renewal.sub, renewal.groups, renewal.kid)
     if (late !== null) return late
-    const fault = this.#setUser(request, renewal.user)
+    const fault = request === null ? null : this.#setUser(request, renewal.user)
     if (fault === null) connection.become(renewal)
     return fault
   }

@@ -11,6 +11,7 @@ import { userSetter } from '../authentication/identity'
 import type { SetUser } from '../authentication/identity'
 import { Tickets } from '../authentication/tickets'
 import { RevocationList } from '../backplane/revocation-list'
+import { trustsProxy } from '../base/fastify-internals'
 import { quietLog } from '../base/quiet-log'
 import { nameOfError } from '../base/redaction'
 import { ignoreRejection } from '../base/thenable'
@@ -103,14 +104,14 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const setUser = userSetter(jwt?.userDecorator ?? null)
   const renewals = new Renewals(context, audit, setUser)
   const rechecks = startRechecks(app, options, context, setUser)
-  const lifecycle = new ConnectionLifecycle({ options, checks, connections, limits, audit, renewals, rechecks, revocation })
+  const lifecycle = new ConnectionLifecycle({ options, checks, connections, limits, audit, renewals, rechecks, revocation, trustsProxy: trustsProxy(app) })
   const waitingRoom = new WaitingRoom({ context, limits, audit, lifecycle, setUser }, pending)
   const websocket = websocketSetup(app, options, names, listeners.relay)
   const acceptAndClose = new AcceptAndClose(websocket.protocols.choose, options.limits.pending)
   const dryRuns = new WaitingDryRuns(pending, audit, options.handshakeTimeout)
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
   const inspector = new Inspector(app, options, jwt)
-  const opener = new SocketOpener(lifecycle, waitingRoom)
+  const opener = new SocketOpener(lifecycle, waitingRoom, options.websocket.errorHandler !== undefined)
   const drain = new Drain(app, connections, limits)
   return { options, audit, checks, context, stats, pending, connections, drain, inspector, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
 }

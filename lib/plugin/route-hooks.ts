@@ -2,9 +2,10 @@
  * What the plugin does with each route that is declared, before and after @fastify/websocket has wrapped it.
  */
 import type { FastifyInstance } from 'fastify'
-import { addDryRun, assertNoMisplacedPolicy, readRoute, knownRouteOf, wrapWebsocketHandler } from '../handshake/routes'
+import { addDryRun, answerUpgrades, assertNoMisplacedPolicy, readRoute, knownRouteOf, wrapWebsocketHandler } from '../handshake/routes'
 import { isProxy, takeFromProxy, wrapProxyHandler } from '../handshake/proxied-routes'
-import type { DeclaredRoute } from '../handshake/routes'
+import type { DeclaredRoute, WebsocketHandler } from '../handshake/routes'
+import type { OpenSockets } from '../handshake/answer-upgrade'
 import { assertCookie } from './cookie'
 import { addOwnChecks } from './own-checks'
 import type { Parts } from './parts'
@@ -14,6 +15,9 @@ export class RouteHooks {
   readonly #app: FastifyInstance
   readonly #parts: Parts
   readonly #declared: DeclaredRoute[] = []
+  /** The handlers of guarded routes that @fastify/websocket wraps next. */
+  readonly #handlers = new WeakMap<DeclaredRoute, WebsocketHandler>()
+  readonly #sockets: OpenSockets
   /** The paths of the `routes` option that no route has had yet. */
   readonly #missing: Set<string>
   /** The scopes of plain routes with such a path, by path: routes of @fastify/http-proxy. */
@@ -22,6 +26,7 @@ export class RouteHooks {
   constructor (app: FastifyInstance, parts: Parts) {
     this.#app = app
     this.#parts = parts
+    this.#sockets = { open: parts.opener.open, listenToErrors: parts.websocket.listenToErrors }
     this.#missing = new Set(parts.options.routes.keys())
   }
 
@@ -41,18 +46,20 @@ export class RouteHooks {
     }
     assertCookie(this.#app, known.options.token)
     names.addSources(known.options)
-    wrapWebsocketHandler(route, opener.open)
+    const handler = wrapWebsocketHandler(route, opener.open)
+    if (handler !== undefined && known.options.access !== 'public') this.#handlers.set(route, handler)
   }
 
   /** Adds the dry run to a websocket route that has no HTTP handler, and replaces the handler of a route of @fastify/http-proxy. */
   readonly onWrapped = (route: DeclaredRoute, scope: FastifyInstance): void => {
     const known = knownRouteOf(route)
     if (known?.kind !== 'websocket') return
-    const { names, opener, websocket } = this.#parts
-    if (known.hasDryRun) addDryRun(route, names)
+    const handler = this.#handlers.get(route)
+    if (handler !== undefined && !known.isProxied) answerUpgrades(route, handler, this.#sockets)
+    if (known.hasDryRun) addDryRun(route, this.#parts.names)
     if (!known.isProxied) return
     this.#proxied.set(route.url, scope)
-    wrapProxyHandler(route, { server: () => scope.websocketServer, open: opener.open, onError: websocket.onError.bind(scope) })
+    wrapProxyHandler(route, this.#sockets)
   }
 
   /**

@@ -5,16 +5,18 @@ import type { EventEmitter } from 'node:events'
 import type { Server } from 'node:http'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import type { WebSocketServer } from 'ws'
+import type { WebSocket, WebSocketServer } from 'ws'
 import { rootOf, scopesOf } from '../base/fastify-internals'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { quietLog } from '../base/quiet-log'
 import { errorWithoutToken } from '../base/redaction'
 import { isThenable } from '../base/thenable'
+import { logOf } from '../connection/connection-of'
 import { endOverError } from '../connection/failed-handler'
 import { guardedSocketClass } from '../connection/guarded-socket'
 import { chooseProtocol } from '../credentials/subprotocol'
 import type { KnownNames } from '../credentials/known-names'
+import type { ListenToErrors } from '../handshake/answer-upgrade'
 import type { CompleteOptions } from '../options/complete-options'
 
 /** An option of ws that its types do not know. */
@@ -56,8 +58,7 @@ export function assertOneWebsocket (app: FastifyInstance, server: EventEmitter):
 export interface WebsocketSetup {
   readonly options: WebsocketPluginOptions
   readonly protocols: ProtocolChooser
-  /** The error handler of sockets; `this` is the scope of the route. */
-  readonly onError: ErrorHandler
+  readonly listenToErrors: ListenToErrors
 }
 
 /** Makes the options of @fastify/websocket. @param relay emits the upgrades that @fastify/websocket gets */
@@ -76,7 +77,31 @@ export function websocketSetup (app: FastifyInstance, { websocket }: CompleteOpt
       handleProtocols: protocols.choose
     }
   }
-  return { options, protocols, onError }
+  return { options, protocols, listenToErrors: websocket.errorHandler === undefined ? listenLightly : listener(onError) }
+}
+
+/** For an app with an error handler, which gets the request and the reply. */
+function listener (handle: ErrorHandler): ListenToErrors {
+  return (scope, socket, request, reply) => {
+    const fail = (error: unknown): void => handle.call(scope, error as Error, socket, request, reply)
+    socket.on('error', fail)
+    return fail
+  }
+}
+
+/** For all others: one listener for all sockets, and a function that keeps the log. */
+const listenLightly: ListenToErrors = (_scope, socket, { log }) => {
+  socket.on('error', onSocketError)
+  return (error) => failSocket(socket, logOf(socket) ?? log, error)
+}
+
+function onSocketError (this: WebSocket, error: Error): void {
+  failSocket(this, logOf(this), error)
+}
+
+function failSocket (socket: WebSocket, log: FastifyBaseLogger | null, error: unknown): void {
+  if (log !== null) logError(log, error)
+  endOverError(socket)
 }
 
 /**
@@ -89,11 +114,7 @@ function errorHandler (own: ErrorHandler | undefined): ErrorHandler {
       quietLog(request.log).error({ err: errorWithoutToken(fault, '') }, 'websocket.errorHandler failed')
       endOverError(socket)
     }
-    if (own === undefined) {
-      logError(request.log, error)
-      endOverError(socket)
-      return
-    }
+    if (own === undefined) return failSocket(socket, request.log, error)
     try {
       const result: unknown = own.call(this, error, socket, request, reply)
       if (isThenable(result)) result.then(undefined, fail)

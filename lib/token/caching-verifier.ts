@@ -14,7 +14,7 @@ import type { Verified, Verifier } from './verifier'
  * @param max how many tokens it remembers
  * @param ttl for how many milliseconds each
  */
-export function cachingVerifier ({ verify, rules }: Verifier, { max, ttl }: { max: number, ttl: number }): Verifier {
+export function cachingVerifier ({ verify, rules, needsRequest }: Verifier, { max, ttl }: { max: number, ttl: number }): Verifier {
   // With another resolution, lru-cache starts a timer whenever it reads the time.
   const cache = new LRUCache<string, Verified>({ max, ttl, ttlResolution: 0 })
   const remember = (token: string, verified: Verified): Verified => {
@@ -23,6 +23,7 @@ export function cachingVerifier ({ verify, rules }: Verifier, { max, ttl }: { ma
   }
   return {
     rules,
+    needsRequest,
     verify: (token, request, context) => {
       const hit = cache.get(token)
       if (hit !== undefined) {

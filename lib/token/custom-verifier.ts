@@ -23,7 +23,7 @@ export function createCustomVerifier (verifyOption: VerifyOption): Verifier {
     if (!VISIBLE_ASCII.test(token)) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it has a character that is not visible ASCII' })
     return settle(token, () => verifyOption(token, request, { signal }), readClaims, toForbidden)
   }
-  return { verify, rules: NO_RULES }
+  return { verify, rules: NO_RULES, needsRequest: true }
 }
 
 function readClaims (answer: unknown): Verified {

@@ -35,7 +35,7 @@ export function createJwtVerifier (app: FastifyInstance, jwt: JWT, method: strin
       return verified
     })
   }
-  return { verify, rules }
+  return { verify, rules, needsRequest: !isDirect || own.trusted !== undefined }
 }
 
 /**

@@ -27,6 +27,8 @@ export type VerifyToken = (token: string, request: FastifyRequest, context: Veri
 export interface Verifier {
   readonly verify: VerifyToken
   readonly rules: ClaimRules
+  /** Whether a function of the app is given the request. Else the request is not read. */
+  readonly needsRequest: boolean
 }
 
 /**

@@ -58,6 +58,8 @@ t.test('a logger gets the events of its level', async (t) => {
       const { app, connect } = await startChat(t, { server: { logger, trustProxy: () => { asked++; return true } }, plugin: { renewal: true } })
       asked = 0
       const chat = await connect(sign(), { headers: { 'x-forwarded-for': '203.0.113.7' } })
+      t.ok(asked <= 1, 'the address is read once, when the request is let go')
+      asked = 0
       await chat.connection.renew(sign())
       chat.client.close()
       await eventually(() => app.wsAuth.connections.size === 0, 'it is closed')

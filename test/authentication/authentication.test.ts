@@ -40,7 +40,7 @@ function attemptOf ({ route = {}, options = {}, verify, refused = () => null, wa
   Object.assign(attempt, { claims, sub, user, ticketClaims, ticketSub: ticketClaims?.sub ?? null })
   const services = {
     options: { maxTokenBytes: 10, roles: ({ roles }: Claims) => roles, scopes: ({ scopes }: Claims) => scopes, ...options },
-    checks: new TokenChecksByRoute({ verifier: { verify: verify as VerifyToken, rules: RULES }, claimsSchema: new ClaimsSchema(undefined) }),
+    checks: new TokenChecksByRoute({ verifier: { verify: verify as VerifyToken, rules: RULES, needsRequest: true }, claimsSchema: new ClaimsSchema(undefined) }),
     revocation: { refusalOf: refused, warnOfLongLife, warnOfNoSubject: () => {} }
   } as unknown as AuthenticationContext
   return [attempt, services]
