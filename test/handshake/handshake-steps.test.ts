@@ -57,7 +57,7 @@ function handshakeOf (asked: Asked): [Handshake, HandshakeContext] {
       claimsSchema: new ClaimsSchema(undefined)
     }),
     revocation: { refusalOf: asked.refusalOf ?? (() => null), warnOfLongLife: () => {}, warnOfNoSubject: () => {} },
-    limits: { refusalOfPending: asked.refusalOfPending ?? (() => null), refusalOfConnections: () => null },
+    limits: { refusalOfPending: asked.refusalOfPending ?? (() => null), refusalOfConnections: () => null, users: null },
     tickets: { read: asked.ticketOf ?? ((ticket: string) => ({ claims: { sub: ticket }, user: `user ${ticket}` })) },
     names: { queryStart: /[?#]/ },
     ...services
