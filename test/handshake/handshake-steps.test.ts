@@ -53,7 +53,7 @@ function handshakeOf (asked: Asked): [Handshake, HandshakeContext] {
   const made = {
     options: { ...OPTIONS, roles: () => [], ...options },
     checks: new TokenChecksByRoute({
-      verifier: { rules: RULES, verify: (asked.verify ?? ((token: string) => ({ claims: { sub: token }, user: token }))) as VerifyToken },
+      verifier: { rules: RULES, needsRequest: true, verify: (asked.verify ?? ((token: string) => ({ claims: { sub: token }, user: token }))) as VerifyToken },
       claimsSchema: new ClaimsSchema(undefined)
     }),
     revocation: { refusalOf: asked.refusalOf ?? (() => null), warnOfLongLife: () => {}, warnOfNoSubject: () => {} },
