@@ -1,5 +1,5 @@
 /*
- * A chat that runs in a container: many instances on one Redis, with health, metrics and an end that clients are told of.
+ * A chat that runs in a container: many instances on one Redis, with health, metrics and an end that spreads its clients over a time.
  *
  *   JWT_SECRET=<32 bytes> REDIS_URL=redis://127.0.0.1:6379 node example/deploy/server.js
  */
@@ -8,7 +8,8 @@ const fastifyWsAuth = require('fastify-ws-auth')
 const { redisBackplane } = require('fastify-ws-auth/redis')
 const { Redis } = require('ioredis')
 
-const { JWT_SECRET, REDIS_URL, PORT = 3000 } = process.env
+const { JWT_SECRET, REDIS_URL, PORT = 3000, DRAIN_WITHIN = 30_000 } = process.env
+let isEnding = false
 
 const app = Fastify({
   logger: true,
@@ -23,6 +24,7 @@ app.register(fastifyWsAuth, {
   token: { query: false },
   backplane: redisBackplane({ client }),
   heartbeat: { interval: 30_000 }, // shorter than the timeout of nginx
+  drain: { within: Number(DRAIN_WITHIN) }, // milliseconds: kubernetes.yaml and compose.yaml give the process that time, and 5 s more
   rejectWith: 'auto'
 })
 app.register(async () => {
@@ -30,7 +32,11 @@ app.register(async () => {
     socket.send(`hello ${request.user.sub}`)
   })
 
+  // Whether the process answers.
   app.get('/healthz', async () => 'ok')
+
+  // Whether new clients may come. No from SIGTERM on, while the clients that are here are drained.
+  app.get('/readyz', async (request, reply) => isEnding ? reply.code(503).send('draining') : 'ready')
 
   app.get('/metrics', async (request, reply) => {
     const { connections, pending, accepted, renewed, refused, closed } = app.wsAuth.stats()
@@ -47,9 +53,10 @@ app.register(async () => {
   })
 })
 
-// Without this, Node.js ends at once, and each client sees 1006 in place of 1001 shutdown.
+// Without this, Node.js ends at once, and each client sees 1006 in place of 1001 drain. A second signal closes what is left at once.
 for (const signal of ['SIGTERM', 'SIGINT']) {
   process.on(signal, async () => {
+    isEnding = true
     await app.close()
     client.disconnect()
   })

@@ -272,7 +272,7 @@ t.test('SIGTERM closes each client with 1001 through the proxy, and ends deploy/
   t.match(await (await fetch(`${url}/metrics`)).text(), new RegExp(`^ws_auth_connections ${clients.length}$`, 'm'))
   for (const { name, url } of ways) t.equal((await fetch(`${url}/metrics`)).status, 404, `${name}: /metrics is not for the world`)
   t.equal(await stop(), 0)
-  for (const { name, messages, closed } of clients) t.strictSame([messages, await closed], [['hello ann'], '1001 shutdown'], name)
+  for (const { name, messages, closed } of clients) t.strictSame([messages, await closed], [['hello ann'], '1001 drain'], name)
   await Promise.all(ways.map(async ({ name, url, output }) => {
     t.match((await fetch(`${url}/chat?token=${TOKEN}`)).status, /50[23]/, name)
     await eventually(() => /\/chat.*50[23]/.test(output()), `${name} has logged the last request`)

@@ -4,6 +4,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { parseAllDocuments } from 'yaml'
 import { CLOSE_TIMEOUT } from '../../lib/base/close-codes'
 import { wsAuthErrors } from '../../lib/base/errors'
 import { readPluginOptions } from '../../lib/options/read-plugin-options'
@@ -47,11 +48,69 @@ t.test('the alerts name existing metrics, codes and reasons', async (t) => {
   t.ok(numberAfter(alerts, 'ws_auth_pending > ') < readPluginOptions({}).limits.pending)
 })
 
-t.test('an instance gets more time to stop than app.close() takes, and each proxy waits longer than two heartbeats', async (t) => {
-  const close = CLOSE_TIMEOUT / 1000
-  const kubernetes = textOf('kubernetes.yaml')
-  t.ok(numberAfter(kubernetes, 'terminationGracePeriodSeconds: ') > numberAfter(kubernetes, '"sleep", ') + close)
-  t.ok(numberAfter(textOf('compose.yaml'), 'stop_grace_period: ') > close)
+/** What Kubernetes is told of an instance, as far as its end goes. */
+interface Deployment {
+  readonly kind: string
+  readonly spec: {
+    readonly strategy: { readonly rollingUpdate: { readonly maxSurge: number, readonly maxUnavailable: number } }
+    readonly minReadySeconds: number
+    readonly selector: { readonly matchLabels: object }
+    readonly template: { readonly metadata: { readonly labels: object }, readonly spec: PodSpec }
+  }
+}
+
+interface PodSpec {
+  readonly terminationGracePeriodSeconds: number
+  readonly containers: ReadonlyArray<{
+    readonly ports: ReadonlyArray<{ readonly containerPort: number }>
+    readonly env: ReadonlyArray<{ readonly name: string, readonly value?: string }>
+    readonly readinessProbe: { readonly httpGet: { readonly path: string, readonly port: number } }
+    readonly lifecycle: { readonly preStop: { readonly exec: { readonly command: readonly string[] } } }
+    readonly resources: { readonly requests: Record<string, string>, readonly limits: Record<string, string> }
+  }>
+}
+
+interface Budget {
+  readonly kind: string
+  readonly spec: { readonly maxUnavailable: number, readonly selector: { readonly matchLabels: object } }
+}
+
+interface Service {
+  readonly kind: string
+  readonly spec: { readonly selector: object, readonly ports: ReadonlyArray<{ readonly port: number }> }
+}
+
+const close = CLOSE_TIMEOUT / 1000
+/** The time of a drain if no environment names one, in seconds. */
+const drain = Number(/DRAIN_WITHIN = ([\d_]+)/.exec(textOf('server.js'))?.[1]?.replaceAll('_', '')) / 1000
+
+t.test('the times of kubernetes.yaml fit each other and the drain of server.js', async (t) => {
+  const documents = parseAllDocuments(textOf('kubernetes.yaml'))
+  for (const { errors, warnings } of documents) t.strictSame([...errors, ...warnings], [])
+  const [deployment, budget, service] = documents.map((document) => document.toJS()) as [Deployment, Budget, Service]
+  t.strictSame([deployment.kind, budget.kind, service.kind], ['Deployment', 'PodDisruptionBudget', 'Service'])
+
+  const { strategy: { rollingUpdate }, minReadySeconds, selector, template } = deployment.spec
+  const [container] = template.spec.containers
+  if (container === undefined) throw new Error('the deployment has no container')
+  const [program, seconds] = container.lifecycle.preStop.exec.command
+  t.equal(program, 'sleep')
+  t.equal(Number(container.env.find(({ name }) => name === 'DRAIN_WITHIN')?.value) / 1000, drain)
+  const least = Number(seconds) + drain + close
+  t.ok(template.spec.terminationGracePeriodSeconds > least, `a process has longer than ${least} s`)
+  t.ok(minReadySeconds >= least, 'the drains of a rollout follow each other')
+  t.strictSame(rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
+  t.equal(budget.spec.maxUnavailable, 1)
+
+  for (const labels of [selector.matchLabels, budget.spec.selector.matchLabels, service.spec.selector]) t.strictSame(labels, template.metadata.labels)
+  const { httpGet } = container.readinessProbe
+  t.ok(textOf('server.js').includes(`app.get('${httpGet.path}'`), httpGet.path)
+  for (const port of [httpGet.port, service.spec.ports[0]?.port]) t.equal(port, container.ports[0]?.containerPort)
+  t.equal(container.resources.requests.memory, container.resources.limits.memory)
+})
+
+t.test('compose.yaml gives the process longer than its drain and app.close() take, and each proxy waits longer than two heartbeats', async (t) => {
+  t.ok(numberAfter(textOf('compose.yaml'), 'stop_grace_period: ') > drain + close)
   const heartbeat = Number(/interval: ([\d_]+)/.exec(textOf('server.js'))?.[1]?.replace('_', '')) / 1000
   for (const [file, before] of IDLE) t.ok(numberAfter(textOf(file), before) > 2 * heartbeat, file)
 })

@@ -1,5 +1,6 @@
 /*
- * What operators and reviewers run: the review of the chat, and the recipe that compares policies.
+ * What operators and reviewers run: the server that is deployed, the recipe for many instances, metrics, the review of the chat, and
+ * the recipe that compares policies.
  */
 import { once } from 'node:events'
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -7,8 +8,11 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
-import { sign } from '../helpers/app'
+import { SECRET, sign, within } from '../helpers/app'
+import { eventually } from '../helpers/browser'
 import { buildExample, startFile } from '../helpers/example'
+import type { RunningFile } from '../helpers/example'
+import { reasonToSkip as reasonToSkipRedis, startRedis } from '../helpers/redis'
 import { runAlone, runNode } from '../helpers/run-alone'
 
 const ROOT = process.cwd()
@@ -91,4 +95,39 @@ t.test('policy-snapshot: the test passes, and fails when a policy changes', asyn
   const updated = await runNode(ROOT, '-e', `process.env.UPDATE = '1'; require(${JSON.stringify(join(folder, 'policy-snapshot.test.js'))})`)
   t.equal(updated.code, 0, updated.output)
   t.match(readFileSync(join(folder, 'policy-snapshot.md'), 'utf8'), /`member`, `guest`/)
+})
+
+/** Why nothing with Redis runs here, or `false`. */
+const noRedis = reasonToSkipRedis()
+
+/** A client of `/chat` that has been greeted, what it was sent, and what it is closed with. */
+async function enter ({ url }: RunningFile, sub: string, secret: string): Promise<{ socket: WebSocket, messages: string[], closed: Promise<string> }> {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/chat`, { headers: { authorization: `Bearer ${sign({ sub, roles: ['member'] }, secret)}` } })
+  const messages: string[] = []
+  socket.on('message', (data) => messages.push(String(data)))
+  const closed = once(socket, 'close').then(([code, reason]) => `${code} ${reason}`)
+  await within(10_000, 'a greeting', once(socket, 'message'))
+  return { socket, messages, closed }
+}
+
+const DRAIN_WITHIN = 3000
+const CLIENTS = 12
+
+t.test('deploy/server.js with SIGTERM is not ready, drains its clients, and ends with 0 within its time', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const server = await startFile(t, 'deploy/server.js', { REDIS_URL: redis.path, JWT_SECRET: SECRET, HOST: '127.0.0.1', DRAIN_WITHIN: String(DRAIN_WITHIN) })
+  const { url } = server
+  const statusOf = async (path: string): Promise<number> => (await fetch(url + path, { headers: { authorization: `Bearer ${sign({ sub: 'late', roles: ['member'] })}` } })).status
+  t.strictSame([await statusOf('/readyz'), await statusOf('/healthz'), await statusOf('/chat')], [200, 200, 426])
+  const clients = await Promise.all(Array.from({ length: CLIENTS }, async (_, i) => await enter(server, `user ${i}`, SECRET)))
+
+  const startedAt = performance.now()
+  server.signal('SIGTERM')
+  await eventually(async () => await statusOf('/readyz') === 503, 'the server is not ready')
+  t.strictSame([await statusOf('/healthz'), await statusOf('/chat')], [200, 503], 'it answers, and admits no client')
+  t.ok(clients.some(({ socket }) => socket.readyState === WebSocket.OPEN), 'clients are still connected')
+  t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), clients.map(() => '1001 drain'))
+  t.ok(performance.now() - startedAt > DRAIN_WITHIN / 2, 'the closes are spread')
+  t.equal(await server.ended, 0)
+  t.ok(performance.now() - startedAt < DRAIN_WITHIN + 5000)
 })
