@@ -131,3 +131,47 @@ t.test('deploy/server.js with SIGTERM is not ready, drains its clients, and ends
   t.equal(await server.ended, 0)
   t.ok(performance.now() - startedAt < DRAIN_WITHIN + 5000)
 })
+
+t.test('send-to-user: a message reaches each connection of its user on two instances, and no other connection', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.path, JWT_SECRET: RECIPE_SECRET }
+  const [first, second] = await Promise.all([startFile(t, 'recipes/send-to-user.js', env), startFile(t, 'recipes/send-to-user.js', env)])
+  const [here, there, other, sender] = await Promise.all([enter(first, 'ann', RECIPE_SECRET), enter(second, 'ann', RECIPE_SECRET), enter(second, 'bea', RECIPE_SECRET), enter(first, 'cy', RECIPE_SECRET)])
+
+  // A stray message ends no instance, and what a letter says of its sender is left out.
+  for (const stray of ['{', 'null']) await redis.client().publish('to-user', stray)
+  sender.socket.send(JSON.stringify({ to: 'ann', text: 'tea?', from: 'the boss', sub: 'ann' }))
+  const letter = JSON.stringify({ from: 'cy', text: 'tea?' })
+  for (const { messages } of [here, there]) await eventually(() => messages.includes(letter), 'the letter')
+  // The same way takes a second letter: whatever the first has done, it has done by now.
+  other.socket.send(JSON.stringify({ to: 'bea', text: 'to me' }))
+  await eventually(() => other.messages.length === 2, 'a letter to oneself')
+  t.strictSame([here, there, other, sender].map(({ messages }) => messages), [
+    ['hello ann', letter], ['hello ann', letter], ['hello bea', JSON.stringify({ from: 'bea', text: 'to me' })], ['hello cy']
+  ])
+
+  for (const bad of ['{', 'null', '[]', '{"to":1,"text":""}', JSON.stringify({ to: 'ann', text: 'x'.repeat(1001) })]) {
+    const { socket, closed } = await enter(first, 'cy', RECIPE_SECRET)
+    socket.send(bad)
+    t.equal(await within(10_000, bad, closed), '1008 bad_letter')
+  }
+  t.strictSame([here.messages.length, there.messages.length], [2, 2])
+  t.strictSame(await Promise.all([first.stop(), second.stop()]), [0, 0])
+  t.equal(await there.closed, '1001 shutdown')
+  t.notMatch(first.output() + second.output(), /eyJ/, 'no token is in the log')
+})
+
+t.test('send-to-user: after an outage of Redis a message reaches the other instance again', { skip: noRedis }, async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.path, JWT_SECRET: RECIPE_SECRET }
+  const [first, second] = await Promise.all([startFile(t, 'recipes/send-to-user.js', env), startFile(t, 'recipes/send-to-user.js', env)])
+  const [ann, sender] = await Promise.all([enter(second, 'ann', RECIPE_SECRET), enter(first, 'cy', RECIPE_SECRET)])
+  await redis.stop('SIGKILL')
+  await redis.start()
+  const letters = (): number => ann.messages.filter((message) => message.includes('again')).length
+  await eventually(() => {
+    sender.socket.send(JSON.stringify({ to: 'ann', text: 'again' }))
+    return letters() > 0
+  }, 'a letter after the outage')
+  t.strictSame(await Promise.all([first.stop(), second.stop()]), [0, 0])
+})
