@@ -114,3 +114,28 @@ t.test('compose.yaml gives the process longer than its drain and app.close() tak
   const heartbeat = Number(/interval: ([\d_]+)/.exec(textOf('server.js'))?.[1]?.replace('_', '')) / 1000
   for (const [file, before] of IDLE) t.ok(numberAfter(textOf(file), before) > 2 * heartbeat, file)
 })
+
+/** How far a figure of the text may be from what was measured last. */
+const TOLERANCE = 0.1
+
+t.test('the section on sizing has the figures of the benchmark', async (t) => {
+  const sizing = section(textOf('README.md'), '## Sizing')
+  const results = JSON.parse(readFileSync(join(ROOT, 'test/bench/results.json'), 'utf8')) as {
+    memory: { figures: { C: Record<'heap' | 'rss', { median: number }> } }
+    accepted: { microseconds: Record<'C' | 'C RS256' | 'C first message', { median: number }> }
+    storm: { microseconds: Record<'C', { median: number }> }
+  }
+  const { heap, rss } = results.memory.figures.C
+  const { C, 'C RS256': rs256, 'C first message': firstMessage } = results.accepted.microseconds
+  const storm = results.storm.microseconds.C.median
+  const rows: Array<[figure: RegExp, measured: number]> = [
+    [/([\d.]+) KiB of heap/, heap.median], [/([\d.]+) KiB of RSS/, rss.median], [/connections are (\d+) MiB/, 5000 * rss.median / 1024],
+    [/A handshake is ([\d.]+) ms/, C.median / 1000], [/RS256 ([\d.]+)/, rs256.median / 1000], [/first message ([\d.]+)/, firstMessage.median / 1000],
+    [/on all instances \| ([\d.]+) s/, 5000 * storm / 1e6], [/each of ten \| (\d+) ms/, 500 * storm / 1e3], [/: ([\d.]+) s of CPU/, 50_000 * storm / 1e6]
+  ]
+  for (const [figure, measured] of rows) {
+    const stated = Number(figure.exec(sizing)?.[1])
+    t.ok(Math.abs(stated / measured - 1) < TOLERANCE, `${figure.source}: ${stated}, and measured was ${measured}`)
+  }
+  t.match(sizing, `| 5,000 | ${Math.round(5000 / drain)} |`)
+})
