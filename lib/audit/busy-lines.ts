@@ -1,17 +1,17 @@
 /*
- * The log lines of an overload: one a second, because thousands of handshakes may be refused in it.
+ * The log lines of an overload, and others that clients can cause at will: one a second, because there may be thousands.
  */
 
 /** The shortest time between two lines, in milliseconds. */
 const INTERVAL = 1000
 
-/** Counts the refusals that get no line. */
+/** Counts the lines that are not written. */
 export class BusyLines {
   /** By a clock that nobody sets. */
   #nextAt = -Infinity
   #skipped = 0
 
-  /** Returns how many refusals had no line since the last line; `null` if this one gets none either. */
+  /** Returns how many had no line since the last line; `null` if this one gets none either. */
   next (): number | null {
     const now = performance.now()
     if (now < this.#nextAt) {
@@ -22,5 +22,11 @@ export class BusyLines {
     this.#nextAt = now + INTERVAL
     this.#skipped = 0
     return skipped
+  }
+
+  /** Has a line written, unless it is left out. @param line is given what belongs to the line: `skipped`, if any were left out before */
+  write (line: (more: { readonly skipped?: number }) => void): void {
+    const skipped = this.next()
+    if (skipped !== null) line(skipped === 0 ? {} : { skipped })
   }
 }

@@ -61,4 +61,13 @@ export interface ConnectionList extends Iterable<Connection> {
   get (id: string): Connection | undefined
   /** Returns the connections of this subject, on this instance. */
   bySub (sub: string): Connection[]
+  /**
+   * Returns the connections whose user has this role now, as the `roles` option reads it from the claims: after a renewal, from the new
+   * ones. One whose roles cannot be read has none. This and the next two walk over all connections, so that an open one costs no index.
+   */
+  byRole (role: string): Connection[]
+  /** Returns the connections of this group, as the `groups` option has read it. */
+  byGroup (group: string): Connection[]
+  /** Returns the connections of this route, by its path as it was declared, with its prefix: `'/rooms/:id'`. */
+  byRoute (path: string): Connection[]
 }

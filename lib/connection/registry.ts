@@ -1,6 +1,6 @@
 /*
- * The open connections of this instance, by id and by claim. Each look-up uses a map, so that its cost is the number of
- * connections that are found, not of all.
+ * The open connections of this instance, by id and by claim. Each look-up by id, `sub`, `jti` or `sid` uses a map, so that its cost is the
+ * number of connections that are found, not of all.
  */
 import type { DisconnectKind } from '../backplane/contract'
 import { claimText } from '../token/claims'
@@ -16,15 +16,23 @@ import { Spread } from './spread'
 /** The claims that have an index beside the subject, which a renewal does not change. */
 const INDEXED = ['jti', 'sid'] as const
 
+/** Reads the roles from claims. */
+type ReadRoles = (claims: Claims) => unknown
+
 /** The registry of open connections. */
 export class ConnectionRegistry implements ConnectionList, CommandTarget {
   readonly #log: QuietLog | null
+  readonly #rolesOf: ReadRoles
   readonly #byId = new Map<string, OpenConnection>()
   readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
 
-  /** @param log for errors of listeners of the app, which a close calls */
-  constructor (log: QuietLog | null = null) {
+  /**
+   * @param log for errors of listeners of the app, which a close calls
+   * @param rolesOf the `roles` option
+   */
+  constructor (log: QuietLog | null = null, rolesOf: ReadRoles = () => []) {
     this.#log = log
+    this.#rolesOf = rolesOf
   }
 
   get size (): number {
@@ -37,6 +45,28 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   bySub (sub: string): OpenConnection[] {
     return this.#byClaim.sub.all(sub)
+  }
+
+  byRole (role: string): OpenConnection[] {
+    return [...this].filter(({ claims }) => claims !== null && this.#hasRole(claims, role))
+  }
+
+  byGroup (group: string): OpenConnection[] {
+    return [...this].filter(({ groups }) => groups.includes(group))
+  }
+
+  byRoute (path: string): OpenConnection[] {
+    return [...this].filter(({ kept }) => kept.routeOptions.url === path)
+  }
+
+  /** The option is only known to read the roles of claims that came to a route with roles: it may throw, or return something else. */
+  #hasRole (claims: Claims, role: string): boolean {
+    try {
+      const roles: unknown = this.#rolesOf(claims)
+      return Array.isArray(roles) && roles.includes(role)
+    } catch {
+      return false
+    }
   }
 
   /**

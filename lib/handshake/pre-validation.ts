@@ -3,6 +3,7 @@
  */
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { Audit } from '../audit/audit'
+import { BusyLines } from '../audit/busy-lines'
 import type { SetUser } from '../authentication/identity'
 import { WsAuthError } from '../base/errors'
 import type { WsAuthErrorCode } from '../base/errors'
@@ -47,6 +48,8 @@ export interface PreValidationDependencies {
 /** The hooks of an app. */
 export class PreValidation {
   readonly #dependencies: PreValidationDependencies
+  /** The lines about plain requests that were sent as handshakes. */
+  readonly #dropped = new BusyLines()
   readonly #earlierHooks = new EarlierHooks()
 
   constructor (dependencies: PreValidationDependencies) {
@@ -117,7 +120,7 @@ export class PreValidation {
     const known = knownRouteOf(request.routeOptions)
     // If the route has an HTTP handler too, plain requests are for that handler.
     if (known === undefined || known.kind === 'http' || (known.kind === 'websocket' && !known.hasDryRun)) return done()
-    if (plain.wasHandshake) logDropped(quietLog(request.log))
+    if (plain.wasHandshake) this.#dropped.write((more) => logDropped(quietLog(request.log), more))
     hideParsed(request, plain.taken)
     if (known.options.access === 'public') return done()
     if (known.kind !== 'ticket') reply.header('cache-control', 'no-store')

@@ -179,9 +179,9 @@ export function addDryRun (route: DeclaredRoute, names: KnownNames): void {
   }
 }
 
-/** Logs that a plain request was sent as a handshake. */
-export function logDropped (log: Pick<FastifyBaseLogger, 'warn'>): void {
-  log.warn(DROPPED)
+/** Logs that a plain request was sent as a handshake. @param more belongs to the line */
+export function logDropped (log: Pick<FastifyBaseLogger, 'warn'>, more: object): void {
+  log.warn(more, DROPPED)
 }
 
 /** Replaces the handler of a websocket route that the hooks of this plugin do not cover by a refusal. */

@@ -4,6 +4,7 @@
 import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { Audit } from '../audit/audit'
+import { BusyLines } from '../audit/busy-lines'
 import { Stats } from '../audit/stats'
 import { TokenChecksByRoute } from '../authentication/token-checks'
 import { ClaimsSchema } from '../authentication/claims-schema'
@@ -90,7 +91,7 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
     onPlainHandshake: (request) => markPlain(request, names),
     onEarly: (request, socket) => upgrades.turnAway(request, socket)
   })
-  const connections = new ConnectionRegistry(quietLog(log))
+  const connections = new ConnectionRegistry(quietLog(log), options.roles)
   const verifier = createVerifier(app, options, jwt)
   const checks = new TokenChecksByRoute({ verifier, claimsSchema: new ClaimsSchema(options.claims) })
   const revocations = new RevocationList()
@@ -127,6 +128,7 @@ function startRechecks (app: FastifyInstance, { recheck }: CompleteOptions, cont
 /** The `upgrades` option, as a function that does not throw. */
 function upgradeFilter (app: FastifyInstance, upgrades: CompleteOptions['upgrades']): ServerEvents['isOurs'] {
   if (upgrades === undefined) return () => true
+  const lines = new BusyLines()
   return (request) => {
     try {
       const isOurs: unknown = upgrades(request)
@@ -134,7 +136,7 @@ function upgradeFilter (app: FastifyInstance, upgrades: CompleteOptions['upgrade
       return isOurs === true
     } catch (error) {
       // The message of an error may quote the URL, which may have a token.
-      quietLog(app.log).error(`the "upgrades" option threw ${nameOfError(error)}: the upgrade is left to other listeners`)
+      lines.write((more) => quietLog(app.log).error(more, `the "upgrades" option threw ${nameOfError(error)}: the upgrade is left to other listeners`))
       return false
     }
   }

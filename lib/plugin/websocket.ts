@@ -6,6 +6,7 @@ import type { Server } from 'node:http'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
+import { BusyLines } from '../audit/busy-lines'
 import { rootOf, scopesOf } from '../base/fastify-internals'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { quietLog } from '../base/quiet-log'
@@ -152,6 +153,7 @@ function closeServer (this: FastifyInstance, done: () => void): void {
 class ProtocolChooser {
   readonly #app: FastifyInstance
   readonly #names: KnownNames
+  readonly #lines = new BusyLines()
   #choose: HandleProtocols
 
   constructor (app: FastifyInstance, own: HandleProtocols | undefined, names: KnownNames) {
@@ -172,7 +174,7 @@ class ProtocolChooser {
         return chooseProtocol(offered, this.#names.subprotocol, own?.(offered, request))
       } catch (error) {
         // It is not known which subprotocol an answer could name.
-        quietLog(this.#app.log).error({ err: error }, 'websocket.options.handleProtocols failed')
+        this.#lines.write((more) => quietLog(this.#app.log).error({ err: error, ...more }, 'websocket.options.handleProtocols failed'))
         request.socket?.destroy()
         throw error
       }

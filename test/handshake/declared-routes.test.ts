@@ -191,7 +191,7 @@ t.test('the hooks of the route run before the hook that makes a request a dry ru
 
 t.test('the log names the remedy if a proxy drops the Upgrade', async (t) => {
   const lines: string[] = []
-  logDropped({ warn: (line: string) => { lines.push(line) } } as never)
+  logDropped({ warn: (_more: object, line: string) => { lines.push(line) } } as never, {})
   t.match(lines, [/^Sec-WebSocket-Key came without Upgrade: .*pass on Upgrade and Connection$/])
 })
 
