@@ -193,7 +193,8 @@ export class FirstMessage implements SocketGuard {
     if (this.#state === 'settled') return
     const { request, route, startedAt } = this.#waiting
     this.#abandon()
-    this.#dependencies.audit.refused(request, refusal, this.#attempt, { purpose: 'connection', route, startedAt })
+    // A deadline and an error of the socket come in other async contexts. A subscriber of the event may read the AsyncLocalStorage too.
+    this.#context.runInAsyncScope(() => this.#dependencies.audit.refused(request, refusal, this.#attempt, { purpose: 'connection', route, startedAt }))
     this.#dependencies.setUser(request, null)
     // A refusal by `verify` may have no close code.
     const { code, reason } = closeFrameOf(refusal.code, route.closeCodes) ?? closeFrameOf('WS_AUTH_UNAVAILABLE', route.closeCodes) as CloseFrame
