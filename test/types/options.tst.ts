@@ -33,8 +33,17 @@ test('every option is typed', () => {
     renewal: 'offered',
     expiryGrace: 0,
     maxLifetime: Infinity,
-    limits: { perUser: 3, onLimit: 'close-oldest', pending: 10 },
+    limits: {
+      perUser: { max: 3, scope: 'cluster', whenDown: 'reject' },
+      onLimit: 'close-oldest',
+      pending: 10,
+      connections: 1000,
+      messages: { perSecond: 10, burst: 20, perUser: true, onLimit: 'pause' },
+      bytes: { perSecond: 1000 },
+      idle: 60_000
+    },
     heartbeat: { interval: 30_000 },
+    drain: { within: 30_000, code: 4001, reason: 'deploy' },
     recheck: {
       every: 1000,
       check: async (connection, { signal }) => {
