@@ -2,6 +2,7 @@
  * Revoking and disconnecting by a group, a key, an issuer, or all: where the `kid` of a token goes, which connections stay, and what the
  * log and the events say of the command.
  */
+import { generateKeyPairSync, sign as signature } from 'node:crypto'
 import t from 'tap'
 import fastifyWsAuth, { memoryBackplane } from '../../lib/index'
 import { prepare, sign, start } from '../helpers/app'
@@ -79,6 +80,28 @@ t.test('the kid behind a custom verify is that of the header, if the token is a 
   for (const chat of chats) t.ok(await chat.isHeard())
   for (const token of others) t.equal(await answerTo(t, port, token), '101', token)
   t.equal(await answerTo(t, port, `${payload}.x.y`), '401 WS_AUTH_TOKEN_REVOKED')
+})
+
+t.test('the holder of a leaked key cannot hide the kid from a revocation by the spelling of the header', async (t) => {
+  const { createLocalJWKSet, jwtVerify } = await import('jose')
+  const [leaked, good] = [generateKeyPairSync('ed25519'), generateKeyPairSync('ed25519')]
+  const keys = createLocalJWKSet({ keys: [{ ...leaked.publicKey.export({ format: 'jwk' }), kid: 'k1' }, { ...good.publicKey.export({ format: 'jwk' }), kid: 'k2' }] })
+  const { app, port, connect } = await startChat(t, { plugin: { verify: async (token) => (await jwtVerify(token, keys)).payload } })
+  const header = Buffer.from('{"alg":"EdDSA","kid":"k1"}')
+  const spellings = {
+    plain: header.toString('base64url'),
+    padded: header.toString('base64'),
+    'with a byte order mark': Buffer.concat([Buffer.from('\ufeff'), header]).toString('base64url')
+  }
+  t.ok(spellings.padded.endsWith('='))
+  const tokens = Object.entries(spellings).map(([name, first]) => {
+    const signed = `${first}.${Buffer.from(JSON.stringify(CLAIMS)).toString('base64url')}`
+    return [name, `${signed}.${signature(null, Buffer.from(signed), leaked.privateKey).toString('base64url')}`] as const
+  })
+  const chats = await Promise.all(tokens.map(async ([, token]) => await connect(token)))
+  t.equal((await app.wsAuth.revoke({ kid: 'k1' })).closed, chats.length, 'jose accepts each of them')
+  for (const chat of chats) t.strictSame(await closeOf(chat), REVOKED)
+  for (const [name, token] of tokens) t.equal(await answerTo(t, port, token), '401 WS_AUTH_TOKEN_REVOKED', name)
 })
 
 t.test('isRevoked counts the groups that the option reads, and the kid that it is given', async (t) => {
