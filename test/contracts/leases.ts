@@ -89,7 +89,7 @@ function testRefusing (test: TestPlace): void {
 
   test('users of any names have slots of their own', async (t, join) => {
     const [one, other] = await joinAll(join, 2, { max: 1, replaces: false })
-    const users = [...ODD_TEXTS, '#', 'a#1', '~', 'a~1#2']
+    const users = [...ODD_TEXTS, '', '#', 'a#1', '~', 'a~1#2', '\ud800', '\ud801', '\udc00', '\ufffd']
     const taken = await Promise.all(users.map(async (user) => await one.take(user)))
     t.ok(taken.every((release) => release !== null))
     t.ok((await Promise.all(users.map(async (user) => await other.take(user)))).every((release) => release === null))

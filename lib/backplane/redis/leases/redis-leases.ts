@@ -235,7 +235,7 @@ export class RedisLeases implements Leases {
   }
 }
 
-/** Redis is not given the subjects of users. */
+/** Redis is not given the subjects of users. Not by UTF-8, in which all halves of surrogate pairs are one character. */
 function hashOf (user: string): string {
-  return createHash('sha256').update(user).digest('base64url')
+  return createHash('sha256').update(user, 'utf16le').digest('base64url')
 }
