@@ -28,8 +28,9 @@ export class ReleaseQueue {
     this.#onFailure = onFailure
   }
 
-  /** Gives a slot back, by each name that Redis may know it by. */
+  /** Gives a slot back, by each name that Redis may know it by. In a long outage, those that Redis never knew would fill the memory. */
   add (slot: Slot): void {
+    if (slot.name === '' && !slot.isTold) return
     const names = new Set([...this.#session.names, slot.name ?? ''])
     for (const name of names) {
       if (name !== '') this.#waiting.push({ key: this.#keys.slots(slot.user), member: `${name}#${slot.number}` })

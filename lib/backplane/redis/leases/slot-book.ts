@@ -15,6 +15,8 @@ export class Slot {
   /** When it was taken, in microseconds by the clock of Redis; an empty string if it is not known. */
   score = ''
   isLost = false
+  /** Whether a call has told Redis of a held slot, even if no reply came. */
+  isTold = false
 
   constructor (number: number, user: string, onLost: OnLeaseLost) {
     this.number = number
@@ -61,7 +63,10 @@ export class SlotBook {
     if (!this.#byNumber.delete(slot.number)) return false
     const slots = (this.#byUser.get(slot.user) as Slot[]).filter((other) => other !== slot)
     if (slots.length > 0) this.#byUser.set(slot.user, slots)
-    else this.#byUser.delete(slot.user)
+    else {
+      this.#byUser.delete(slot.user)
+      this.#stale.delete(slot.user)
+    }
     return true
   }
 
@@ -85,6 +90,7 @@ export class SlotBook {
       if (count >= most) break
       this.#stale.delete(user)
       const slots = (this.#byUser.get(user) ?? []).filter((slot) => slot.name !== null && slot.name !== name && !slot.isLost)
+      for (const slot of slots) slot.isTold = true
       if (slots.length > 0) taken.push({ user, slots })
       count += slots.length
     }
