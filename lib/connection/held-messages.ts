@@ -23,8 +23,8 @@ interface Held {
 /** The frames of one connection that wait. */
 export class HeldMessages {
   readonly #socket: WebSocket
-  /** Reads the frame that is held back, and goes on. */
-  readonly #resume: () => void
+  /** Goes on with the frame that is held back: asks again what becomes of it, or reads it. */
+  readonly #resume: (asksAgain: boolean) => void
   #queue: Held[] = []
   #bytes = 0
   /** The frame that is not read for want of room; `'close'` for a close frame. */
@@ -32,7 +32,7 @@ export class HeldMessages {
   #timer: NodeJS.Timeout | null = null
   #isDelivering = false
 
-  constructor (socket: WebSocket, resume: () => void) {
+  constructor (socket: WebSocket, resume: (asksAgain: boolean) => void) {
     this.#socket = socket
     this.#resume = resume
   }
@@ -76,7 +76,7 @@ export class HeldMessages {
     return true
   }
 
-  /** Drops everything: the connection has ended. What is held back is read, because there may be a close frame behind it. */
+  /** Drops everything: the connection has ended. There may be a close frame behind what is held back. */
   drop (): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
@@ -85,7 +85,7 @@ export class HeldMessages {
     if (this.#next === null) return
     this.#next = null
     // The app may be in the middle of anything.
-    setImmediate(this.#resume)
+    setImmediate(this.#resume, true)
   }
 
   #push (held: Held): void {
@@ -128,6 +128,6 @@ export class HeldMessages {
     if (next === null || (next === 'close' ? !this.isEmpty : this.#bytes >= MAX_BYTES)) return
     this.#next = null
     if (next !== 'close') this.#push(next)
-    this.#resume()
+    this.#resume(false)
   }
 }

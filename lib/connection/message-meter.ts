@@ -7,12 +7,12 @@ import type { CloseReason } from '../base/close-codes'
 import type { CloseKind } from '../base/errors'
 import { HeldMessages } from './held-messages'
 import type { TokenBucket } from './token-bucket'
-import { watchFrames } from './ws-internals'
+import { isTooLong, watchFrames } from './ws-internals'
 import type { FrameVerdict } from './ws-internals'
 
 /** RFC 6455, 5.5.1. A client must be able to close. */
 const CLOSE = 8
-/** How many bytes of a client are read after its connection has ended, in search of its close frame. Then they are thrown away. */
+/** How many bytes of a client are read after its connection has ended, in search of its close frame. Then they are thrown away. Messages among them are not decompressed. */
 const MAX_AFTER_END = 65_536
 /** The header of a short frame (RFC 6455, 5.2). */
 const HEADER = 6
@@ -34,6 +34,7 @@ export interface Metered {
 /** Counts the frames of one connection. */
 export class MessageMeter {
   readonly #connection: Metered
+  readonly #socket: WebSocket
   readonly #messages: Meter | null
   readonly #bytes: Meter | null
   readonly #held: HeldMessages
@@ -41,6 +42,7 @@ export class MessageMeter {
 
   constructor (connection: Metered, socket: WebSocket, messages: Meter | null, bytes: Meter | null) {
     this.#connection = connection
+    this.#socket = socket
     this.#messages = messages
     this.#bytes = bytes
     const resume = watchFrames(socket, (opcode, length) => this.#onFrame(opcode, length), () => connection.onClosing('lost'))
@@ -79,6 +81,8 @@ export class MessageMeter {
   #onFrame (opcode: number, length: number): FrameVerdict {
     if (this.#connection.isGone) return this.#verdictAfterEnd(opcode, length)
     if (opcode === CLOSE) return this.#verdictOnClose()
+    // A frame that never comes must not take the room of the other connections of the user.
+    if (isTooLong(this.#socket)) return 'read'
     const now = Date.now()
     const wait = this.#count(length, now)
     if (wait === 0 && this.#held.isEmpty) return 'read'
@@ -96,7 +100,7 @@ export class MessageMeter {
   #verdictAfterEnd (opcode: number, length: number): FrameVerdict {
     if (opcode === CLOSE) return 'read'
     this.#afterEnd -= length
-    return this.#afterEnd < 0 ? 'discard' : 'read'
+    return this.#afterEnd < 0 ? 'discard' : 'skip'
   }
 
   /** In how many milliseconds there is room; `Infinity` if the connection is to be closed. */

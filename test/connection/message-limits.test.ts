@@ -2,6 +2,7 @@
  * The frames of a client are counted before anything else happens to them, and past a limit its connection is closed.
  */
 import t from 'tap'
+import type { WebSocket } from 'ws'
 import { sign } from '../helpers/app'
 import { anyFrame, compressedFrame, KINDS, startMetered } from '../helpers/metered-chat'
 import { clientFrame } from '../helpers/raw-client'
@@ -111,6 +112,79 @@ t.test('what a client sends after the limit is not even parsed for long', async 
   await until(() => app.websocketServer.clients.size === 0, 'the server forgets it')
   t.equal(pongs, 5)
   t.strictSame(heard, ['ping', 'ping', 'ping', 'ping', 'ping'])
+})
+
+/** How many payloads were decompressed of a socket from now on. */
+function countInflated (socket: WebSocket | undefined): () => number {
+  const { _extensions: { 'permessage-deflate': deflate } } = socket as unknown as { _extensions: { 'permessage-deflate': { decompress: (...args: unknown[]) => void } } }
+  const { decompress } = deflate
+  let count = 0
+  deflate.decompress = (...args) => {
+    count++
+    decompress.apply(deflate, args)
+  }
+  return () => count
+}
+
+/** A compressed text in three fragments. */
+function compressedFragments (text: string): Buffer[] {
+  const frame = compressedFrame(text)
+  const payload = frame.subarray(frame[1] === 0xFE ? 8 : 6)
+  const third = Math.ceil(payload.length / 3)
+  return [0x41, 0x00, 0x80].map((head, i) => anyFrame(head, payload.subarray(i * third, (i + 1) * third)))
+}
+
+const LONG = 'abcdefghij'.repeat(6000)
+const FLOODS: Record<string, Buffer[]> = {
+  messages: Array.from({ length: 500 }, () => compressedFrame(LONG)),
+  'fragments, with the end in the middle of a message': Array.from({ length: 100 }, () => compressedFragments(LONG)).flat(),
+  'messages and texts': Array.from({ length: 100 }, () => [compressedFrame(LONG), clientFrame(TEXT, 'x')]).flat()
+}
+
+for (const [what, frames] of Object.entries(FLOODS)) {
+  t.test(`nothing past the limit is decompressed of a flood of ${what}, and the close frame behind it is found`, async (t) => {
+    const { app, connect, ends, settle, sockets, until } = await startMetered(t, { messages: { perSecond: 5 } })
+    const client = await connect()
+    const inflated = countInflated(sockets[0])
+    const errors: Error[] = []
+    sockets[0]?.on('error', (error) => errors.push(error))
+    client.send(Buffer.concat([...frames, clientFrame(CLOSE, Buffer.from([0x11, 0x4D]))]))
+    t.strictSame(await client.close(), LIMITED)
+    await client.ended
+    await settle()
+    t.ok(inflated() <= 5, `${inflated()} payloads were decompressed`)
+    t.strictSame(ends, ['message_limit'])
+    t.strictSame(errors, [])
+    client.socket.end()
+    await until(() => app.websocketServer.clients.size === 0, 'the server forgets it')
+  })
+}
+
+t.test('a compressed frame that waits when the connection ends is not decompressed, and the close frame behind it is found', async (t) => {
+  const { connect, connections, ends, settle, sockets } = await startMetered(t, { messages: { perSecond: 1, onLimit: 'pause' } })
+  const client = await connect()
+  const inflated = countInflated(sockets[0])
+  client.send(Buffer.concat([...Array.from({ length: 3 }, () => clientFrame(2, Buffer.alloc(40_000))), compressedFrame(LONG)]))
+  await settle()
+  connections[0]?.close(4000, 'enough')
+  t.strictSame(await client.close(), { code: 4000, reason: 'enough' })
+  client.send(clientFrame(CLOSE, Buffer.from([0x0F, 0xA0])))
+  await settle()
+  await client.ended
+  t.equal(inflated(), 0)
+  t.strictSame(ends, ['app'])
+})
+
+t.test('the header of a frame that is too long for maxPayload takes no room from the other connections of the user', async (t) => {
+  const { connect, ends, heard, settle, clock } = await startMetered(t, { bytes: { perSecond: 1000, perUser: true, onLimit: 'pause' } }, { websocket: { options: { maxPayload: 100_000 } } })
+  const [broken, good] = [await connect(), await connect()]
+  broken.send(Buffer.from('82ff000fffffffffffff00000000', 'hex'))
+  t.strictSame(await broken.close(), { code: 1009, reason: '' })
+  good.send(clientFrame(TEXT, 'hello'))
+  await settle()
+  await clock.pass(1000)
+  t.strictSame(heard, ['hello'])
+  t.strictSame(ends, ['error'])
 })
 
 t.test('a limit per user counts the frames of all connections of a subject, and no other', async (t) => {
