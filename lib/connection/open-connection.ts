@@ -111,10 +111,10 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     if (this.hasFrames && !this.isEnded && this.#socket !== null) sendSafely(this.#socket, frame)
   }
 
-  /** Closes the connection. @param kind a code, or a kind of code of the route. @param text the text of the close frame. Default: the reason. @param order the command that ends it */
+  /** Closes the connection. @param kind a code, or a kind of code of the route. @param text the text of the close frame. Default: the reason. @param order the command that ends it. An earlier {@link decide} counts in place of all */
   closeFor (reason: CloseReason, kind: CloseKind | number, text: string = reason, order: CloseOrder | null = null): void {
-    const code = typeof kind === 'number' ? kind : this.#host.route.closeCodes[kind]
-    this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, code, text) }, order)
+    const { code = kind, text: words = this.#decision?.reason ?? text } = this.#decision ?? {}
+    this.#end(reason, () => { if (this.#socket !== null) closeSafely(this.#socket, typeof code === 'number' ? code : this.#host.route.closeCodes[code], words) }, order)
   }
 
   /** Decides that the connection ends: from now on no message reaches the app or the client. `closeDecided` is to follow. */
@@ -125,7 +125,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
 
   /** Closes the connection as it was decided. */
   closeDecided (): void {
-    if (this.#decision !== null) this.closeFor(this.#decision.reason, this.#decision.code, this.#decision.text)
+    if (this.#decision !== null) this.closeFor(this.#decision.reason, this.#decision.code)
   }
 
   /** Ends the connection without a closing handshake, because the client does not answer. */

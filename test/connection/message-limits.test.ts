@@ -3,6 +3,7 @@
  */
 import t from 'tap'
 import type { WebSocket } from 'ws'
+import type { OpenConnection } from '../../lib/connection/open-connection'
 import { sign } from '../helpers/app'
 import { anyFrame, compressedFrame, KINDS, startMetered } from '../helpers/metered-chat'
 import { clientFrame } from '../helpers/raw-client'
@@ -185,6 +186,15 @@ t.test('the header of a frame that is too long for maxPayload takes no room from
   await clock.pass(1000)
   t.strictSame(heard, ['hello'])
   t.strictSame(ends, ['error'])
+})
+
+t.test('a connection whose end was decided has that code, also if a limit ends it before its turn', async (t) => {
+  const { connect, connections, ends } = await startMetered(t, { messages: { perSecond: 1 } })
+  const client = await connect();
+  (connections[0] as OpenConnection).decide({ reason: 'token_revoked', code: 'unauthorized' })
+  client.send(Buffer.concat([clientFrame(TEXT, 'one'), clientFrame(TEXT, 'two')]))
+  t.strictSame(await client.close(), { code: 3000, reason: 'token_revoked' })
+  t.strictSame(ends, ['token_revoked'])
 })
 
 t.test('a limit per user counts the frames of all connections of a subject, and no other', async (t) => {
