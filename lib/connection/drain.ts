@@ -39,6 +39,7 @@ export class Drain {
   #spread: Spread<Leaver> | null = null
   #result: Promise<DrainResult> | null = null
   #closed = 0
+  #isHurried = false
 
   constructor (app: FastifyInstance, connections: ConnectionRegistry, limits: Limits) {
     this.#connections = connections
@@ -77,7 +78,7 @@ export class Drain {
     const leavers: Leaver[] = [...this.#connections]
     for (const socket of this.#server?.clients ?? []) if ((socket as GuardedSocket)[kGuard] == null) leavers.push(socket)
     this.#log.info({ connections: leavers.length, within }, 'the websocket connections are drained')
-    this.#spread = new Spread(leavers, { within, isOpen, close: (leaver) => this.#closeOne(leaver, code, reason) })
+    this.#spread = new Spread(leavers, { within: this.#isHurried ? 0 : within, isOpen, close: (leaver) => this.#closeOne(leaver, code, reason) })
     await this.#spread.done
     this.#log.info({ closed: this.#closed }, 'the websocket connections were drained')
     return { closed: this.#closed }
@@ -99,8 +100,9 @@ export class Drain {
     }
   }
 
-  /** Closes what is left of a drain now. */
+  /** Closes what is left of a drain now, or all once it begins. */
   hurry (): void {
+    this.#isHurried = true
     this.#spread?.hurry()
   }
 }

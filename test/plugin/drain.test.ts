@@ -137,6 +137,19 @@ t.test('app.close() with the drain option resolves within the time and 5 s, what
   }
 })
 
+t.test('a second app.close() while the preClose of the app runs has the drain close all at once', async (t) => {
+  let finish = (): void => {}
+  const chat = await startChat(t, { drain: { within: 60_000 }, websocket: { preClose: (done: () => void) => { finish = done } } })
+  const client = await connect(t, chat.port)
+  const closed = once(client, 'close')
+  const closing = chat.app.close()
+  void chat.app.close()
+  finish()
+  const [code, reason] = await within(5000, 'the close', closed)
+  t.same({ code, reason: String(reason) }, DRAIN)
+  await closing
+})
+
 t.test('a handshake that comes while app.close() drains gets WS_AUTH_BUSY with Retry-After', async (t) => {
   const chat = await startChat(t, { drain: { within: 60_000 } })
   await connect(t, chat.port)
