@@ -78,6 +78,8 @@ for (const [major, figures] of Object.entries(FIGURES)) {
   const skip = isThere ? false : `NOT TESTED with Node.js ${major}: set NODE_${major}_PATH`
   if (skip !== false) console.error(skip)
   for (const [path, figure] of Object.entries(figures)) {
+    // What a request is, is Node.js's affair: one version shows whether it is let go.
+    if (path === 'held' && Number(major) !== OWN) continue
     t.test(`an idle connection of /${path} keeps ${figure} bytes of heap on Node.js ${major}`, { skip, buffered: true }, async (t) => {
       const bytes = await bytesEach(program, `/${path}`)
       t.comment(`${bytes.toFixed(0)} bytes`)
