@@ -37,5 +37,5 @@ t.test('the log says which login was logged out and why a token was refused, and
     t.notOk(text.includes(token) || text.includes(payload) || (signature.length > 20 && text.includes(signature)), 'no token')
   }
   t.ok(tokens.length > 60)
-  t.match(log.map((line) => JSON.parse(line)).filter(({ command }) => command === 'revoke'), [{ level: 30, by: 'sid', value: 'first', closed: 1 }, { level: 30, by: 'sid', value: 'second', closed: 0 }])
+  t.match(log.map((line) => JSON.parse(line)).filter(({ command }) => command === 'revoke'), [{ level: 30, match: { sid: 'first' }, closed: 1 }, { level: 30, match: { sid: 'second' }, closed: 0 }])
 })
