@@ -98,6 +98,7 @@ export class ConnectionLifecycle {
   /** Closes all connections: the server is closing. */
   close (): void {
     const { connections } = this.#dependencies
+    connections.closeDecided()
     const retry = authRetry(connections.size)
     for (const connection of connections) {
       connection.tell(retry)

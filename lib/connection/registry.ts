@@ -24,6 +24,8 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   readonly #log: QuietLog | null
   readonly #rolesOf: ReadRoles
   readonly #byId = new Map<string, OpenConnection>()
+  /** Those whose end was decided, and whose close frame waits for its slice. They leave the indexes then, because that takes longer than to mark them, and no look-up finds them. */
+  readonly #decided = new Set<OpenConnection>()
   readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
 
   /**
@@ -36,15 +38,16 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   }
 
   get size (): number {
-    return this.#byId.size
+    return this.#byId.size - this.#decided.size
   }
 
   get (id: string): OpenConnection | undefined {
-    return this.#byId.get(id)
+    const connection = this.#byId.get(id)
+    return connection?.isEnded === true ? undefined : connection
   }
 
   bySub (sub: string): OpenConnection[] {
-    return this.#byClaim.sub.all(sub)
+    return this.#stillOpen(this.#byClaim.sub.all(sub))
   }
 
   byRole (role: string): OpenConnection[] {
@@ -59,6 +62,10 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
     return [...this].filter(({ kept }) => kept.routeOptions.url === path)
   }
 
+  #stillOpen (found: OpenConnection[]): OpenConnection[] {
+    return this.#decided.size === 0 ? found : found.filter(({ isEnded }) => !isEnded)
+  }
+
   /** The option is only known to read the roles of claims that came to a route with roles: it may throw, or return something else. */
   #hasRole (claims: Claims, role: string): boolean {
     try {
@@ -70,18 +77,28 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   }
 
   /**
-   * Without `within`, the decision is in force on all connections when this returns: no message reaches the app or the client any more.
-   * The close frames follow in slices.
+   * Without `within`, the decision is in force on all connections when this returns: no message reaches the app or the client any more,
+   * and none of them is found or counted. The close frames follow in slices.
    */
   close (kind: DisconnectKind, value: string, decision: CloseDecision, within = 0, isMeant: (claims: Claims | null) => boolean = always): number {
     const closing: OpenConnection[] = []
     for (const connection of this.#find(kind, value)) {
       if (connection.isEnded || !isMeant(connection.claims)) continue
       closing.push(connection)
-      if (within === 0) connection.decide(decision)
+      if (within === 0) this.#decide(connection, decision)
     }
     this.#spread(closing, within, decision)
     return closing.length
+  }
+
+  #decide (connection: OpenConnection, decision: CloseDecision): void {
+    connection.decide(decision)
+    this.#decided.add(connection)
+  }
+
+  /** Closes those whose close frames wait for their slices now. */
+  closeDecided (): void {
+    for (const connection of this.#decided) connection.closeDecided()
   }
 
   /** Returns the connections that a disconnect or a revocation may be about. */
@@ -102,7 +119,7 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   #spread (connections: OpenConnection[], within: number, decision: CloseDecision, retry: string | null = null, isNeeded: () => boolean = always): Spread<OpenConnection> {
     return new Spread(connections, {
       within,
-      isOpen: (connection) => this.#byId.has(connection.id) && isNeeded(),
+      isOpen: (connection) => !connection.isGone && isNeeded(),
       close: (connection) => {
         try {
           if (connection.isEnded) return connection.closeDecided()
@@ -117,16 +134,16 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   /** The number of connections of a user. */
   countBySub (sub: string): number {
-    return this.#byClaim.sub.count(sub)
+    return this.#decided.size === 0 ? this.#byClaim.sub.count(sub) : this.bySub(sub).length
   }
 
   /** The connection of a user that was opened first. */
   oldestOf (sub: string): OpenConnection | undefined {
-    return this.#byClaim.sub.first(sub)
+    return this.#decided.size === 0 ? this.#byClaim.sub.first(sub) : this.bySub(sub)[0]
   }
 
   [Symbol.iterator] (): Iterator<OpenConnection> {
-    return this.#byId.values()
+    return this.#decided.size === 0 ? this.#byId.values() : this.#stillOpen([...this.#byId.values()]).values()
   }
 
   /** Adds an open connection. */
@@ -143,6 +160,7 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   /** Removes a connection that has ended. It may be called more than once. */
   remove (connection: OpenConnection): void {
+    this.#decided.delete(connection)
     if (!this.#byId.delete(connection.id)) return
     if (connection.sub !== null) this.#byClaim.sub.remove(connection.sub, connection)
     this.#index(connection, connection.claims, null)

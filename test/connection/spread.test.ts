@@ -127,7 +127,9 @@ t.test('a connection of which it was decided that it ends gets no message, deliv
   const all = app.wsAuth.connections.bySub('ann')
   const revoked = app.wsAuth.revoke({ sub: 'ann', beforeAt: 0 })
   t.equal((await revoked).closed, COUNT, 'a token without iat is revoked')
-  const waiting = all.filter(({ id }) => app.wsAuth.connections.get(id) !== undefined)
+  t.equal(app.wsAuth.connections.size, 0)
+  t.strictSame([app.wsAuth.connections.bySub('ann'), [...app.wsAuth.connections], all.filter(({ id }) => app.wsAuth.connections.get(id) !== undefined)], [[], [], []], 'none is found any more')
+  const waiting = (all as unknown as Array<Connection & { isGone: boolean }>).filter(({ isGone }) => !isGone)
   t.ok(waiting.length > 0, `${waiting.length} wait for their slice`)
   const [first] = waiting
   t.equal(first?.endsAt, null)
@@ -142,6 +144,21 @@ t.test('a connection of which it was decided that it ends gets no message, deliv
   t.strictSame([...new Set(clients.map(({ close }) => close))], ['3000 token_revoked'])
   await until(() => app.wsAuth.connections.size === 0, 'all are gone')
   t.match(statsOf(app), { closed: { token_revoked: COUNT } })
+})
+
+t.test('a shutdown closes connections that wait for their slice as it was decided, and a new connection of the user has its slot at once', async (t) => {
+  const { app } = await prepare(t, { plugin: { limits: { perUser: 3000 } }, routes: (app) => app.get('/ws', { websocket: true }, () => {}) })
+  const token = sign({ sub: 'ann' })
+  const clients = await openMany(app, '/ws', 3000, () => ({ authorization: `Bearer ${token}` }))
+  await until(() => app.wsAuth.connections.size === 3000, 'all are open')
+  const disconnected = app.wsAuth.disconnect({ sub: 'ann' }, { code: 4000, reason: 'moved' })
+  const again = await openSocket(app, '/ws', token)
+  t.equal(app.wsAuth.connections.size, 1)
+  t.equal((await disconnected).closed, 3000)
+  await app.close()
+  await until(() => clients.every(({ close }) => close !== ''), 'all are closed')
+  t.strictSame([...new Set(clients.map(({ close }) => close))], ['4000 moved'])
+  t.strictSame(await closeOf(again), { code: 1001, reason: 'shutdown' })
 })
 
 t.test('a close that throws causes a line in the log, and does not keep the other connections open', async (t) => {
