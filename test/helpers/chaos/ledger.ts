@@ -119,6 +119,9 @@ function count (counts: Counts, { event, code, reason, dryRun }: WsAuthEvent): v
   if (reason !== null) counts.closed[reason] = (counts.closed[reason] ?? 0) + 1
 }
 
+/** The line of a refusal has its cause in `why`, and the event of a refusal has `null`. */
 function isOf (line: Line, event: WsAuthEvent): boolean {
-  return (Object.keys(event) as Array<keyof WsAuthEvent>).every((key) => line[key] === event[key])
+  const { match, why, ...rest } = event
+  const keys = Object.keys(rest) as Array<keyof typeof rest>
+  return keys.every((key) => line[key] === event[key]) && JSON.stringify(line.match) === JSON.stringify(match) && (event.code !== null || line.why === why)
 }
