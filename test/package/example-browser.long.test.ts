@@ -219,6 +219,7 @@ t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
     const ann = await openPage(await newContext(t, browser), url)
     await enter(bea, 'bea')
     await bea.locator('#stats .badge', { hasText: 'accepted' }).waitFor()
+    t.notMatch(await bea.locator('#stats').innerText(), /object/, 'the page shows counts alone')
     await enter(ann, 'ann')
     await ann.click('[data-refusal=garbage] button')
     await bea.locator('#events li', { hasText: 'refused WS_AUTH_TOKEN_INVALID /members by subprotocol' }).waitFor()

@@ -136,7 +136,8 @@ t.test('the chat answers over HTTP', { buffered: true }, async (t) => {
     t.same(await viewOf(cookies.ann), { names: ['ann'], stats: null })
     const { names, stats } = await viewOf(cookies.bea)
     t.same(names, ['ann', 'bea'])
-    t.same(stats, { connections: 2, pending: 0, accepted: 2, renewed: 0, refused: zeros(stats?.refused), closed: zeros(stats?.closed) })
+    t.match(stats, { connections: 2, pending: 0, accepted: 2, renewed: 0, draining: 0, refused: zeros(stats?.refused), closed: zeros(stats?.closed), backplane: { isCurrent: true } })
+    t.equal(Object.values(stats?.routes ?? {}).reduce((sum, { accepted }) => sum + accepted, 0), 2)
     for (const socket of sockets) socket.terminate()
   })
 

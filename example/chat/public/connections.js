@@ -22,7 +22,9 @@ export function refreshConnections () {
 
 document.addEventListener('visibilitychange', () => { if (me !== null) refreshConnections() })
 
-function renderStats ({ refused, closed, ...counts }) {
+/** Shows the counts of the app; those of routes, and how long things took, are for dashboards. */
+function renderStats ({ refused, closed, ...rest }) {
+  const counts = Object.fromEntries(Object.entries(rest).filter(([, count]) => typeof count === 'number'))
   const badgesOf = (group, counts) => Object.entries(counts).map(([name, count]) => element('li', 'badge', `${group}${name} ${count}`))
   find('#stats').replaceChildren(...badgesOf('', counts), ...badgesOf('refused ', happened(refused)), ...badgesOf('closed ', happened(closed)))
 }
