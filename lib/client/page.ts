@@ -13,7 +13,7 @@ export function hasPage (): boolean {
 }
 
 export function isOffline (): boolean {
-  return runtime.navigator.onLine === false
+  return runtime.navigator?.onLine === false
 }
 
 /**

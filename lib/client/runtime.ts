@@ -27,7 +27,7 @@ interface Runtime extends TargetLike {
   readonly document?: TargetLike & { readonly visibilityState: string }
   readonly fetch: FetchLike
   readonly location?: { readonly href: string }
-  readonly navigator: { readonly onLine?: boolean }
+  readonly navigator?: { readonly onLine?: boolean }
   readonly performance: { now (): number }
   btoa (binary: string): string
   clearTimeout (timer: unknown): void
