@@ -19,7 +19,7 @@ import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-cal
 import { KeptRequest } from './kept-request'
 import { guard, type Closer, type GuardedSocket, type SocketGuard } from './socket-guard'
 import type { Traffic } from './traffic'
-import { bytesReadBy } from './ws-internals'
+import { bytesReadFrom } from './ws-internals'
 
 /** The deadline of a connection whose end was decided, and whose close frame waits for its slice. */
 const DECIDED = -1
@@ -160,7 +160,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
    * bytes is known only some time after it resumes. The same holds if the client has to wait because of a limit.
    */
   beat (): void {
-    const bytesRead = this.#socket?.isPaused === false && this.#traffic?.isReading !== false ? bytesReadBy(this.#socket) : undefined
+    const bytesRead = this.#socket?.isPaused === false && this.#traffic?.isReading !== false ? bytesReadFrom(this.#socket) : undefined
     if (bytesRead !== undefined && bytesRead === this.#bytesRead) return this.terminateFor('heartbeat')
     this.#bytesRead = bytesRead ?? -1
     if (this.#socket !== null && !pingSafely(this.#socket)) this.terminateFor('error')

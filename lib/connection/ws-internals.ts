@@ -95,11 +95,6 @@ export function closeKeptBy (socket: object): { code: number, reason: string } |
   return code === undefined || message === undefined ? null : { code, reason: message.toString() }
 }
 
-/** How many bytes have come from the client; `undefined` if the socket below does not count (`injectWS`). */
-export function bytesReadBy (socket: WebSocket): number | undefined {
-  return (socket as unknown as Internals)._socket.bytesRead
-}
-
 /** Whether ws terminates the socket itself: the client sends pings and does not read the pongs. */
 export function isFlooded (socket: WebSocket): boolean {
   const { _pendingAutoPongs: pending, _maxPendingAutoPongs: most } = socket as unknown as Internals
@@ -151,7 +146,7 @@ export function isTooLong (socket: WebSocket): boolean {
   return opcode < FIRST_CONTROL && most > 0 && before + length > most
 }
 
-/** How many bytes a client has sent; `undefined` for a socket of `injectWS`. */
+/** How many bytes have come from a client; `undefined` if the socket below does not count them (`injectWS`). */
 export function bytesReadFrom (socket: WebSocket): number | undefined {
   return (socket as unknown as Internals)._socket.bytesRead
 }
