@@ -5,10 +5,10 @@
 import type { FastifyInstance } from 'fastify'
 import { WebSocket } from 'ws'
 import type { WebSocketServer } from 'ws'
-import { WsAuthError } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
 import { retryWithin } from './auth-frames'
+import { draining } from './limits'
 import type { Limits } from './limits'
 import { OpenConnection } from './open-connection'
 import type { ConnectionRegistry } from './registry'
@@ -59,7 +59,7 @@ export class Drain {
 
   /** @throws WsAuthError `WS_AUTH_BUSY` from the beginning of a drain on */
   assertNone (): void {
-    if (this.#limits.isDraining) throw new WsAuthError('WS_AUTH_BUSY', { cause: 'the instance is draining' })
+    if (this.#limits.isDraining) throw draining()
   }
 
   /** Admits no handshake any more. */

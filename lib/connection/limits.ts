@@ -92,6 +92,7 @@ export class Limits {
   }
 }
 
-function draining (): WsAuthError {
+/** The refusal of an instance that is drained. */
+export function draining (): WsAuthError {
   return new WsAuthError('WS_AUTH_BUSY', { cause: 'the instance is draining' })
 }
