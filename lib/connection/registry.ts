@@ -24,7 +24,10 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   readonly #log: QuietLog | null
   readonly #rolesOf: ReadRoles
   readonly #byId = new Map<string, OpenConnection>()
-  /** Those whose end was decided, and whose close frame waits for its slice. They leave the indexes then, because that takes longer than to mark them, and no look-up finds them. */
+  /**
+   * The connections whose end was decided, and whose close frames wait for their slice. No look-up finds them. They stay in the indexes until
+   * their close, because to take 50,000 out at once would block the event loop for longer than to mark them.
+   */
   readonly #decided = new Set<OpenConnection>()
   readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
 
