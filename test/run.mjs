@@ -26,21 +26,19 @@ const [kind, ...folders] = process.argv.slice(2)
 if (!['short', 'long', 'client'].includes(kind)) throw new Error('the first argument must be short, long or client')
 /** The long tests of the client need three browsers and a quiet machine: they are a run of their own. */
 const CLIENT = /^(client[/\\]|browser[/\\]client-|package[/\\](client-|chat-tabs)).*\.long\.test\.js$/
-/** Files that measure time or memory, or start a browser: nothing else runs beside them. */
+/** Files that measure time or memory, or start a browser: nothing else runs beside them, but for those of the example, which run two at a time. */
 const { serial } = JSON.parse(readFileSync('package.json', 'utf8')).tap
 const files = readdirSync('.build/test', { recursive: true })
   .filter((file) => file.endsWith('.test.js') && kindOf(file) === kind)
   .filter((file) => folders.length === 0 || folders.includes(file.split(sep, 1)[0]))
   .map((file) => join('.build/test', file)).sort()
-const waiting = files.filter((file) => !isAlone(file)).values()
 
 console.log('TAP version 14')
 
 // One more than there are cores, because tests wait for much of their time.
-await Promise.all(Array.from({ length: availableParallelism() + 1 }, async () => {
-  for (const file of waiting) await test(file)
-}))
-for (const file of files.filter(isAlone)) await test(file)
+await testAll(files.filter((file) => !isAlone(file)), availableParallelism() + 1)
+await testAll(files.filter((file) => isAlone(file) && isOfExample(file)), 2)
+await testAll(files.filter((file) => isAlone(file) && !isOfExample(file)), 1)
 const { pass, fail, skip, todo } = counts
 console.log(`# ${files.length} files\n# { total: ${pass + fail + skip + todo}, pass: ${pass}, fail: ${fail}, skip: ${skip}, todo: ${todo} }`)
 // Without a file, all of them would have passed.
@@ -53,6 +51,18 @@ function kindOf (file) {
 
 function isAlone (file) {
   return serial.includes(file.split(sep).join('/'))
+}
+
+function isOfExample (file) {
+  return file.includes('example-')
+}
+
+/** Runs files, so many of them at once. */
+async function testAll (files, atOnce) {
+  const waiting = files.values()
+  await Promise.all(Array.from({ length: atOnce }, async () => {
+    for (const file of waiting) await test(file)
+  }))
 }
 
 async function test (file) {
