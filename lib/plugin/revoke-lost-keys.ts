@@ -10,6 +10,7 @@ import type { QuietLog } from '../base/quiet-log'
 import { LostKeys } from '../revocation/lost-keys'
 import { readPublishedKids } from '../revocation/published-keys'
 import type { FetchKeys } from '../revocation/published-keys'
+import { issuedAtTolerance } from '../token/claims'
 import type { Parts } from './parts'
 import { partsOf } from './running-apps'
 
@@ -77,10 +78,12 @@ function readUrl (value: unknown): URL {
   return isGood ? url : invalid('url', 'an http or https URL without a user and a password')
 }
 
+type WatchedParts = Pick<Parts, 'instance' | 'revocations' | 'verifier'>
+
 /** Watches the keys of one issuer. */
 class KeyWatch {
   readonly #options: CompleteOptions
-  readonly #parts: Pick<Parts, 'instance' | 'revocations'>
+  readonly #parts: WatchedParts
   readonly #log: QuietLog
   readonly #keys: LostKeys
   readonly #stopping = new AbortController()
@@ -88,7 +91,7 @@ class KeyWatch {
   /** What the last answer was, which is logged once. */
   #state: 'read' | 'failed' | 'replaced' = 'read'
 
-  constructor (options: CompleteOptions, parts: Pick<Parts, 'instance' | 'revocations'>, log: QuietLog) {
+  constructor (options: CompleteOptions, parts: WatchedParts, log: QuietLog) {
     this.#options = options
     this.#parts = parts
     this.#log = log
@@ -136,14 +139,18 @@ class KeyWatch {
     for (const kid of lost) await this.#revoke(kid)
   }
 
-  /** Other instances run this too: the first of them is enough. */
+  /**
+   * Other instances run this too: the first of them is enough. The `iat` of a token may be ahead of this clock, and the holder of a leaked key
+   * chooses it, so that the tokens that the verifier would take now are revoked too.
+   */
   async #revoke (kid: string): Promise<void> {
-    const { instance, revocations } = this.#parts
-    const lostAt = Date.now() - this.#keys.missingFor(kid, performance.now())
+    const { instance, revocations, verifier } = this.#parts
+    const now = Date.now() + issuedAtTolerance(verifier.rules)
+    const lostAt = now - this.#keys.missingFor(kid, performance.now())
     this.#keys.forget(kid)
     if (revocations.kindFor({ iat: Math.floor(lostAt / 1000) }, null, [], kid) === 'kid') return
     // The instance has logged a failure, and repeats the command as long as it lives.
-    await instance.revoke({ kid, beforeAt: Date.now() }, { by: 'revokeLostKeys', why: 'the key is no longer published' }).catch(() => {})
+    await instance.revoke({ kid, beforeAt: now }, { by: 'revokeLostKeys', why: 'the key is no longer published' }).catch(() => {})
   }
 
   #report (state: 'read' | 'failed' | 'replaced', error?: unknown): void {

@@ -60,8 +60,7 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   }
 
   const { exp, nbf, iat } = claims
-  const issuedAtTolerance = Math.max(rules.clockTolerance, MIN_ISSUED_AT_TOLERANCE)
-  if (iat !== undefined && iat * 1000 > now + issuedAtTolerance) throw refusal(`it was issued in the future${aheadOf(iat, now)}`)
+  if (iat !== undefined && iat * 1000 > now + issuedAtTolerance(rules)) throw refusal(`it was issued in the future${aheadOf(iat, now)}`)
   if (rules.checkNotBefore && nbf !== undefined && nbf * 1000 > now + rules.clockTolerance) {
     throw refusal(`it is not valid yet${aheadOf(nbf, now)}`)
   }
@@ -71,6 +70,11 @@ export function assertClaims (claims: Claims, rules: ClaimRules, now: number): v
   if (now > endByAge(claims, rules)) {
     throw new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'it is older than maxAge' })
   }
+}
+
+/** How many milliseconds the `iat` of a token may be ahead. */
+export function issuedAtTolerance ({ clockTolerance }: Pick<ClaimRules, 'clockTolerance'>): number {
+  return Math.max(clockTolerance, MIN_ISSUED_AT_TOLERANCE)
 }
 
 /** How far a time is ahead: whether a clock is wrong, or the time is in milliseconds (RFC 7519, 2: it is in seconds). */
