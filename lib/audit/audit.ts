@@ -42,6 +42,7 @@ export interface Refused {
 export class Audit {
   readonly #stats: Stats
   readonly #busyLines = new BusyLines()
+  readonly #unansweredLines = new BusyLines()
 
   constructor (stats: Stats) {
     this.#stats = stats
@@ -86,16 +87,16 @@ export class Audit {
     const duration = elapsedSince(startedAt)
     this.#stats.countRefused(null, code, duration)
     try {
-      publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration }, { refusal, skipped: 0 })
+      publish(log, { ...NOTHING, event: 'refused', code, address: request.socket?.remoteAddress ?? null, duration }, { refusal, skipped: this.#unansweredLines.next() })
     } catch {
       // The app's logger threw, as in `report`.
     }
   }
 
-  renewalRefused (request: AuditedRequest, connection: ConnectionSummary, route: CountedRoute, refusal: WsAuthError, startedAt: number): void {
-    const { code } = refusal
+  renewalRefused (request: AuditedRequest, connection: ConnectionSummary, route: CountedRoute, line: RefusalLine, startedAt: number): void {
+    const { code } = line.refusal
     this.#stats.countRefused(route, code, null)
-    report('renewal_refused', request, connection, elapsedSince(startedAt), { code, connectionId: connection.id }, { refusal, skipped: 0 })
+    report('renewal_refused', request, connection, elapsedSince(startedAt), { code, connectionId: connection.id }, line)
   }
 }
 

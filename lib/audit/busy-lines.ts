@@ -1,8 +1,8 @@
 /*
- * The log lines of an overload, and others that clients can cause at will: one a second, because there may be thousands.
+ * The log lines of an overload, and others that clients can cause at will: one or a few a second, because there may be thousands.
  */
 
-/** The shortest time between two lines, in milliseconds. */
+/** How long the lines are counted together, in milliseconds. */
 const INTERVAL = 1000
 
 /** Counts the lines that are not written. */
@@ -10,16 +10,27 @@ export class BusyLines {
   /** By a clock that nobody sets. */
   #nextAt = -Infinity
   #skipped = 0
+  #written = 0
+  readonly #most: number
+
+  /** @param most how many lines are written in a second */
+  constructor (most = 1) {
+    this.#most = most
+  }
 
   /** Returns how many had no line since the last line; `null` if this one gets none either. */
   next (): number | null {
     const now = performance.now()
-    if (now < this.#nextAt) {
+    if (now >= this.#nextAt) {
+      this.#nextAt = now + INTERVAL
+      this.#written = 0
+    }
+    if (this.#written === this.#most) {
       this.#skipped++
       return null
     }
     const skipped = this.#skipped
-    this.#nextAt = now + INTERVAL
+    this.#written++
     this.#skipped = 0
     return skipped
   }

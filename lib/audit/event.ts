@@ -93,16 +93,17 @@ function callSubscribers (event: WsAuthEvent, log: FastifyBaseLogger): void {
 function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, { refusal, skipped }: RefusalLine): void {
   const { code, cause } = refusal
   const level = levelOf(refusal)
+  const more = (skipped ?? 0) > 0 || level === 'warn' ? { skipped } : {}
   const message = MESSAGES[event.event]
   if (level === 'error') {
     const isUncovered = code === 'WS_AUTH_ROUTE_UNPROTECTED'
-    return log.error({ ...event, err: cause ?? refusal }, isUncovered
+    return log.error({ ...event, err: cause ?? refusal, ...more }, isUncovered
       ? `${event.route} was declared before fastify-ws-auth was registered, or outside its scope: await app.register(fastifyWsAuth) first, in the scope of all websocket routes`
       : message)
   }
   const why = cause instanceof Error ? cause.message : cause
-  if (level === 'warn') log.warn({ ...event, why, skipped }, message)
-  else log.info({ ...event, why }, message)
+  if (level === 'warn') log.warn({ ...event, why, ...more }, message)
+  else log.info({ ...event, why, ...more }, message)
 }
 
 /** `error` if the server, not the client, is the cause of the refusal; `warn` if it has no room. */

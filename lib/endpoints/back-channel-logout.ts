@@ -6,6 +6,7 @@
  * there, and the user's tokens are revoked here.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { BusyLines } from '../audit/busy-lines'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
@@ -19,6 +20,8 @@ import { PendingRequests } from './pending-requests'
 import { wasUsed } from './used-tokens'
 
 const WAS_USED = 'its jti was used before'
+/** For the events and the log lines of the connections that are closed. */
+const ORIGIN = { by: 'backChannelLogout', why: 'the user has logged out at the provider' }
 
 /** The objects that the route works with. */
 export interface LogoutRouteDependencies {
@@ -33,7 +36,8 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
   if (logout.audience === undefined && !verifier.rules.required.includes('aud')) {
     app.log.warn('"backChannelLogout.audience" should be the client id: logout tokens for other clients are accepted')
   }
-  const pending = new PendingRequests()
+  const pending = new PendingRequests(options.limits.pending)
+  const failures = new BusyLines()
   app.addHook('preClose', (done) => { pending.close(); done() })
   await app.register(async (scope) => {
     acceptOnlyForms(scope)
@@ -43,7 +47,7 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
         await pending.run(async (aborter) => await logOut(request, aborter, logout, dependencies))
         return await answer(reply, 200, '')
       } catch (error) {
-        const code = reportFailure(request, error)
+        const code = reportFailure(request, error, failures)
         if (pending.isClosing && !isHttp2(request.raw)) reply.header('connection', 'close')
         // 2.8 asks for 400 even if the failure is ours.
         return await answer(reply, 400, { error: code })
@@ -63,12 +67,12 @@ async function answer (reply: FastifyReply, code: number, body: unknown): Promis
   return await reply.code(code).header('cache-control', 'no-store').send(body)
 }
 
-/** Logs the failure. @returns the `error` of the response (RFC 6749, 5.2) */
-function reportFailure (request: FastifyRequest, error: unknown): string {
+/** Logs the failure, because the response does not tell it. @returns the `error` of the response (RFC 6749, 5.2) */
+function reportFailure (request: FastifyRequest, error: unknown, failures: BusyLines): string {
   const { code, cause } = error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
   const log = quietLog(request.log)
   if (code === 'WS_AUTH_UNAVAILABLE') {
-    log.error({ err: cause }, 'back-channel logout failed')
+    failures.write((more) => log.error({ err: cause, ...more }, 'back-channel logout failed'))
     return 'temporarily_unavailable'
   }
   log.info({ why: cause instanceof Error ? cause.message : cause ?? code }, 'back-channel logout refused')
@@ -83,6 +87,6 @@ async function logOut (request: FastifyRequest, aborter: AbortController, logout
   const { link } = instance
   if (await wasUsed(link, name)) throw logoutRefusal(WAS_USED)
   // Revokes before it remembers the jti, so that the provider can repeat a logout that failed. Revoking twice does no harm.
-  await instance.revoke(match)
+  await instance.revoke(match, ORIGIN)
   if (!await link.put(name, '', ttl)) throw logoutRefusal(WAS_USED)
 }

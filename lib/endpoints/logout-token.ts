@@ -5,6 +5,7 @@
 import { isObject } from '../base/checks'
 import { WsAuthError } from '../base/errors'
 import type { BackChannelLogoutOptions } from '../options/public-options'
+import { isLogoutTime } from '../revocation/command-arguments'
 import type { RevokeMatch } from '../revocation/command-arguments'
 import { logoutEventOf } from '../token/claims'
 import type { Claims } from '../token/claims'
@@ -43,6 +44,7 @@ export function readLogout (claims: Claims, { issuer, audience, match }: BackCha
   if (iss !== issuer) throw logoutRefusal('it is of another iss')
   if (!isFor(aud, audience)) throw logoutRefusal('it is for another aud')
   if (typeof iat !== 'number') throw logoutRefusal('it has no iat')
+  if (!isLogoutTime(iat * 1000)) throw logoutRefusal('its iat is before 1973')
   if (!isText(jti)) throw logoutRefusal('it has no jti')
   const now = Date.now()
   const untilAt = exp === undefined ? iat * 1000 + MAX_AGE : exp * 1000

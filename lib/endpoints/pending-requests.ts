@@ -9,7 +9,13 @@ const CLOSING_TIMEOUT = 3000
 /** The pending requests of one route. */
 export class PendingRequests {
   readonly #ends = new Set<() => void>()
+  readonly #max: number
   #isClosing = false
+
+  /** @param max how many may be pending. The route is open to any client, and each request verifies a token */
+  constructor (max: number) {
+    this.#max = max
+  }
 
   /** Whether the server is closing. */
   get isClosing (): boolean {
@@ -22,8 +28,9 @@ export class PendingRequests {
     setTimeout(() => { for (const end of this.#ends) end() }, CLOSING_TIMEOUT).unref()
   }
 
-  /** Handles one request. The promise rejects, and the controller aborts, if the request is ended before that settles. */
+  /** Handles one request. The promise rejects, and the controller aborts, if the request is ended before that settles. It rejects at once if there are too many. */
   async run<T> (handle: (aborter: AbortController) => Promise<T>): Promise<T> {
+    if (this.#ends.size >= this.#max) throw new Error('too many requests of this route are pending')
     const aborter = new AbortController()
     return await new Promise<T>((resolve, reject) => {
       const end = (): void => {

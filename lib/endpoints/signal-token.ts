@@ -6,6 +6,7 @@ import { isObject } from '../base/checks'
 import { isLogoutToken, isInMilliseconds } from '../token/claims'
 import type { Claims } from '../token/claims'
 import type { SignalEvent, SubjectIdentifier } from '../options/public-signals-options'
+import { isLogoutTime } from '../revocation/command-arguments'
 import { SignalRefusal } from './signal-refusal'
 import { useName } from './used-tokens'
 
@@ -91,11 +92,15 @@ function assertSubject (subject: unknown, mayHaveParts: boolean): asserts subjec
 
 /**
  * In milliseconds since the epoch. Drafts of CAEP had an `event_timestamp` in milliseconds. An event that is said to have happened after the
- * token was made would revoke tokens that nobody has yet.
+ * token was made would revoke tokens that nobody has yet. One that is no time counts as left out.
+ *
+ * @throws SignalRefusal for a time before 1973: sent again, it would be no better
  */
 function timeOf ({ toe }: Claims, iat: number, { event_timestamp: timestamp }: Record<string, unknown>): number {
   const seconds = [timestamp, toe].find((time): time is number => typeof time === 'number' && Number.isFinite(time) && time > 0) ?? iat
-  return Math.min(isInMilliseconds(seconds) ? seconds : seconds * 1000, iat * 1000)
+  const at = Math.min(isInMilliseconds(seconds) ? seconds : seconds * 1000, iat * 1000)
+  if (!isLogoutTime(at)) throw invalid('its time is before 1973')
+  return at
 }
 
 function invalid (why: string): SignalRefusal {

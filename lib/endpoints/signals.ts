@@ -3,6 +3,7 @@
  * credential changes or an account is disabled there, and the tokens of that user are revoked here.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { BusyLines } from '../audit/busy-lines'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
@@ -35,7 +36,8 @@ export interface SignalsRouteDependencies {
 
 /** Adds the route, in a scope of its own, because the parsers of the scope accept nothing but security event tokens. */
 export async function addSignalsRoute (app: FastifyInstance, signals: SignalsOptions, dependencies: SignalsRouteDependencies): Promise<void> {
-  const pending = new PendingRequests()
+  const pending = new PendingRequests(dependencies.options.limits.pending)
+  const failures = new BusyLines()
   app.addHook('preClose', (done) => { pending.close(); done() })
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
@@ -47,20 +49,20 @@ export async function addSignalsRoute (app: FastifyInstance, signals: SignalsOpt
         return await reply.code(202).send()
       } catch (error) {
         if (pending.isClosing && !isHttp2(request.raw)) reply.header('connection', 'close')
-        return await answerFailure(request, reply, error)
+        return await answerFailure(request, reply, error, failures)
       }
     })
   })
 }
 
 /** 400 if the transmitter is to give up, 503 if it is to try again (RFC 8935, 2.3). */
-async function answerFailure (request: FastifyRequest, reply: FastifyReply, error: unknown): Promise<FastifyReply> {
+async function answerFailure (request: FastifyRequest, reply: FastifyReply, error: unknown, failures: BusyLines): Promise<FastifyReply> {
   const log = quietLog(request.log)
   if (error instanceof SignalRefusal) {
     log.info({ err: error.code, why: error.message }, 'security event refused')
     return await reply.code(400).header('content-type', 'application/json').header('content-language', 'en').send(Buffer.from(error.body))
   }
-  log.error({ err: error instanceof WsAuthError ? error.cause ?? error : error }, 'security event failed')
+  failures.write((more) => log.error({ err: error instanceof WsAuthError ? error.cause ?? error : error, ...more }, 'security event failed'))
   return await reply.code(503).header('retry-after', RETRY_AFTER).send()
 }
 
@@ -114,6 +116,15 @@ async function apply (signal: Signal, { issuer, subject }: SignalsOptions, optio
 /** By default, the user of a subject that names the issuer. */
 function matchOf ({ subject }: Signal, issuer: string, options: CompleteOptions): RevokeMatch | null {
   if (subject?.format !== 'iss_sub' || subject.iss !== issuer || subject.sub === undefined || subject.sub === '') return null
-  const sub = subjectOf({ iss: issuer, sub: subject.sub }, options.subject)
+  const sub = subjectIn({ iss: issuer, sub: subject.sub }, options)
   return sub === null ? null : { sub }
+}
+
+/** @throws SignalRefusal for a user that the option refuses: it would refuse the same user again. What the option throws */
+function subjectIn (claims: Claims, { subject }: CompleteOptions): string | null {
+  try {
+    return subjectOf(claims, subject)
+  } catch (error) {
+    throw toSignalRefusal(error)
+  }
 }

@@ -3,6 +3,7 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
+import { BusyLines } from '../audit/busy-lines'
 import { quietLog } from '../base/quiet-log'
 import { isThenable } from '../base/thenable'
 import type { ConnectionLifecycle } from '../connection/lifecycle'
@@ -23,6 +24,7 @@ export class SocketOpener {
   readonly #lifecycle: ConnectionLifecycle
   readonly #waitingRoom: WaitingRoom
   readonly #keepsResponses: boolean
+  readonly #lines = new BusyLines()
 
   /** @param keepsResponses whether the app has an error handler, which gets the reply of an open socket */
   constructor (lifecycle: ConnectionLifecycle, waitingRoom: WaitingRoom, keepsResponses: boolean) {
@@ -39,7 +41,7 @@ export class SocketOpener {
   readonly open = (socket: WebSocket, request: FastifyRequest, run: () => unknown): unknown => {
     const upgrade = candidateOf(request.raw)
     // The request was routed past our listener: it came to another server, or by another @fastify/websocket.
-    if (!(upgrade instanceof Upgrade) || !upgrade.isAdmitted) return refuseSocket(socket, request)
+    if (!(upgrade instanceof Upgrade) || !upgrade.isAdmitted) return refuseSocket(socket, request, this.#lines)
     const { accepted, startedAt } = upgrade
     upgrade.adopt()
     setCandidate(request.raw, undefined)
@@ -67,9 +69,9 @@ export class SocketOpener {
   }
 }
 
-function refuseSocket (socket: WebSocket, request: FastifyRequest): void {
+function refuseSocket (socket: WebSocket, request: FastifyRequest, lines: BusyLines): void {
   terminateSafely(socket)
-  quietLog(request.log).error('a websocket was opened that fastify-ws-auth has not checked: no handler is run for it')
+  lines.write((more) => quietLog(request.log).error(more, 'a websocket was opened that fastify-ws-auth has not checked: no handler is run for it'))
 }
 
 /**

@@ -5,6 +5,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit'
+import { BusyLines } from '../audit/busy-lines'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
 import { checkRevoked, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
@@ -31,6 +32,9 @@ const MANUAL = { requireManualDestroy: true }
 
 /** How many renewals of one connection may be in progress. */
 const MAX_UNDER_WAY = 8
+
+/** How many refusals of one connection have a line in the log, each second. */
+const MAX_LINES = 10
 
 /** The cause of a refusal that tells the client to connect anew: the token is good. */
 const OTHER_SUBJECT = 'it is about another subject'
@@ -68,6 +72,8 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   /** The async context of the request of each connection: `verify`, `user` and `authorize` may read the AsyncLocalStorage of the app. */
   readonly #contexts = new Map<OpenConnection, AsyncResource>()
   readonly #answers = new Answers()
+  /** Those of the connections that were refused a renewal. */
+  readonly #lines = new Map<OpenConnection, BusyLines>()
 
   constructor (context: AuthenticationContext, audit: Audit, setUser: SetUser) {
     this.#context = context
@@ -93,7 +99,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
     // The connection ended meanwhile; its own audit event covers this.
     if (connection.isEnded) throw closed()
     if (refusal !== null) {
-      this.#audit.renewalRefused(request, connection, route, refusal, renewal.startedAt)
+      this.#report(connection, request, route, refusal, renewal.startedAt)
       throw refusal
     }
     this.#audit.renewed(request, connection, route, renewal.startedAt)
@@ -106,13 +112,20 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
     if (frame.type === 'auth.ping') return answer(AUTH_PONG)
     const credential = this.#hasRoom(connection) ? credentialOf(frame) : new WsAuthError('WS_AUTH_LIMIT', { cause: 'renewals under way' })
     if (credential instanceof WsAuthError) {
-      this.#audit.renewalRefused(request, connection, route, credential, Date.now())
+      this.#report(connection, request, route, credential, Date.now())
       return answer(authError(credential.code, frame.id))
     }
     this.renew(connection, request, route, credential).then(
       () => answer(authOk(connection, frame.id)),
       ({ code, cause }: WsAuthError) => answer(authError(code, frame.id, cause === OTHER_SUBJECT))
     )
+  }
+
+  /** A connection may be anonymous, and send auth frames as fast as the network carries them. */
+  #report (connection: OpenConnection, request: KeptRequest, route: CompleteRouteOptions, refusal: WsAuthError, startedAt: number): void {
+    const lines = this.#lines.get(connection) ?? new BusyLines(MAX_LINES)
+    this.#lines.set(connection, lines)
+    this.#audit.renewalRefused(request, connection, route, { refusal, skipped: lines.next() }, startedAt)
   }
 
   #hasRoom (connection: OpenConnection): boolean {
@@ -122,6 +135,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   /** Aborts the renewals of a connection that has ended. */
   abort (connection: OpenConnection): void {
     this.#contexts.delete(connection)
+    this.#lines.delete(connection)
     for (const renewal of this.#underWay.get(connection) ?? []) renewal.abort()
   }
 

@@ -61,6 +61,11 @@ export interface Target<Kind> {
 const SECONDS_FROM = 1e9
 const SECONDS_TO = 1e11
 
+/** Whether an instant, in milliseconds since the epoch, can be that of a logout. It is in 1973 or later: before that it would be no time, or one in seconds. */
+export function isLogoutTime (at: number): boolean {
+  return Number.isFinite(at) && at >= SECONDS_TO
+}
+
 /** @throws TypeError if the value is not a {@link RevokeMatch} */
 export function readRevokeMatch (match: unknown): Target<RevocationKind> & { readonly beforeAt: number | null } {
   const { beforeAt, ...rest } = readArgument('match', match)

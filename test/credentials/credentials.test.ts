@@ -44,7 +44,7 @@ t.test('chooseProtocol chooses an offered subprotocol, and none if none is offer
 
 t.test('a socket that no hook has admitted is ended, and its handler does not run', async (t) => {
   const lines: string[] = []
-  const request = { raw: {}, wsAuth: null, log: { error: (line: string) => lines.push(line) } }
+  const request = { raw: {}, wsAuth: null, log: { error: (_more: unknown, line: string) => lines.push(line) } }
   const done: string[] = []
   new SocketOpener({} as never, {} as never, false).open({ terminate: () => done.push('terminated') } as never, request as never, () => done.push('handled'))
   t.strictSame(done, ['terminated'])

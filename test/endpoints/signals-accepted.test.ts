@@ -43,7 +43,13 @@ t.test('an event revokes the tokens that were issued until it happened, however 
     'its toe': [{ toe: at }, {}],
     'its iat': [{ iat: at }, {}],
     'its iat, if the event is said to come after it': [{ iat: at, toe: at + 200 }, { event_timestamp: seconds(86_400) }],
-    'its iat, if the event_timestamp is a text': [{ iat: at }, { event_timestamp: 'yesterday' }]
+    'its iat, if the event_timestamp is a text': [{ iat: at }, { event_timestamp: 'yesterday' }],
+    'its toe with a fraction': [{ toe: at + 0.9 }, {}],
+    'its toe in milliseconds': [{ toe: at * 1000 + 900 }, {}],
+    'its iat with a fraction': [{ iat: at + 0.9 }, {}],
+    'its iat, if the toe is negative, null, or far ahead': [{ iat: at, toe: -at }, { event_timestamp: null }],
+    'its iat, if the event_timestamp is in nanoseconds': [{ iat: at }, { event_timestamp: at * 1e9 }],
+    'its iat, if the event_timestamp is the highest number': [{ iat: at, toe: 0 }, { event_timestamp: Number.MAX_VALUE }]
   }
   for (const [name, [claims, payload]] of Object.entries(times)) {
     const { port, connect } = await startReceiver(t)

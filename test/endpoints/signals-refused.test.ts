@@ -44,6 +44,10 @@ t.test('a token that is no security event of this issuer for this receiver is re
     ['an iat ahead by an hour', await eventToken({ iat: seconds(3600) }), 'invalid_request'],
     ['an exp in the past', await eventToken({ exp: seconds(-1) }), 'invalid_request'],
     ['an nbf ahead', await eventToken({ nbf: seconds(600) }), 'invalid_request'],
+    ...await Promise.all([1, 1e6, 2e6, 5e7, 99_999_999, 0.5, 0, -5, -1.8e9, -1e300].map(async (iat): Promise<[string, string, string]> => [`an iat of ${iat}`, await eventToken({ iat }), 'invalid_request'])),
+    ...await Promise.all([1e-300, 0.5, 1, 2e6, 99_999_999].map(async (toe): Promise<[string, string, string]> => [`a toe of ${toe}`, await eventToken({ toe }), 'invalid_request'])),
+    ...await Promise.all([1, 2e6].map(async (at): Promise<[string, string, string]> => [`an event_timestamp of ${at}`, await eventToken({}, { event_timestamp: at }), 'invalid_request'])),
+    ['an iat in milliseconds', await eventToken({ iat: Date.now() }), 'invalid_request'],
     ['no jti', await eventToken({ jti: undefined }), 'invalid_request'],
     ['an empty jti', await eventToken({ jti: '' }), 'invalid_request'],
     ['no events', await eventToken({ events: undefined }), 'invalid_request'],
@@ -115,13 +119,13 @@ t.test('a failure is 503, and the event can be sent again', async (t) => {
   })
   const ann = await connect(await accessToken())
   const token = await eventToken()
-  let count = 0
   for (failure of ['throws', 'never settles', 'returns nothing', 'returns no match'] as const) {
     const answer = await post(port, token)
     t.equal(answer.status, 503, failure)
     t.equal(answer.headers.get('retry-after'), '10')
-    t.equal(linesIn(log, 'security event failed').length, ++count)
   }
+  const lines = linesIn(log, 'security event failed')
+  t.ok(lines.length >= 1 && lines.length < 4, 'the log has one line a second')
   t.ok(await ann.isHeard())
   failure = null
   t.equal(await send(port, token), '202')
