@@ -73,9 +73,10 @@ function idOf (path: string): string {
   return path.split(/[^\w-]+/).filter((part) => part !== '').join('.') || 'root'
 }
 
+/** A name that is not in use. Nor is it one that each object has, such as `constructor`. */
 function freeId (taken: object, id: string): string {
   let free = id
-  for (let i = 2; Object.hasOwn(taken, free); i++) free = `${id}-${i}`
+  for (let i = 2; free in taken; i++) free = `${id}-${i}`
   return free
 }
 

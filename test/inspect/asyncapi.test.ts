@@ -63,6 +63,18 @@ t.test('the document of an app with all ways in is valid, and each reference in 
   t.equal(Object.keys(document.components?.securitySchemes ?? {}).length, 9)
 })
 
+t.test('routes whose names each object has are in the document', async (t) => {
+  const paths = ['/__proto__', '/constructor', '/toString/:__proto__', '/valueOf']
+  const { app } = await prepare(t, { routes: (app) => { for (const path of paths) app.get(path, { websocket: true }, () => {}) } })
+  const document = JSON.parse(JSON.stringify(app.wsAuth.inspect().asyncapi())) as Document
+  t.ok(validate(document), JSON.stringify(validate.errors?.slice(0, 5)))
+  t.strictSame(Object.values(document.channels).map(({ address }) => address).sort(), ['/__proto__', '/constructor', '/toString/{__proto__}', '/valueOf'])
+  t.strictSame(Object.keys(document.channels['toString.__proto__']?.parameters ?? {}), ['__proto__'])
+  const operations = Object.values(document.operations)
+  t.equal(operations.length, 2 * paths.length)
+  for (const { channel, security = [] } of operations) for (const { $ref } of [channel, ...security]) t.ok(Object.hasOwn(follow(document, $ref.slice(0, $ref.lastIndexOf('/'))) as object, $ref.slice($ref.lastIndexOf('/') + 1)), $ref)
+})
+
 t.test('the documents of an app without routes, and of public routes alone, are valid', async (t) => {
   for (const paths of [[], ['/open']]) {
     const { app } = await prepare(t, { routes: (app) => { for (const path of paths) app.get(path, { websocket: true, wsAuth: false }, () => {}) } })
