@@ -19,6 +19,7 @@ import { subjectOf } from '../token/subject'
 import type { Handshake } from './handshake'
 import { assertOpening } from './opening'
 import { checkOrigin } from './origin'
+import { assertTls } from './tls'
 
 /** The cause of a refusal if a ticket is required, and there is neither a ticket nor a token: the client sent nothing wrong. */
 export const NOTHING_SENT = 'there is none, and no token'
@@ -29,7 +30,7 @@ export interface HandshakeContext extends AuthenticationContext {
 }
 
 const STEPS: ReadonlyArray<Step<Handshake, HandshakeContext>> = [
-  checkOpening, checkRoom, readToken, checkOrigin, requireTicket, requireToken, useTicket,
+  checkOpening, checkTls, checkRoom, readToken, checkOrigin, requireTicket, requireToken, useTicket,
   ...TOKEN_STEPS, checkTicketUser, ...USER_STEPS, authorize, takeSlot
 ]
 
@@ -41,6 +42,11 @@ export function runHandshake (handshake: Handshake, context: HandshakeContext): 
 /** Nothing is read, verified or spent for a request that cannot become a connection. */
 function checkOpening ({ request, taken, purpose }: Handshake, { options }: HandshakeContext): void {
   if (purpose === 'connection') assertOpening(request.raw, taken.hasValidProtocols, mayCompress(options))
+}
+
+/** A token that was sent in the clear is not looked at. */
+function checkTls ({ request, route }: Handshake): void {
+  assertTls(request, route)
 }
 
 /**

@@ -10,6 +10,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Credential } from '../credentials/found'
 import type { OriginOption } from '../options/public-handshake-options'
 import type { Handshake } from './handshake'
+import { cameByTls } from './tls'
 
 /** The longest part of a refused Origin that is logged, in characters. */
 const MAX_LOGGED = 200
@@ -30,8 +31,8 @@ export function assertOriginOf (request: FastifyRequest, allowed: OriginOption, 
   // not known yet how the page has got it.
   if (allowed === 'same-host') {
     if (!isAmbient) return
-    const { host, protocol } = request
-    const isSecure = protocol === 'https'
+    const { host } = request
+    const isSecure = cameByTls(request)
     return assertOrigin(isSameHost(origin, host, isSecure), handshake, `the request came to ${isSecure ? 'https://' : ''}${host}${untrustedProxy(request)}`)
   }
   if (typeof allowed !== 'function') return assertOrigin(allowed.includes(origin), handshake, `the "origin" option has ${namesOf(allowed)}`)

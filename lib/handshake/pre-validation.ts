@@ -26,6 +26,7 @@ import { answeredEarly, HandshakeEnded } from './handshake-end'
 import type { HandshakeEnd } from './handshake-end'
 import { assertOpening } from './opening'
 import { logDropped, knownRouteOf } from './routes'
+import { assertTls } from './tls'
 import { Upgrade } from './upgrade'
 
 /** One call of a hook. */
@@ -122,25 +123,40 @@ export class PreValidation {
     if (known === undefined || known.kind === 'http' || (known.kind === 'websocket' && !known.hasDryRun)) return done()
     if (plain.wasHandshake) this.#dropped.write((more) => logDropped(quietLog(request.log), more))
     hideParsed(request, plain.taken)
-    if (known.options.access === 'public') return done()
+    const isPublic = known.options.access === 'public'
+    if (isPublic && !known.options.requireTls) return done()
     if (known.kind !== 'ticket') reply.header('cache-control', 'no-store')
     const candidate = new DryRun(known.kind === 'ticket' ? 'ticket' : 'dry run', request, reply, plain, this.#dependencies.dryRuns)
-    this.#run({ request, reply, done, candidate }, known.options)
+    const call = { request, reply, done, candidate }
+    if (!isPublic) return this.#run(call, known.options)
+    if (this.#passes(call, known.options, () => assertTls(request, known.options))) done()
   }
 
   /** A public route: the client is not authenticated, but the request must be a handshake. */
   #admit (call: Call, upgrade: Upgrade, route: CompleteRouteOptions): void {
     const { request, done } = call
     const { options, limits } = this.#dependencies.context
-    try {
+    const hasPassed = this.#passes(call, route, () => {
       assertOpening(request.raw, upgrade.taken.hasValidProtocols, mayCompress(options))
-    } catch (error) {
-      return this.#refuse(call, error as WsAuthError, route, null)
-    }
+      assertTls(request, route)
+    })
+    if (!hasPassed) return
     const refusal = limits.refusalOfPending(0)
     if (refusal !== null) return this.#refuse(call, refusal, route, null)
     upgrade.admit()
     done()
+  }
+
+  /** Makes the checks of a public route, and refuses what they refuse. */
+  #passes (call: Call, route: CompleteRouteOptions, check: () => void): boolean {
+    try {
+      check()
+      return true
+    } catch (error) {
+      // A `trustProxy` function of the app may throw.
+      this.#refuse(call, error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error }), route, null)
+      return false
+    }
   }
 
   #run (call: Call, route: CompleteRouteOptions): void {

@@ -45,12 +45,12 @@ function channelOf ({ path }: InspectedRoute): object {
 }
 
 function operationOf (route: InspectedRoute, action: string, id: string, schemes: readonly string[]): object {
-  const { access, origin, roles, scopes, authorize, constraints } = route
+  const { access, origin, roles, scopes, authorize, requireTls, constraints } = route
   return {
     action,
     channel: { $ref: `#/channels/${id}` },
     ...(schemes.length > 0 && { security: schemes.map((name) => ({ $ref: `#/components/securitySchemes/${name}` })) }),
-    'x-ws-auth': structuredClone({ access, origin, roles, scopes, authorize, constraints })
+    'x-ws-auth': structuredClone({ access, origin, roles, scopes, authorize, requireTls, constraints })
   }
 }
 

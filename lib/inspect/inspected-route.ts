@@ -50,6 +50,8 @@ export interface InspectedRoute {
   readonly scopes: readonly string[] | null
   /** Whether a function of the app decides last. */
   readonly authorize: boolean
+  /** Whether a handshake must come by TLS. */
+  readonly requireTls: boolean
   readonly rejectWith: 'http' | 'close' | 'auto'
   /** In milliseconds; `null` for no limit. */
   readonly maxLifetime: number | null
@@ -65,18 +67,19 @@ export interface InspectedRoute {
 /** Describes a route. */
 export function inspectRoute (route: RouteFacts, app: AppFacts): InspectedRoute {
   const { path, constraints, options } = route
-  const { access, rejectWith } = options
+  const { access, requireTls, rejectWith } = options
   return {
     path,
     constraints: constraints === undefined || Object.keys(constraints).length === 0 ? null : plainData(constraints) as InspectedRoute['constraints'],
     access,
     ...(access === 'public' ? publicPolicy(app) : guardedPolicy(route, app)),
+    requireTls,
     rejectWith,
     warnings: warningsOfRoute(route, app)
   }
 }
 
-type Policy = Omit<InspectedRoute, 'path' | 'constraints' | 'access' | 'rejectWith' | 'warnings'>
+type Policy = Omit<InspectedRoute, 'path' | 'constraints' | 'access' | 'requireTls' | 'rejectWith' | 'warnings'>
 
 /** Of the limits, only that of handshakes is for public routes too. */
 function publicPolicy ({ options: { limits: { pending } } }: AppFacts): Policy {

@@ -12,6 +12,7 @@ const COLUMNS: ReadonlyArray<readonly [title: string, text: (route: InspectedRou
   ['roles (one of)', ({ roles }) => codes(roles)],
   ['scopes (all of)', ({ scopes }) => codes(scopes)],
   ['authorize', ({ authorize }) => authorize ? 'yes' : ''],
+  ['TLS', ({ requireTls }) => requireTls ? 'required' : ''],
   ['refuses by', ({ rejectWith }) => rejectWith],
   ['longest life', ({ access, maxLifetime }) => access === 'public' || maxLifetime === null ? 'no limit' : durationOf(maxLifetime)],
   ['limits', ({ limits }) => list(Object.entries(limits).filter(([, value]) => value !== null).map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`))],

@@ -19,6 +19,10 @@ const ABOUT_GUARDED_ROUTES = {
     advice: 'A token in a URL is kept by the logs of proxies: set token.query to false, and let pages use the subprotocol or a ticket.',
     isTrue: ({ options }) => options.token.query !== null
   },
+  plain_transport: {
+    advice: 'A token may come over plain ws://, where the network can read it: set requireTls, and trustProxy of Fastify if a proxy ends TLS.',
+    isTrue: ({ options }) => !options.requireTls
+  },
   cookie_any_origin: {
     advice: 'A page of any site can connect with the cookies of a user: list the origins, or set token.cookie to false.',
     isTrue: ({ options }) => options.token.cookie != null && options.origin === 'any'

@@ -43,6 +43,7 @@ export interface MessageSource {
 export interface HandshakeOptions {
   readonly token: TokenSources
   readonly origin: OriginOption
+  readonly requireTls: boolean
   readonly rejectWith: RejectWith
   readonly closeCodes: Readonly<Record<CloseKind, number>>
   /** In milliseconds. */

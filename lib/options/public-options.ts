@@ -104,6 +104,12 @@ export interface WsAuthOptions<OpenConnection = never> {
    */
   origin?: OriginOption
   /**
+   * Whether handshakes, dry runs and requests for tickets must come by TLS, to the app or to a proxy that the `trustProxy` of Fastify
+   * trusts (RFC 6455, 10.6). All others are refused with 400 before their token is looked at, on public websocket routes too. Default
+   * `false`.
+   */
+  requireTls?: boolean
+  /**
    * How a handshake is refused. `'http'` answers with a status before the upgrade. `'close'` accepts the socket and closes it with a
    * code, because browsers hide the status from the page. `'auto'` is `'close'` for a request with an Origin, else `'http'`. Default
    * `'http'`.

@@ -34,6 +34,8 @@ export interface RouteWsAuthOptions<Role extends string = string> {
   token?: TokenOptions
   /** Replaces the plugin's `origin`. */
   origin?: OriginOption
+  /** Replaces the plugin's `requireTls`. */
+  requireTls?: boolean
   /** Replaces the plugin's `rejectWith`. */
   rejectWith?: RejectWith
   /** Merged over the plugin's `closeCodes`. */

@@ -21,6 +21,7 @@ export function readHandshakeOptions (given: Record<string, unknown>, prefix: st
   return {
     token,
     origin: optional(given.origin, (value) => readOrigin(`${prefix}origin`, value)) ?? base.origin,
+    requireTls: optional(given.requireTls, (value) => readBoolean(`${prefix}requireTls`, value)) ?? base.requireTls,
     rejectWith: optional(given.rejectWith, (value) => readRejectWith(`${prefix}rejectWith`, value)) ?? base.rejectWith,
     closeCodes: optional(given.closeCodes, (value) => readCloseCodes(`${prefix}closeCodes`, value, base.closeCodes)) ?? base.closeCodes,
     maxLifetime: readCount(`${prefix}maxLifetime`, given.maxLifetime, base.maxLifetime),

@@ -24,6 +24,7 @@ const DAY = 86_400_000
 const DEFAULTS: Omit<HandshakeOptions, 'tickets' | 'limits'> = {
   token: DEFAULT_TOKEN_SOURCES,
   origin: 'same-host',
+  requireTls: false,
   rejectWith: 'http',
   closeCodes: DEFAULT_CLOSE_CODES,
   maxLifetime: DAY,
@@ -39,7 +40,7 @@ const BACKPLANE = 'a backplane, such as memoryBackplane() or redisBackplane({ cl
 
 const KEYS = ['jwt', 'jwtNamespace', 'cookie', 'websocket', 'token', 'verify', 'claims', 'user', 'roles', 'scopes', 'origin', 'rejectWith',
   'closeCodes', 'tokenCache', 'renewal', 'expiryGrace', 'maxLifetime', 'handshakeTimeout', 'maxTokenBytes', 'limits', 'heartbeat', 'tickets',
-  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes', 'recheck', 'signals', 'drain']
+  'revocationTtl', 'backplane', 'backChannelLogout', 'confirm', 'subject', 'groups', 'upgrades', 'routes', 'recheck', 'signals', 'drain', 'requireTls']
 
 /** Options of other places, and where they belong. */
 const ELSEWHERE: ReadonlyMap<string, string> = new Map([

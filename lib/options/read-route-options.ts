@@ -7,7 +7,7 @@ import type { CompleteRouteOptions, HandshakeOptions } from './complete-options'
 import { readHandshakeOptions } from './read-handshake-options'
 
 const KEYS = ['roles', 'scopes', 'authorize', 'optional', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime', 'expiryGrace', 'renewal',
-  'verify', 'jwtNamespace', 'claims', 'user', 'subject', 'limits', 'tickets']
+  'verify', 'jwtNamespace', 'claims', 'user', 'subject', 'limits', 'tickets', 'requireTls']
 
 /**
  * Checks a route's `wsAuth` and completes it with the plugin's options.

@@ -125,6 +125,7 @@ t.test('a trusted proxy reports that the request came by https, and an untrusted
   t.equal(await status(behind.port, { host: 'inside:3000', 'x-forwarded-host': 'example.com', 'x-forwarded-proto': 'https', origin: 'https://example.com' }), 101)
   t.equal(await status(behind.port, { 'x-forwarded-proto': 'http', origin: 'http://example.com' }), 101)
   t.equal(await status(behind.port, { 'x-forwarded-proto': 'http, https', origin: 'http://example.com' }), 403, 'the last of a list is that of the nearest proxy')
+  t.equal(await status(behind.port, { 'x-forwarded-proto': 'wss', origin: 'http://example.com' }), 403, 'the word of Traefik')
   t.equal(await status(alone.port, { 'x-forwarded-proto': 'https', origin: 'http://example.com' }), 101, 'a proxy that is not trusted')
 })
 

@@ -56,6 +56,7 @@ t.test('a route is described with the policy that is in force', async (t) => {
     maxLifetime: null,
     expiryGrace: 5000,
     renewal: false,
+    requireTls: false,
     rejectWith: 'auto',
     warnings: route.warnings
   })
@@ -154,11 +155,11 @@ t.test('toString() is a table in Markdown, and no name of the app breaks out of 
   t.equal(text, inspection.toString())
   const [head = '', line, ...rows] = text.split('\n\n')[0]?.split('\n') ?? []
   const cellsOf = (row: string): string[] => row.slice(2, -2).split(/(?<!\\) \| /)
-  t.strictSame(cellsOf(head), ['path', 'access', 'token in', 'verified by', 'origin', 'roles (one of)', 'scopes (all of)', 'authorize', 'refuses by', 'longest life', 'limits', 'warnings'])
+  t.strictSame(cellsOf(head), ['path', 'access', 'token in', 'verified by', 'origin', 'roles (one of)', 'scopes (all of)', 'authorize', 'TLS', 'refuses by', 'longest life', 'limits', 'warnings'])
   t.equal(line, `| ${cellsOf(head).map(() => '---').join(' | ')} |`)
-  t.strictSame(rows.map((row) => cellsOf(row).length), [12, 12])
+  t.strictSame(rows.map((row) => cellsOf(row).length), [13, 13])
   t.strictSame(cellsOf(rows[0] ?? '').slice(0, 6), ['`/files/:id(^a\\|b$)`', 'required', 'header, subprotocol, query, cookie', '@fastify/jwt', 'same-host', '`a\\|b`, tick\\`\\|, `<script>`'])
-  t.equal(cellsOf(rows[0] ?? '')[9], '90 min')
+  t.equal(cellsOf(rows[0] ?? '')[10], '90 min')
   t.strictSame(cellsOf(rows[1] ?? '').slice(0, 5), ['`/open`', 'public', '', '', ''])
   for (const [name, sentence] of Object.entries(inspection.warnings)) t.ok(text.includes(`- \`${name}\`: ${sentence}\n`), name)
 })

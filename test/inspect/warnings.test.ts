@@ -15,8 +15,10 @@ type Name = fastifyWsAuth.InspectionWarning
 const GOOD: Options = {
   jwt: { secret: SECRET, verify: { algorithms: ['HS256'], allowedAud: 'chat' } },
   token: { query: false },
+  requireTls: true,
   heartbeat: 30_000,
-  limits: { perUser: 5 },
+  drain: { within: 1000 },
+  limits: { perUser: 5, messages: { perSecond: 10 } },
   websocket: { options: { maxPayload: 65_536 } }
 }
 const jwt = (verify: object, more: object = {}): Options => ({ jwt: { secret: SECRET, ...more, verify: { algorithms: ['HS256'], allowedAud: 'chat', ...verify } } })
@@ -26,6 +28,7 @@ const secretFunction = (async () => SECRET) as never
 /** For each warning: what causes it, and what is near and does not. */
 const CASES: ReadonlyArray<{ name: Name, bad: Options[], good?: Options[], wsAuth?: fastifyWsAuth.RouteWsAuth }> = [
   { name: 'token_in_query', bad: [{ token: {} }, { token: { query: 'access_token' } }], good: [{ token: { query: false }, tickets: true }] },
+  { name: 'plain_transport', bad: [{ requireTls: false }] },
   { name: 'cookie_any_origin', bad: [{ origin: 'any' }], good: [{ origin: 'any', token: { query: false, cookie: false } }, { origin: () => true }] },
   { name: 'no_audience', bad: [jwt({ allowedAud: undefined }), { ...jwt({ allowedAud: undefined }), claims: { type: 'object', required: ['aud'] } }], good: [{ ...jwt({ allowedAud: undefined }), claims: { type: 'object', required: ['aud'], properties: { aud: { const: 'chat' } } } }, { jwt: undefined, verify: () => null } as never] },
   { name: 'no_algorithms', bad: [jwt({ algorithms: undefined }, { secret: secretFunction })], good: [jwt({ algorithms: undefined }), jwt({}, { secret: secretFunction })] },
@@ -35,10 +38,12 @@ const CASES: ReadonlyArray<{ name: Name, bad: Options[], good?: Options[], wsAut
   { name: 'cached_decisions', bad: [{ ...jwt({}, { trusted: () => true }), tokenCache: { max: 10, ttl: 1000 } }, { ...jwt({}, { secret: secretFunction }), tokenCache: { max: 10, ttl: 1000 } }], good: [{ tokenCache: { max: 10, ttl: 1000 } }, jwt({}, { trusted: () => true })] },
   { name: 'endless_lifetime', bad: [{ maxLifetime: Infinity }], good: [{ maxLifetime: 1e12 }] },
   { name: 'long_expiry_grace', bad: [{ expiryGrace: 60_001 }], good: [{ expiryGrace: 60_000 }] },
+  { name: 'no_message_limit', bad: [{ limits: { perUser: 5 } }, { limits: { messages: false, bytes: false, idle: 1000 } }], good: [{ limits: { bytes: { perSecond: 1000 } } }, { limits: { messages: { perSecond: 10, onLimit: 'pause' } } }] },
   { name: 'no_heartbeat', bad: [{ heartbeat: false }] },
   { name: 'no_user_limit', bad: [{ limits: {} }] },
   { name: 'large_messages', bad: [{ websocket: {} }, { websocket: { options: { maxPayload: 0 } } }, { websocket: { options: { maxPayload: 104_857_600 } } }], good: [{ websocket: { options: { maxPayload: 1_048_576 } } }] },
   { name: 'memory_backplane', bad: [{}], good: [{ backplane: { join: () => ({ ready: Promise.resolve(), isCurrent: true, publish: async () => [], put: () => true, get: () => null, take: () => null, leave: async () => {} }) } }] },
+  { name: 'no_drain', bad: [{ drain: false }, { drain: undefined as never }], good: [{ drain: { within: 0 } }] },
   { name: 'public_route', bad: [{}], wsAuth: false }
 ]
 

@@ -94,6 +94,9 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ origin: 'https://example.com' }, '"origin" option must be \'same-host\', \'any\', an array of origins, or a function'],
   ...['https://example.com/', 'https://Example.com', 'example.com', 'https://example.com:443', 'null', 'https://a.com/b', 7]
     .map((origin): [unknown, string] => [{ origin: [origin] }, '"origin" option must be an array of exact origins, such as \'https://example.com\' (no path, no slash at the end, lower case)']),
+  [{ requireTls: 'yes' }, '"requireTls" option must be a boolean'],
+  [{ requireTls: null }, '"requireTls" option must be a boolean'],
+  [{ requireTLS: true }, '"requireTLS" option must be left out: there is no such option; did you mean "requireTls"?'],
   [{ rejectWith: 'status' }, '"rejectWith" option must be \'http\', \'close\' or \'auto\''],
   [{ closeCodes: { unauthorised: 4401 } }, '"closeCodes.unauthorised" option must be left out: there is no such option; did you mean "unauthorized"?'],
   ...[1000, 1006, 1012, 1013, 2999, 5000, 3000.5, '4401', null]
@@ -146,6 +149,7 @@ const wrongOnRoute: Array<[options: unknown, message: string]> = [
   [{ token: { query: 1 } }, '"wsAuth.token.query" option must be a boolean or a string'],
   [{ token: { message: { timeout: 'long' } } }, '"wsAuth.token.message.timeout" option must be an integer from 1 to 2147483647'],
   [{ origin: 'none' }, '"wsAuth.origin" option must be \'same-host\', \'any\', an array of origins, or a function'],
+  [{ requireTls: 1 }, '"wsAuth.requireTls" option must be a boolean'],
   [{ rejectWith: true }, '"wsAuth.rejectWith" option must be \'http\', \'close\' or \'auto\''],
   [{ closeCodes: { limit: 1 } }, '"wsAuth.closeCodes.limit" option must be an integer from 3000 to 4999, or 1008'],
   [{ maxLifetime: 0 }, '"wsAuth.maxLifetime" option must be a positive integer, or Infinity'],
@@ -208,6 +212,7 @@ t.test('the defaults are those of the README', async (t) => {
     signals: null,
     token: { header: { name: 'authorization', bearer: true }, subprotocol: 'bearer', query: 'token', cookie: undefined, param: null, message: null },
     origin: 'same-host',
+    requireTls: false,
     rejectWith: 'http',
     closeCodes: { unauthorized: 3000, forbidden: 3003, timeout: 3008, limit: 4429, unavailable: 4503 },
     jwt: undefined,

@@ -39,12 +39,6 @@ t.test('OWASP: the package gives an application what it needs for its own duties
     t.strictSame([code, String(reason)], [3003, 'idle'])
   })
 
-  t.test('the app refuses connections without TLS in authorize, by the protocol of the request', async (t) => {
-    const { port } = await serve(t, {}, { authorize: (_user, { protocol }) => protocol === 'https' }, { server: { trustProxy: true } })
-    t.equal(await shake(t, port), '403 WS_AUTH_FORBIDDEN')
-    t.equal(await shake(t, port, { headers: { 'x-forwarded-proto': 'https' } }), '101', 'TLS ends at a proxy that the app trusts')
-  })
-
   t.test('the log has the user, the address and the reason of a handshake, and the Origin if it is the reason', async (t) => {
     const { log, port } = await serve(t, { origin: ['https://chat.example'] })
     const line = (msg: string): Record<string, unknown> | undefined => log.map((text) => JSON.parse(text)).findLast((line) => line.msg === msg)

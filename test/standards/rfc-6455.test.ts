@@ -264,10 +264,12 @@ t.test('RFC 6455, 10: the package follows the security considerations', async (t
     t.match(text, /^HTTP\/1\.1 101 /)
   })
 
-  t.test('10.6: the package does not refuse a connection without TLS', async (t) => {
-    const { app, port } = await serve(t)
-    t.equal(await shake(t, port), '101')
-    t.equal(statsOf(app).accepted, 1)
+  t.test('10.6: the package refuses a connection without TLS if requireTls is on', async (t) => {
+    const plain = await serve(t)
+    t.equal(await shake(t, plain.port), '101')
+    const { app, port } = await serve(t, { requireTls: true })
+    t.equal(await shake(t, port), '400 WS_AUTH_HANDSHAKE_INVALID')
+    t.strictSame([statsOf(app).accepted, statsOf(app).refused.WS_AUTH_HANDSHAKE_INVALID], [0, 1])
   })
 
   t.test('10.7: invalid UTF-8, reserved bits and unknown opcodes end the connection and reach no handler', async (t) => {

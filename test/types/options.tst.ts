@@ -27,6 +27,7 @@ test('every option is typed', () => {
     roles: (claims) => [String(claims.role)],
     scopes: (claims) => [String(claims.scope)],
     origin: async (origin, request) => origin === request.host,
+    requireTls: true,
     rejectWith: 'auto',
     closeCodes: { unauthorized: 4401 },
     tokenCache: { max: 1000, ttl: 5000 },
