@@ -87,12 +87,12 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     return await renewals.renew(this, this.kept, route, { token, source: 'message' })
   }
 
-  /** Takes over the identity of a renewal. The sweep needs no earlier wake-up, because a renewal never shortens a connection. */
+  /** Takes over the identity of a renewal or a recheck. A renewal never shortens a connection; if a recheck does, `in-band/early-ends.ts` ends it. */
   override become (identity: VerifiedIdentity): void {
-    const before = this.claims
+    const { claims, expiresAt } = this
     super.become(identity)
-    this.#host.onChanged(this, before)
-    this.#setTimes()
+    this.#host.onChanged(this, claims)
+    this.#setTimes(expiresAt !== this.expiresAt || claims?.iat !== this.claims?.iat)
   }
 
   send (data: Sendable): boolean {
@@ -230,9 +230,10 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     }
   }
 
-  #setTimes (): void {
+  /** @param isOfNewToken else a recheck has brought claims of the same token again, whose hint is planned or was sent */
+  #setTimes (isOfNewToken = true): void {
     this.#deadline = endOf(this, this.#host)
-    this.#hintTick = hintTickOf(this, this.#host, this.#wakeTick)
+    if (isOfNewToken) this.#hintTick = hintTickOf(this, this.#host, this.#wakeTick)
   }
 
   /**
@@ -243,8 +244,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     const nextAt = Math.min(this.#deadline, nextRenewalOf(this), this.#traffic?.idleAt ?? Infinity)
     if (nextAt === Infinity) return
     const { sweep } = this.#host
-    const tick = sweep.tickAt(nextAt)
-    this.#wakeTick = this.#hintTick === null ? tick : Math.min(tick, this.#hintTick)
+    this.#wakeTick = Math.min(sweep.tickAt(nextAt), this.#hintTick ?? Infinity)
     sweep.add(this, this.#wakeTick)
   }
 }

@@ -85,6 +85,27 @@ t.test('the hint to renew comes in time, and only if the client can use it', asy
     })
   }
 
+  await t.test('the hint to renew comes once, and spread, though a recheck brings the same claims again and again', async (t) => {
+    const COUNT = 2000
+    const clock = moveClock(t)
+    const now = Math.ceil(Date.now() / 1000)
+    clock.travel(now * 1000)
+    const host = Object.assign(new Silence(DAY), { grace: 20_000 })
+    const claims = { iat: now, exp: now + 300 }
+    const identity = { user: claims as never, claims, sub: null, groups: [], source: 'header' as const, expiresAt: claims.exp * 1000 }
+    const hints = Array.from({ length: COUNT }, () => [] as number[])
+    const connections = hints.map((own) => openSilent(host, claims, own))
+    for (let at = 0; at < 310; at++) {
+      clock.advance(1000)
+      if (at % 5 === 0) for (const connection of connections) connection.become({ ...identity, claims: { ...claims } })
+    }
+    host.sweep.stop()
+    clock.exit()
+    t.equal(hints.filter(({ length }) => length !== 1).length, 0, 'each gets one')
+    const early = hints.flat().filter((at) => at / 1000 - now < 262.5).length
+    t.ok(early > COUNT * 0.4 && early < COUNT * 0.6, `${early} of ${COUNT} in the first half of the time`)
+  })
+
   await t.test('the hint to renew does not come on a connection that cannot use it', async (t) => {
     const clock = moveClock(t)
     const now = Math.ceil(Date.now() / 1000)
