@@ -36,7 +36,7 @@ export function runSteps<A extends Attempt, C> (attempt: A, context: C, steps: R
 }
 
 /** Makes a refusal of any error. The client learns nothing of an error of the app, and the log gets it without the token. */
-function withoutSecrets (error: unknown, { credential }: Attempt): WsAuthError {
+export function withoutSecrets (error: unknown, { credential }: Pick<Attempt, 'credential'>): WsAuthError {
   const token = credential?.token ?? ''
   try {
     return readRefusal(error, token)

@@ -7,6 +7,7 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { BusyLines } from '../audit/busy-lines'
 import type { AuthenticationContext } from '../authentication/authentication'
 import type { SetUser } from '../authentication/identity'
+import { withoutSecrets } from '../authentication/steps'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
@@ -32,6 +33,9 @@ export interface RecheckDependencies {
   readonly setUser: SetUser
   readonly log: FastifyBaseLogger
 }
+
+/** The token of a connection is not known here. */
+const NO_CREDENTIAL = { credential: null }
 
 /** The `check` option, as it is called: `connection` is what `request.wsAuth` is. */
 type Check = (connection: Connection, context: { signal: AbortSignal }) => unknown
@@ -143,13 +147,15 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
       return await withDeadline(verdict, this.#context.options.handshakeTimeout, 'the recheck')
     } catch (error) {
       aborter.abort()
-      return error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
+      // The error of an HTTP client has its request, and with it the token that was asked about.
+      return withoutSecrets(error, NO_CREDENTIAL)
     }
   }
 
   async #askApp ({ connection, request, route }: Entry, signal: AbortSignal): Promise<RecheckAttempt | WsAuthError | null> {
     const answer = await this.#check(connection, { signal })
-    if (answer === true) return null
+    // The connection has ended, or the time is over: the answer changes nothing.
+    if (answer === true || signal.aborted) return null
     if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) return new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: answer === undefined ? 'check returned undefined (is a return or an await missing?)' : 'check returned neither true nor claims' })
     const attempt = new RecheckAttempt(connection, request, route, answer)
     signal.addEventListener('abort', () => attempt.abort())

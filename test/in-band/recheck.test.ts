@@ -174,6 +174,34 @@ t.test('a check that fails is logged, and closes only if onFailure says so', asy
   }
 })
 
+t.test('the line of a check that fails has the error without its request, which may have the token', async (t) => {
+  const error = Object.assign(new Error('the issuer is down'), { code: 'ECONNREFUSED', config: { headers: { authorization: 'Bearer the-token' } } })
+  for (const thrown of [error, new fastifyWsAuth.WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })]) {
+    const app = await startChecked(t, () => { throw thrown })
+    await app.connect(sign(CLAIMS))
+    await app.pass()
+    t.match(warningsIn(app), [{ err: { message: 'the issuer is down', code: 'ECONNREFUSED' } }])
+    t.notMatch(app.log.join(), 'the-token')
+    app.clock.exit()
+  }
+})
+
+t.test('nothing else is asked about the claims of an answer that comes too late', async (t) => {
+  const held = hold()
+  let users = 0
+  const app = await startChecked(t, async () => {
+    await held.wait()
+    return CLAIMS
+  }, { plugin: { user: (claims) => { users++; return claims as never } } })
+  const chat = await app.connect(sign(CLAIMS))
+  t.equal(users, 1)
+  await app.clock.pass(EVERY + 200)
+  chat.connection.close()
+  held.release()
+  await app.clock.pass(100)
+  t.equal(users, 1)
+})
+
 t.test('a WsAuthError of check decides', async (t) => {
   const codes: Array<[fastifyWsAuth.WsAuthErrorCode, code: number, reason: string]> = [
     ['WS_AUTH_TOKEN_REVOKED', 3000, 'token_revoked'],
