@@ -8,6 +8,7 @@ import type { Claims } from '../token/claims'
 import type { CommandTarget } from '../revocation/instance'
 import type { CloseDecision } from '../base/close-codes'
 import type { QuietLog } from '../base/quiet-log'
+import { ignoreRejection } from '../base/thenable'
 import { authRetry } from './auth-frames'
 import type { ConnectionList } from './connection'
 import type { OpenConnection } from './open-connection'
@@ -73,6 +74,7 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   #hasRole (claims: Claims, role: string): boolean {
     try {
       const roles: unknown = this.#rolesOf(claims)
+      ignoreRejection(roles)
       return Array.isArray(roles) && roles.includes(role)
     } catch {
       return false

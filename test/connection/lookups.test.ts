@@ -47,10 +47,15 @@ t.test('connections are found by the role, the group and the route that they hav
 
 t.test('a connection whose roles cannot be read has none', async (t) => {
   const { app } = await prepare(t, {
-    plugin: { roles: ({ sub }: Claims) => { if (sub === 'eve') throw new Error('no roles'); return ['member'] } },
+    plugin: {
+      roles: ({ sub }: Claims) => {
+        if (sub === 'eve') throw new Error('no roles')
+        return sub === 'mal' ? Promise.reject(new Error('no list, and unhandled it would end the process')) : ['member']
+      }
+    },
     routes: (app) => { app.get('/chat', { websocket: true }, () => {}) }
   })
-  for (const sub of ['eve', 'ann']) {
+  for (const sub of ['eve', 'mal', 'ann']) {
     const socket = await app.injectWS('/chat', { headers: { authorization: `Bearer ${sign({ sub })}` } })
     t.teardown(() => { socket.terminate() })
   }
