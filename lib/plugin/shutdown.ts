@@ -10,6 +10,7 @@ import { withDeadline } from '../base/deadline'
 import { rootOf } from '../base/fastify-internals'
 import { quietLog } from '../base/quiet-log'
 import { isThenable } from '../base/thenable'
+import { closeSafely, terminateSafely } from '../connection/safe-calls'
 import type { Parts } from './parts'
 
 /** How long clients may take for the closing handshake, in milliseconds. */
@@ -94,14 +95,14 @@ export class Shutdown {
   #closeSockets (server: WebSocketServer): void {
     const { dryRuns, waitingRoom, lifecycle } = this.#dependencies
     const timer = setTimeout(() => {
-      for (const socket of server.clients) socket.terminate()
+      for (const socket of server.clients) terminateSafely(socket)
       waitingRoom.terminate()
     }, GOODBYE_TIMEOUT).unref()
     dryRuns.close()
     waitingRoom.close()
     lifecycle.close()
     // The sockets of public routes are left.
-    for (const socket of server.clients) socket.close(GOING_AWAY, 'shutdown')
+    for (const socket of server.clients) closeSafely(socket, GOING_AWAY, 'shutdown')
     this.#timer = timer
   }
 }

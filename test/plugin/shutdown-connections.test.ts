@@ -40,6 +40,21 @@ t.test('app.close() closes clients of ws with 1001', async (t) => {
   t.same({ code, reason: String(reason) }, SHUTDOWN)
 })
 
+t.test('app.close() ends public sockets of a class whose close and terminate throw', async (t) => {
+  class Failing extends WebSocket {
+    override close (): void { throw new Error('close fails') }
+    override terminate (): void { throw new Error('terminate fails') }
+  }
+  for (const preClose of [undefined, (done: () => void) => { done() }]) {
+    const chat = await startChat(t, { websocket: { options: { WebSocket: Failing as typeof WebSocket }, ...preClose === undefined ? {} : { preClose } } })
+    const client = new WebSocket(`ws://127.0.0.1:${chat.port}/public`)
+    await once(client, 'open')
+    const closed = once(client, 'close')
+    await within(2500, 'app.close()', chat.app.close())
+    await closed
+  }
+})
+
 t.test('app.close() waits 5 s at most for clients that ignore the close frame', async (t) => {
   const ways: Record<string, fastifyWsAuth.WsAuthOptions> = {
     'by default': {},
