@@ -110,7 +110,7 @@ async function apply (signal: Signal, { issuer, subject }: SignalsOptions, optio
   }
   if (typeof match !== 'object') throw new TypeError('"signals.subject" option must return a match for revoke, or null')
   const hasTime = !('jti' in match || 'sid' in match || 'kid' in match)
-  await instance.revoke(hasTime ? { beforeAt: at, ...match } : match, { by: 'signals', why: name })
+  await instance.revoke(hasTime ? { ...match, beforeAt: match.beforeAt ?? at } : match, { by: 'signals', why: name })
 }
 
 /** By default, the user of a subject that names the issuer. */

@@ -140,6 +140,14 @@ t.test('the option subject of signals reads any subject, and may match anything 
   }
 })
 
+t.test('a match has the time of the event also if its beforeAt is undefined', async (t) => {
+  const { port, connect } = await startReceiver(t, { signals: { subject: (_subject, { payload }) => ({ sub: 'ann', beforeAt: payload.until as undefined }) } })
+  const [before, after] = [await connect(await accessToken({ iat: seconds(-300) })), await connect(await accessToken({ iat: seconds(-100) }))]
+  t.equal(await send(port, await eventToken({ iat: seconds(-200) })), '202')
+  t.same(await isClosed(before), REVOKED)
+  t.ok(await after.isHeard())
+})
+
 t.test('the subject option of the plugin reads the user of an event as that of a token', async (t) => {
   const { port, connect } = await startReceiver(t, { plugin: { subject: ({ iss, sub }) => `${String(iss)} ${String(sub)}` } })
   const ann = await connect(await accessToken())
