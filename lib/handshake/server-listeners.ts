@@ -35,7 +35,7 @@ export interface ServerEvents {
 /** The listeners of one app. */
 export class ServerListeners {
   /** Emits the upgrades to WebSocket. @fastify/websocket listens to it in place of the server. */
-  readonly relay = new EventEmitter()
+  readonly relay: EventEmitter = new EventEmitter()
   readonly #upgradeServer: OwnedServer
   readonly #requestServer: Server
   readonly #events: ServerEvents
