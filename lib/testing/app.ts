@@ -22,7 +22,7 @@ export interface Host {
 export function hostOf (target: AnyApp | string | URL | number): Host {
   if (typeof target === 'number') return { protocol: 'ws:', hostname: '127.0.0.1', port: target }
   if (typeof target === 'string' || target instanceof URL) return hostOfUrl(new URL(target))
-  const address = target.server?.address() as AddressInfo | null | undefined
+  const address = Object(target).server?.address?.() as AddressInfo | null | undefined
   if (typeof address?.port !== 'number') throw new TypeError('"target" must be an app that listens, or a URL, or a port')
   const isAny = ['::', '0.0.0.0'].includes(address.address)
   return { protocol: 'getTicketKeys' in target.server ? 'wss:' : 'ws:', hostname: isAny ? '127.0.0.1' : address.address, port: address.port }

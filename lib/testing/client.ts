@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { assertNoMore, readArgument } from '../base/checks'
 import fastifyWsAuth from '../index'
 import { blackhole } from './blackhole'
 import type { Blackhole } from './blackhole'
@@ -26,21 +27,26 @@ export interface TestServerOptions {
 /** How long a token lives, in milliseconds. */
 const LIFE = 60_000
 
-/** Starts a server. Pages of any origin may ask it for tickets and make dry runs. */
+/**
+ * Starts a server. Pages of any origin may ask it for tickets and make dry runs.
+ *
+ * @throws TypeError for wrong options
+ */
 export async function testServer (options: TestServerOptions = {}): Promise<TestServer> {
+  const { plugin, handler = echo, routes, ...rest } = readArgument('options', options) as TestServerOptions
+  assertNoMore('options', rest, ['plugin', 'handler', 'routes'])
   const secret = randomBytes(32).toString('hex')
   // Tokens, tickets and revocations outlive a restart.
   const backplane = fastifyWsAuth.memoryBackplane()
   const server = await restartable(async () => {
     const app = Fastify({ forceCloseConnections: true })
     allowPages(app)
-    await app.register(fastifyWsAuth, { tickets: true, backplane, ...options.plugin, jwt: { secret } })
-    const { handler = echo } = options
+    await app.register(fastifyWsAuth, { tickets: true, backplane, ...plugin, jwt: { secret } })
     app.get('/', { websocket: true }, (socket, request) => handler(socket, request) as void)
-    await options.routes?.(app)
+    await routes?.(app)
     return app
   })
-  return new TestServer(server, await blackhole(server.url), options.plugin?.expiryGrace ?? 0)
+  return new TestServer(server, await blackhole(server.url), plugin?.expiryGrace ?? 0)
 }
 
 function echo (socket: fastifyWsAuth.WebSocket): void {

@@ -2,6 +2,7 @@
  * Waits for the close of a socket, whatever its class, and says what came in its place.
  */
 import { AssertionError } from 'node:assert'
+import { assertNoMore, readArgument } from '../base/checks'
 import type { CloseReason } from '../base/close-codes'
 import { closeKeptBy } from '../connection/ws-internals'
 
@@ -37,14 +38,30 @@ const STATES = ['connecting', 'open', 'closing', 'closed']
  * @param expected a reason, or `{ code, reason }` of which either may be left out
  * @returns the code and the reason
  * @throws AssertionError if it closes with others, or is not closed in time; it says what came
+ * @throws TypeError for wrong arguments
  */
-export async function expectClose (socket: ClosableSocket, expected: Reason | Partial<Close> = {}, { timeout = TIMEOUT }: ExpectCloseOptions = {}): Promise<Close> {
-  const wanted: Partial<Close> = typeof expected === 'string' ? { reason: expected } : expected
+export async function expectClose (socket: ClosableSocket, expected: Reason | Partial<Close> = {}, options: ExpectCloseOptions = {}): Promise<Close> {
+  assertSocket(socket)
+  const { timeout = TIMEOUT, ...rest } = readArgument('options', options) as ExpectCloseOptions
+  assertNoMore('options', rest, ['timeout'])
+  const wanted = typeof expected === 'string' ? { reason: expected } : readClose(expected)
   const close = socket.readyState === CLOSED ? closeBefore(socket) : await nextClose(socket, timeout)
   if (close === null) throw failure(wanted, null, stateOf(socket, timeout))
   const { code = close.code, reason = close.reason } = wanted
   if (code !== close.code || reason !== close.reason) throw failure(wanted, close, `it closed with ${textOf(close)}`)
   return close
+}
+
+/** A promise of a socket would be waited for in vain. */
+function assertSocket (socket: unknown): void {
+  if (typeof Object(socket).addEventListener === 'function') return
+  throw new TypeError(`"socket" must be a WebSocket${typeof Object(socket).then === 'function' ? ', and is a promise: await it' : ''}`)
+}
+
+function readClose (expected: unknown): Partial<Close> {
+  const { code, reason, ...rest }: Partial<Close> = readArgument('expected', expected)
+  assertNoMore('expected', rest, ['code', 'reason'])
+  return { ...code !== undefined && { code }, ...reason !== undefined && { reason } }
 }
 
 /** Resolves to `null` if the socket is not closed in time. */

@@ -2,6 +2,7 @@
  * Lets time go by for all apps of this process, without waiting for it.
  */
 import type { FastifyInstance } from 'fastify'
+import { assertNoMore, readArgument } from '../base/checks'
 import { OpenConnection } from '../connection/open-connection'
 import { runningApps } from '../plugin/running-apps'
 import { clockOffset, setClockOffset } from './clock'
@@ -28,9 +29,11 @@ export interface MovedClock {
  * What does not move: timers of the app and of clients, the heartbeat, deadlines of handshakes and of verifications, other processes, the clock of Redis.
  *
  * @param ms how far, in milliseconds
- * @throws TypeError for a negative time: {@link restoreClock} sets the clock back
+ * @throws TypeError for a negative time, because {@link restoreClock} sets the clock back, and for wrong options
  */
-export async function moveClock (ms: number, { jump = false }: MoveClockOptions = {}): Promise<MovedClock> {
+export async function moveClock (ms: number, options: MoveClockOptions = {}): Promise<MovedClock> {
+  const { jump = false, ...rest } = readArgument('options', options) as MoveClockOptions
+  assertNoMore('options', rest, ['jump'])
   if (!Number.isSafeInteger(ms) || ms < 0) throw new TypeError('"ms" must be a number of milliseconds that is an integer and not negative: restoreClock() sets the clock back')
   const target = clockOffset() + ms
   if (!jump) await stopOnTheWay(target)

@@ -4,6 +4,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { CompleteOptions } from '../options/complete-options'
 import type { AnyApp } from './app'
+import { assertNoMore, readArgument } from '../base/checks'
 import { HTTP_TOKEN } from '../base/grammar'
 import { findJwt } from '../plugin/jwt'
 import type { FoundJwt } from '../plugin/jwt'
@@ -42,13 +43,14 @@ const HOUR = 3_600_000
  * @throws TypeError if fastify-ws-auth is not registered in the app, if the app cannot sign, and for wrong options
  */
 export async function signIn (app: AnyApp, claims: object = {}, options: SignInOptions = {}): Promise<SignedIn> {
+  const { expiresIn, via, sign, ...rest } = readArgument('options', options) as SignInOptions
+  assertNoMore('options', rest, ['expiresIn', 'via', 'sign'])
   await Object(app).ready?.()
   const fastify = app as FastifyInstance
   const parts = partsOf(fastify)
   if (parts === undefined) throw new TypeError('"app" must be a Fastify app in which fastify-ws-auth is registered')
-  const token = await signed(fastify, parts.options, { ...claims }, options)
+  const token = await signed(fastify, parts.options, readArgument('claims', claims), { ...expiresIn !== undefined && { expiresIn }, ...sign && { sign } })
   const places = placesOf(fastify, parts.options, token)
-  const { via } = options
   if (via !== undefined && places[via] == null) throw new TypeError(`"options.via" must be a place where the app takes tokens, not '${via}'`)
   const headers = via === undefined ? places.header ?? places.subprotocol ?? places.cookie : places[via]
   return Object.defineProperties({ headers: headers ?? {} }, {
