@@ -15,7 +15,7 @@ export interface TicketBinding {
 /** Reads the binding of a new ticket. @throws TypeError for a wrong binding */
 export function readBinding (binding: unknown): TicketBinding {
   const { path, origin, ...rest } = readArgument('options', binding)
-  assertNoMore('options', rest)
+  assertNoMore('options', rest, ['path', 'origin', 'kid'])
   if (path !== undefined && !isPath(path)) throw new TypeError('"options.path" must be the path of a URL, without a query')
   if (origin !== undefined && !isOrigin(origin)) throw new TypeError('"options.origin" must be an origin, such as \'https://example.com\'')
   return { path, origin } as TicketBinding

@@ -22,10 +22,20 @@ export function readArgument (name: string, value: unknown): Record<string, unkn
   return value
 }
 
-/** @throws TypeError if an argument has other properties than those that were read */
-export function assertNoMore (name: string, rest: Record<string, unknown>): void {
+/**
+ * @param known the names of the options of this argument
+ * @param elsewhere the names of options that belong in another place, and the place
+ * @throws TypeError if an argument has other properties than those that were read
+ */
+export function assertNoMore (name: string, rest: Record<string, unknown>, known: readonly string[], elsewhere?: ReadonlyMap<string, string>): void {
   const [key] = Object.keys(rest)
-  if (key !== undefined) throw new TypeError(`"${name}.${key}" must be left out: there is no such option`)
+  if (key !== undefined) throw new TypeError(`"${name}.${key}" must be ${noSuchOption(key, known, elsewhere)}`)
+}
+
+/** What an unknown option must be, with the name or the place that was most likely meant. */
+export function noSuchOption (key: string, known: readonly string[], elsewhere?: ReadonlyMap<string, string>): string {
+  const place = elsewhere?.get(key)
+  return `left out: there is no such option${place === undefined ? didYouMean(key, known) : `; it belongs in ${place}`}`
 }
 
 export function optional<T> (value: unknown, read: (value: unknown) => T): T | undefined {
@@ -43,9 +53,7 @@ export function readObject (option: string, value: unknown, what = 'an object'):
  */
 export function checkKeys (object: Record<string, unknown>, prefix: string, known: readonly string[], elsewhere?: ReadonlyMap<string, string>): void {
   for (const key of Object.keys(object)) {
-    if (known.includes(key)) continue
-    const place = elsewhere?.get(key)
-    invalid(`${prefix}${key}`, `left out: there is no such option${place === undefined ? didYouMean(key, known) : `; it belongs in ${place}`}`)
+    if (!known.includes(key)) invalid(`${prefix}${key}`, noSuchOption(key, known, elsewhere))
   }
 }
 

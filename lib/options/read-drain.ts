@@ -1,7 +1,7 @@
 /*
  * Reads the option `drain`, and the argument of `app.wsAuth.drain`.
  */
-import { invalid, isDelay, readArgument, readObject } from '../base/checks'
+import { invalid, isDelay, noSuchOption, readArgument, readObject } from '../base/checks'
 import { GOING_AWAY, isReason, isSendableCode, MAX_REASON_BYTES } from '../base/close-codes'
 import type { DrainOptions } from './public-options'
 
@@ -25,7 +25,7 @@ export function readDrainOptions (value: unknown): CompleteDrain {
 
 function read ({ within, code = GOING_AWAY, reason = 'drain', ...rest }: Record<string, unknown>, fail: (key: string, what: string) => never): CompleteDrain {
   const [unknown] = Object.keys(rest)
-  if (unknown !== undefined) fail(unknown, 'left out: there is no such option')
+  if (unknown !== undefined) fail(unknown, noSuchOption(unknown, ['within', 'code', 'reason']))
   if (within !== 0 && !isDelay(within)) return fail('within', WITHIN)
   if (!isSendableCode(code)) return fail('code', CODE)
   if (!isReason(reason)) return fail('reason', REASON)

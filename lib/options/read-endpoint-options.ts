@@ -23,7 +23,7 @@ export function readTickets (value: unknown): TicketIssueOptions {
 
 export function readBackChannelLogout (value: unknown): CompleteOptions['backChannelLogout'] {
   if (value === undefined || value === false) return null
-  const logout = readObject('backChannelLogout', value, 'false or { path, issuer }')
+  const logout = readObject('backChannelLogout', value, 'false or { path, issuer, audience, match }')
   checkKeys(logout, 'backChannelLogout.', ['path', 'issuer', 'audience', 'match'])
   const { match = 'sid' } = logout
   if (match !== 'sid' && match !== 'sub') invalid('backChannelLogout.match', '\'sid\' or \'sub\'')

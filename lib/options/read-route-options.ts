@@ -8,6 +8,13 @@ import { readHandshakeOptions } from './read-handshake-options'
 
 const KEYS = ['roles', 'scopes', 'authorize', 'optional', 'token', 'origin', 'rejectWith', 'closeCodes', 'maxLifetime', 'expiryGrace', 'renewal',
   'verify', 'jwtNamespace', 'claims', 'user', 'subject', 'limits', 'tickets', 'requireTls']
+/** Options that are not of one route, and where they belong. */
+const ELSEWHERE: ReadonlyMap<string, string> = new Map([
+  ...['messages', 'bytes', 'idle'].map((name) => [name, `wsAuth.limits.${name}`] as const),
+  ...['header', 'subprotocol', 'query', 'cookie', 'param', 'message'].map((name) => [name, `wsAuth.token.${name}`] as const),
+  ...['heartbeat', 'drain', 'recheck', 'groups', 'confirm', 'tokenCache', 'handshakeTimeout', 'maxTokenBytes', 'backplane', 'websocket']
+    .map((name) => [name, `the options of the plugin, as "${name}"`] as const)
+])
 
 /**
  * Checks a route's `wsAuth` and completes it with the plugin's options.
@@ -19,7 +26,7 @@ export function readRouteOptions (given: unknown, plugin: HandshakeOptions): Com
   if (given === false) return { ...readPolicy({}, plugin), access: 'public' }
   if (given === 'optional') return readPolicy({ optional: true }, plugin)
   if (!isObject(given)) invalid('wsAuth', 'a boolean, \'optional\' or an object')
-  checkKeys(given, 'wsAuth.', KEYS)
+  checkKeys(given, 'wsAuth.', KEYS, ELSEWHERE)
   return readPolicy(given, plugin)
 }
 

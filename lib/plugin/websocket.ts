@@ -33,8 +33,10 @@ export function assertRuntime (): void {
     'by which this plugin limits the messages of clients that are not authenticated yet. Run the app by Node.js or Deno')
 }
 
-/** @throws Error if @fastify/websocket is registered in this scope or above. One of a scope below cannot be seen from here */
+/** @throws Error if this plugin or @fastify/websocket is registered in this scope or above. One of a scope below cannot be seen from here */
 export function assertNoWebsocket (app: FastifyInstance): void {
+  // It has registered @fastify/websocket, so that this comes first.
+  if (app.hasDecorator('wsAuth')) throw new Error('fastify-ws-auth is registered already: register it once, for all routes that are declared after it')
   if (app.hasPlugin('@fastify/websocket')) {
     throw new Error('@fastify/websocket is registered already: register fastify-ws-auth in its place and pass its options as "websocket"')
   }

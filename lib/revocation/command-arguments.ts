@@ -51,6 +51,10 @@ export interface DisconnectOptions extends CommandNotes {
   readonly within?: number
 }
 
+/** Options of the other argument, and its name. */
+const OF_MATCH: ReadonlyMap<string, string> = new Map([...REVOCATION_KINDS, 'beforeAt'].map((name) => [name, 'the match']))
+const OF_OPTIONS = ['untilAt', 'by', 'why', 'code', 'reason', 'within']
+
 /** A match that was read. */
 export interface Target<Kind> {
   readonly kind: Kind
@@ -84,14 +88,14 @@ export function readDisconnectMatch (match: unknown): Target<DisconnectKind> {
 /** @throws TypeError if the value is not {@link RevokeOptions} */
 export function readRevokeOptions (options: unknown, ttl: number): CommandOrigin & { readonly untilAt: number } {
   const { untilAt, by, why, ...rest } = readArgument('options', options === undefined ? {} : options)
-  assertNoMore('options', rest)
+  assertNoMore('options', rest, ['untilAt', 'by', 'why'], OF_MATCH)
   return { untilAt: readInstant('options.untilAt', untilAt, Date.now() + ttl), ...readNotes(by, why) }
 }
 
 /** @throws TypeError if the value is not {@link DisconnectOptions} */
 export function readDisconnectOptions (options: unknown): CommandOrigin & { code: number | null, reason: string | null, within?: number } {
   const { code, reason, within, by, why, ...rest } = readArgument('options', options === undefined ? {} : options)
-  assertNoMore('options', rest)
+  assertNoMore('options', rest, ['code', 'reason', 'within', 'by', 'why'])
   if (code !== undefined && !isSendableCode(code)) throw new TypeError('"options.code" must be a close code that may be sent')
   if (reason !== undefined && !isReason(reason)) throw new TypeError(`"options.reason" must be a string of at most ${MAX_REASON_BYTES} bytes`)
   if (within !== undefined && within !== 0 && !isDelay(within)) throw new TypeError('"options.within" must be an integer of milliseconds from 0 to 2147483647')
@@ -113,7 +117,9 @@ function readTarget<Kind extends string> (match: Record<string, unknown>, kinds:
   const value = kind === 'all' && given === true ? ALL_VALUE : given
   if (kind === undefined || another !== undefined || typeof value !== 'string' || value === '' || (kind === 'all' && given !== true)) {
     const named = kinds.filter((kind) => kind !== 'all').map((kind) => `{ ${kind} }`).join(', ')
-    throw new TypeError(`"match" must be exactly one of ${named}: a non-empty string, or { all: true }`)
+    const misplaced = Object.keys(match).find((name) => OF_OPTIONS.includes(name))
+    const hint = misplaced === undefined ? '' : `; "${misplaced}" belongs in the second argument`
+    throw new TypeError(`"match" must be exactly one of ${named}: a non-empty string, or { all: true }${hint}`)
   }
   return { kind, value }
 }

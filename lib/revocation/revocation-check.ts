@@ -75,7 +75,7 @@ export class RevocationCheck {
   isRevoked (claims: unknown, options: unknown = {}): boolean {
     const read: Claims = readArgument('claims', claims)
     const { kid = null, ...rest } = readArgument('options', options)
-    assertNoMore('options', rest)
+    assertNoMore('options', rest, ['kid'])
     if (kid !== null && typeof kid !== 'string') throw new TypeError('"options.kid" must be a string')
     const refusal = this.refusalOf(read, looseSubjectOf(read, this.#subject), groupsOf(read, this.#groups), kid)
     if (refusal?.code === 'WS_AUTH_UNAVAILABLE') throw refusal

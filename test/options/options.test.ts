@@ -80,6 +80,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ drain: { within: 5, code: 1005 } }, '"drain.code" option must be a close code that may be sent'],
   [{ drain: { within: 5, reason: 7 } }, '"drain.reason" option must be a string of at most 123 bytes'],
   [{ drain: { within: 5, after: 7 } }, '"drain.after" option must be left out: there is no such option'],
+  [{ drain: { whithin: 5 } }, '"drain.whithin" option must be left out: there is no such option; did you mean "within"?'],
   [{ recheck: true }, '"recheck" option must be false or { every, check, onFailure }'],
   [{ recheck: { check: noop } }, '"recheck.every" option must be an integer from 1 to 2147483647'],
   [{ recheck: { every: 0, check: noop } }, '"recheck.every" option must be an integer from 1 to 2147483647'],
@@ -126,7 +127,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ signals: { path: '/events', issuer: 'i', audience: ['a'] } }, '"signals.audience" option must be a non-empty string'],
   [{ signals: { path: '/events', issuer: 'i', audience: 'a', subject: 'sub' } }, '"signals.subject" option must be a function'],
   [{ signals: { path: '/events', issuer: 'i', audience: 'a', events: [] } }, '"signals.events" option must be left out: there is no such option'],
-  [{ backChannelLogout: true }, '"backChannelLogout" option must be false or { path, issuer }'],
+  [{ backChannelLogout: true }, '"backChannelLogout" option must be false or { path, issuer, audience, match }'],
   [{ backChannelLogout: { path: 'logout', issuer: 'i' } }, '"backChannelLogout.path" option must be a path that begins with a slash'],
   [{ backChannelLogout: { path: '/logout' } }, '"backChannelLogout.issuer" option must be a non-empty string'],
   [{ backChannelLogout: { path: '/logout', issuer: 'i', audience: 1 } }, '"backChannelLogout.audience" option must be a non-empty string'],
@@ -157,6 +158,9 @@ const wrongOnRoute: Array<[options: unknown, message: string]> = [
   [{ limits: { perUser: 5 } }, '"wsAuth.limits.perUser" option must be left out: there is no such option; it belongs in the "limits" option of the plugin'],
   [{ limits: { messages: { perSecond: '1' } } }, '"wsAuth.limits.messages.perSecond" option must be an integer from 1 to 1099511627776'],
   [{ limits: { idle: -1 } }, '"wsAuth.limits.idle" option must be a positive integer, or Infinity'],
+  [{ idle: 5 }, '"wsAuth.idle" option must be left out: there is no such option; it belongs in wsAuth.limits.idle'],
+  [{ cookie: 'a' }, '"wsAuth.cookie" option must be left out: there is no such option; it belongs in wsAuth.token.cookie'],
+  [{ heartbeat: 5 }, '"wsAuth.heartbeat" option must be left out: there is no such option; it belongs in the options of the plugin, as "heartbeat"'],
   [{ tickets: {} }, '"wsAuth.tickets" option must be left out, because the plugin\'s "tickets" option is off'],
   [{ tickets: true }, '"wsAuth.tickets" option must be { require }'],
   [{ tickets: { ttl: 1 } }, '"wsAuth.tickets.ttl" option must be left out: there is no such option']
@@ -325,6 +329,14 @@ t.test('the plugin can be registered once only, also if the first registration i
   await app.register(async (scope) => { await scope.register(fastifyWsAuth, { jwt: { secret } }) })
   await t.rejects(async () => { await app.register(fastifyWsAuth, { jwt: { secret } }) },
     { message: 'fastify-ws-auth is registered already on this server: register it once, for all routes that are declared after it' })
+})
+
+t.test('a second registration in one scope is told from one of @fastify/websocket', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(fastifyWsAuth, { jwt: { secret } })
+  await t.rejects(async () => { await app.register(fastifyWsAuth, { jwt: { secret } }) },
+    { message: 'fastify-ws-auth is registered already: register it once, for all routes that are declared after it' })
 })
 
 t.test('a signed cookie requires a secret, and a cookie requires @fastify/cookie', async (t) => {

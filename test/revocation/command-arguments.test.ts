@@ -17,6 +17,13 @@ t.test('an argument that is no object is a TypeError that names it', async (t) =
 t.test('an unknown option is a TypeError that names it', async (t) => {
   t.throws(() => readRevokeOptions({ untilAt: 0, code: 4000 }, 5), { name: 'TypeError', message: '"options.code" must be left out: there is no such option' })
   t.throws(() => readDisconnectOptions({ code: 4000, untilAt: 0 }), { name: 'TypeError', message: '"options.untilAt" must be left out: there is no such option' })
+  t.throws(() => readDisconnectOptions({ withn: 5 }), { name: 'TypeError', message: '"options.withn" must be left out: there is no such option; did you mean "within"?' })
+})
+
+t.test('what stands in the wrong argument is a TypeError that names the right one', async (t) => {
+  t.throws(() => readRevokeOptions({ beforeAt: 5 }, 5), { name: 'TypeError', message: '"options.beforeAt" must be left out: there is no such option; it belongs in the match' })
+  t.throws(() => readRevokeMatch({ sub: 'ann', by: 'ops' }), { name: 'TypeError', message: /or \{ all: true \}; "by" belongs in the second argument$/ })
+  t.throws(() => readDisconnectMatch({ code: 4000, sub: 'ann' }), { name: 'TypeError', message: /or \{ all: true \}; "code" belongs in the second argument$/ })
 })
 
 t.test('an instant between September 2001 and the year 5138 in seconds is not taken for milliseconds', async (t) => {

@@ -37,6 +37,7 @@ export interface RedisBackplaneOptions {
   closeWithin?: number
 }
 
+const OPTIONS = '{ client }, with a client of ioredis, iovalkey or node-redis'
 const MIN_STALE_AFTER = 100
 /** The longest timer, in milliseconds. */
 const MAX_TIMER = 2 ** 31 - 1
@@ -47,7 +48,8 @@ const MAX_TIMER = 2 ** 31 - 1
  * @throws TypeError if an option is not valid: `"<option>" option must be ...`
  */
 export function redisBackplane (options: RedisBackplaneOptions): Backplane {
-  const given = readObject('options', options)
+  const given = readObject('options', options, OPTIONS)
+  if (connectionOf(given) !== null) invalid('options', `${OPTIONS}, and not the client itself`)
   checkKeys(given, '', ['client', 'prefix', 'staleAfter', 'onOutage', 'closeWithin'])
   const connection = connectionOf(given.client) ?? invalid('client', neededClient(given.client))
   const { prefix = 'fastify-ws-auth', onOutage = 'close' } = given

@@ -21,10 +21,8 @@ function backplaneOf (options: unknown): unknown {
 t.test('the options of redisBackplane are checked', async (t) => {
   const client = new Redis({ lazyConnect: true })
   const wrong: Array<[unknown, string]> = [
-    [undefined, '"options" option must be an object'],
-    [null, '"options" option must be an object'],
-    ['redis://127.0.0.1', '"options" option must be an object'],
-    [[client], '"options" option must be an object'],
+    ...[undefined, null, 'redis://127.0.0.1', [client]].map((options): [unknown, string] => [options, '"options" option must be { client }, with a client of ioredis, iovalkey or node-redis']),
+    ...[client, createClient({ url })].map((options): [unknown, string] => [options, '"options" option must be { client }, with a client of ioredis, iovalkey or node-redis, and not the client itself']),
     [{ client, Prefix: 'a' }, '"Prefix" option must be left out: there is no such option'],
     [{ client, prefix: '' }, '"prefix" option must be a non-empty string without braces'],
     [{ client, prefix: 'a}' }, '"prefix" option must be a non-empty string without braces'],
