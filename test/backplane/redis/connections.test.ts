@@ -46,6 +46,24 @@ t.test('a backplane opens and closes connections to Redis', { skip: reasonToSkip
     }
   })
 
+  t.test('an instance that leaves disconnects once, because ioredis sets a timer of 2 s each time, and clears it once', async (t) => {
+    const io = server.client({ connectionName: 'once' })
+    let disconnects = 0
+    const { duplicate } = io
+    io.duplicate = (...options) => {
+      const own = Reflect.apply(duplicate, io, options) as typeof io
+      const { disconnect } = own
+      own.disconnect = (...more) => { disconnects++; Reflect.apply(disconnect, own, more) }
+      return own
+    }
+    const link = redisBackplane({ client: io, prefix: 'once' }).join(new Member())
+    await within(TIMEOUT, 'it is ready', Promise.resolve(link.ready))
+    await within(TIMEOUT, 'it leaves', link.leave())
+    await eventually(async () => (await names()).filter((one) => one === 'once').length === 1, 'it is closed')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    t.equal(disconnects, 1)
+  })
+
   t.test('an instance that leaves while its connection is being opened leaves no connection', async (t) => {
     const io = server.client({ connectionName: 'early' })
     await io.ping()

@@ -101,7 +101,9 @@ function duplicateIoredis (client: Ioredis): OwnConnection {
   let lastError: unknown
   own.on('error', (error) => { lastError = error })
   let isClosed = false
+  // Once: a second `disconnect` sets a timer of 2 s that nothing clears, and the process ends as much later.
   const close = (): void => {
+    if (isClosed) return
     isClosed = true
     own.disconnect()
   }
