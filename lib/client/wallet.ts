@@ -18,8 +18,8 @@ export function readCredential (credential: Credential): readonly [token: string
 export class Wallet {
   readonly #ask: Ask | undefined
   readonly #timeout: number
-  /** The token that is kept, and whether it is still good. */
-  #kept: readonly [token: string, isGood: () => boolean] | null | undefined
+  /** The token that is kept, its age and its whole life, in milliseconds. */
+  #kept: [token: string, age: () => number, life: number] | null | undefined
   #call: Promise<string | null> | null | undefined
   #scope = new Scope()
   /** The token that was refused last, and the word of the refusal. */
@@ -35,7 +35,7 @@ export class Wallet {
   /** The token that is kept, else that of a call; `null` if no user is logged in, `undefined` if there is no function. @throws the error of the function */
   async get (why: 'connect' | 'renew'): Promise<string | null | undefined> {
     if (!this.#ask) return
-    if (why === 'connect' && this.#kept?.[1]()) return this.#kept[0]
+    if (why === 'connect' && this.#kept && this.#kept[1]() < this.#kept[2] * KEPT_PART) return this.#kept[0]
     return await (this.#call ??= this.#start(this.#ask, why))
   }
 
@@ -62,7 +62,8 @@ export class Wallet {
   accept (token?: string | null, life?: number | null): void {
     this.refusals = 0
     this.refused = null
-    if (token && life != null && this.#kept?.[0] === token) this.#keep(token, life)
+    // A part of the rest would come nearer to the end each time that the client comes back.
+    if (this.#kept && this.#kept[0] === token && life != null) this.#kept[2] = this.#kept[1]() + life
   }
 
   /** Forgets the token. */
@@ -83,18 +84,13 @@ export class Wallet {
     this.#scope = new Scope()
   }
 
-  #keep (token: string, life: number): void {
-    const age = startWatch()
-    this.#kept = [token, () => age() < life * KEPT_PART]
-  }
-
   async #start (ask: Ask, why: 'connect' | 'renew'): Promise<string | null> {
     const scope = this.#scope
     try {
       const credential = await scope.within(this.#timeout, async (signal) => readCredential(await ask(this.requestOf(this.refused && !this.#kept ? 'rejected' : why, signal))))
       if (scope.isOver) throw new Error('superseded')
       if (credential === null) return null
-      this.#keep(...credential)
+      this.#kept = [credential[0], startWatch(), credential[1]]
       return credential[0]
     } finally {
       if (!scope.isOver) this.#call = null

@@ -124,7 +124,7 @@ export class Ledger {
   accept (token: string | null, life: number | null): void {
     this.refused = null
     this.refusals = 0
-    if (life !== null && this.given !== null && this.given.token === token) Object.assign(this.given, { life, at: this.instant() })
+    if (life !== null && this.given !== null && this.given.token === token) this.given.life = this.age(this.given.at) + life
   }
 
   /** `reconnect()`: another user may be logged in. */

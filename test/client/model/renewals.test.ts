@@ -72,6 +72,22 @@ story('a token is kept for 90 % of the life that the server has told, by both cl
   t.equal(socket.readyState, 1)
 })
 
+story('a token is kept for 90 % of its whole life, however often the client came back with it', async (stage, t) => {
+  await stage.open()
+  let left = 60_000
+  for (const wait of [30_000, 20_000, 3000]) {
+    await stage.advance(wait)
+    stage.socket.drop()
+    await stage.advance(500)
+    left -= wait + 500
+    stage.socket.accept({ expiresIn: left })
+    t.equal(stage.asked.length, 1)
+  }
+  stage.socket.drop()
+  await stage.advance(500)
+  t.equal(stage.asked.length, 2)
+})
+
 story('auth.renew renews with the next token, and open is not told again', async (stage, t) => {
   const socket = await stage.open()
   stage.socket.frame('auth.renew', { expiresIn: 12_000 })
