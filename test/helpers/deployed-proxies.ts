@@ -22,6 +22,10 @@ interface Tearing { teardown (end: () => unknown): void }
 interface Place {
   readonly folder: string
   readonly upstream: string
+  /** Further instances, which nginx and HAProxy have if they are deployed. */
+  readonly others: readonly string[]
+  /** After how many seconds idle connections end if it is deployed. */
+  readonly idle: number
   readonly plain: number
   /** For TLS, or in a bare proxy for a listener that drops `Upgrade`. */
   readonly other: number
@@ -59,13 +63,13 @@ const KINDS = {
     program: process.env.NGINX_PATH || '/usr/sbin/nginx',
     file: 'nginx.conf',
     args: (file, folder) => ['-c', file, '-p', folder, '-e', join(folder, 'error.log')],
-    deployed: (text, { folder, upstream, plain, other }) => text
+    deployed: (text, { folder, upstream, others, idle, plain, other }) => text
       .replace('error_log stderr crit', `${NGINX_PROCESS(folder)} crit`)
       .replace('http {', `http { ${NGINX_HTTP(folder)}`)
       .replace('/dev/stdout', `${folder}/access.log`)
-      .replace('server chat:3000', `server ${upstream}`)
+      .replace(/server chat:3000(.*;)/, (_line, rest: string) => [upstream, ...others].map((one) => `server ${one}${rest}`).join(' '))
       .replace('listen 8080', `listen 127.0.0.1:${plain}; listen 127.0.0.1:${other} ssl http2; ssl_certificate ${folder}/chat.crt; ssl_certificate_key ${folder}/chat.key`)
-      .replaceAll('75s', `${IDLE}s`),
+      .replaceAll('75s', `${idle}s`),
     bare: ({ folder, upstream, plain, other }) => `
 ${NGINX_PROCESS(folder)};
 events {}
@@ -79,10 +83,10 @@ http {
     program: process.env.HAPROXY_PATH || '/usr/sbin/haproxy',
     file: 'haproxy.cfg',
     args: (file) => ['-db', '-f', file],
-    deployed: (text, { folder, upstream, plain, other }) => text
+    deployed: (text, { folder, upstream, others, idle, plain, other }) => text
       .replace('bind :8080', `bind 127.0.0.1:${plain}\n  bind 127.0.0.1:${other} ssl crt ${folder}/chat.pem alpn h2,http/1.1`)
-      .replace('chat:3000', upstream)
-      .replace('timeout tunnel 75s', `timeout tunnel ${IDLE}s`),
+      .replace('server chat chat:3000', [upstream, ...others].map((one, number) => `server chat${number} ${one}`).join('\n  '))
+      .replace('timeout tunnel 75s', `timeout tunnel ${idle}s`),
     bare: ({ upstream, plain, other }) => `
 global
   log stdout format raw local0
@@ -106,8 +110,8 @@ listen dropping
     program: process.env.APACHE_PATH || '/usr/sbin/apache2',
     file: 'apache.conf',
     args: (file) => ['-DFOREGROUND', '-f', file],
-    deployed: (text, { folder, upstream, plain, other }) => {
-      const settings = text.replaceAll('chat:3000', upstream).replace('Timeout 75', `Timeout ${IDLE}`)
+    deployed: (text, { folder, upstream, idle, plain, other }) => {
+      const settings = text.replaceAll('chat:3000', upstream).replace('Timeout 75', `Timeout ${idle}`)
         .replace('/dev/stdout', `${folder}/access.log`).replace('/dev/stderr', `${folder}/error.log`)
       const host = /^<VirtualHost[^]*<\/VirtualHost>$/m.exec(settings)?.[0] ?? ''
       const tls = `\n  SSLEngine on\n  SSLCertificateFile ${folder}/chat.crt\n  SSLCertificateKeyFile ${folder}/chat.key\n  Protocols h2 http/1.1\n  H2WebSockets on\n`
@@ -173,22 +177,30 @@ export interface DeployedProxy {
   output (): string
 }
 
-/** Starts a proxy with its file of example/deploy, or as it is without that file. It ends with the test. */
-export async function startProxyOf (t: Tearing, name: ProxyName, upstream: string, settings: 'deployed' | 'bare' = 'deployed'): Promise<DeployedProxy> {
+/** How a proxy is started. */
+export interface ProxySettings {
+  readonly isBare?: boolean
+  /** In seconds. Default: {@link IDLE}. */
+  readonly idle?: number
+}
+
+/** Starts a proxy with its file of example/deploy, or as it is without that file, before an app or several. It ends with the test. */
+export async function startProxyOf (t: Tearing, name: ProxyName, upstreams: string | readonly string[], { isBare = false, idle = IDLE }: ProxySettings = {}): Promise<DeployedProxy> {
   const kind: Kind = KINDS[name]
   const folder = mkdtempSync(join(tmpdir(), `fastify-ws-auth-${name}-`))
   t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
   const [plain = 0, other = 0] = await freePorts(2)
-  const place = { folder, upstream, plain, other }
+  const [upstream = '', ...others] = typeof upstreams === 'string' ? [upstreams] : upstreams
+  const place = { folder, upstream, others, idle, plain, other }
   const files = { 'chat.crt': CERTIFICATE, 'chat.key': KEY, 'chat.pem': `${CERTIFICATE}\n${KEY}\n` }
   for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, file), text)
   const text = readFileSync(join(process.cwd(), 'example/deploy', kind.file), 'utf8')
   const file = join(folder, kind.file)
-  writeFileSync(file, settings === 'bare' ? kind.bare(place) : kind.deployed(text, place))
+  writeFileSync(file, isBare ? kind.bare(place) : kind.deployed(text, place))
   const { output, hasEnded } = await run(t, kind, file, folder)
   await eventually(async () => hasEnded() || (await accepts(plain) && await accepts(other)), `${name} listens`)
   if (hasEnded()) throw new Error(`${name} does not run with ${kind.file}:\n${output()}`)
-  return { url: `http://127.0.0.1:${plain}`, other: `${settings === 'bare' ? 'http' : 'https'}://127.0.0.1:${other}`, output }
+  return { url: `http://127.0.0.1:${plain}`, other: `${isBare ? 'http' : 'https'}://127.0.0.1:${other}`, output }
 }
 
 async function run (t: Tearing, { program, args }: Kind, file: string, folder: string): Promise<{ output: () => string, hasEnded: () => boolean }> {

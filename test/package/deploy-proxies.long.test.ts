@@ -44,7 +44,7 @@ t.before(async () => {
   await Promise.all(names.map(async (name) => {
     const upstream = ({ port }: StartedApp): string => `127.0.0.1:${port}`
     const [before, beforePlain, bare] = await Promise.all([
-      startProxyOf(t, name, upstream(trusting)), startProxyOf(t, name, upstream(plain)), startProxyOf(t, name, upstream(plain), 'bare')
+      startProxyOf(t, name, upstream(trusting)), startProxyOf(t, name, upstream(plain)), startProxyOf(t, name, upstream(plain), { isBare: true })
     ])
     proxies.set(name, { trusting: before, plain: beforePlain, bare })
   }))
@@ -59,6 +59,7 @@ async function startApp (t: Test, trustProxy: string | false, heartbeat: number 
     routes: (app) => {
       app.get('/chat', { websocket: true }, (socket, { wsAuth }) => { socket.send(`hello ${wsAuth?.sub} by ${wsAuth?.source}`) })
       app.get('/first', { websocket: true, wsAuth: { token: { message: true } } }, (socket, { wsAuth }) => { socket.send(`hello ${wsAuth?.sub} by ${wsAuth?.source}`) })
+      app.get('/readyz', () => 'ready')
       app.get('/seen', async ({ ip, host, protocol }) => [ip, host, protocol])
       app.get('/admin', { websocket: true, wsAuth: { scopes: ['admin'] } }, (socket) => { socket.send('hello admin') })
     }
