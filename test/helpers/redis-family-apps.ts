@@ -7,7 +7,7 @@ import { createClient, createCluster, createSentinel } from 'redis'
 import type { Test } from 'tap'
 import type { RedisBackplaneOptions } from '../../lib/backplane/redis/index'
 import { LOG, assertOpen, assertRevoked, connectAll, startMember, untilWell } from './cluster-of-apps'
-import type { Member } from './cluster-of-apps'
+import type { Member, MemberSettings, Visitor } from './cluster-of-apps'
 import { CERTIFICATE } from './certificate'
 import { USER, eventually } from './redis-family'
 import type { Cluster as ClusterOfNodes, Node, Sentinel } from './redis-family'
@@ -66,10 +66,10 @@ export async function clientsOfSentinel (t: Test, { sentinel: { host, port }, gr
 }
 
 /** Starts an instance with each client. */
-export async function startAll (t: Test, clients: Record<string, Client>): Promise<Member[]> {
+export async function startAll (t: Test, clients: Record<string, Client>, plugin: MemberSettings['plugin'] = {}): Promise<Member[]> {
   const members: Member[] = []
   for (const client of Object.values(clients)) {
-    members.push(await startMember(t, { client: () => { throw new Error('each has a client') } }, { client, plugin: { tickets: true } }))
+    members.push(await startMember(t, { client: () => { throw new Error('each has a client') } }, { client, plugin: { tickets: true, ...plugin } }))
   }
   return members
 }
@@ -88,6 +88,19 @@ export async function assertAgreed (t: Test, members: readonly Member[]): Promis
     t.same([await next.statusOfTicket(ticket), await next.statusOfTicket(ticket)], [101, 401], 'a ticket is good once, on another instance')
   }
   t.same(members.map(({ told }) => told()), members.map(() => []), 'nothing is told of')
+}
+
+/** A user has a connection on each at most, and each further one closes the oldest, wherever that is. */
+export const COUNTED: NonNullable<MemberSettings['plugin']> = { limits: { perUser: { max: 3, scope: 'cluster' }, onLimit: 'close-oldest' } }
+
+/** The connections of a user are counted over all instances, which have {@link COUNTED}. Ends one of them. */
+export async function assertCounted (t: Test, members: readonly Member[]): Promise<void> {
+  const visitors: Visitor[] = []
+  for (const member of [...members, ...members]) visitors.push(await member.connect({ sub: 'cat' }))
+  await eventually(async () => visitors.filter(({ closed }) => closed.code === null).length === 3, 'three are left')
+  t.same(visitors.map(({ closed }) => closed), visitors.map((_, i) => i < 3 ? { code: 3003, reason: 'connection_replaced' } : { code: null, reason: '' }), 'the oldest are closed')
+  await assertOpen(t, visitors.slice(3))
+  await members.at(-1)?.app.close()
 }
 
 /** Nothing is lost in a failover: what is revoked before, meanwhile and after is closed and stays out, and nothing else is closed. */

@@ -95,6 +95,12 @@ export function accessRules (...further: string[]): string[] {
   return [...block.trim().split(/\s+/), ...further].map((rule) => rule === '>…' ? `>${USER.password}` : rule)
 }
 
+/** The rights that the README adds for the connections of users. */
+export function countingRules (): string[] {
+  const [line = ''] = /^For \[connections per user\][^\n]* add [^\n]*/m.exec(readFileSync('lib/backplane/redis/README.md', 'utf8')) ?? []
+  return [...line.matchAll(/`(\+[a-z|]+)`/g)].map(([, rule]) => String(rule))
+}
+
 /** Starts one server. */
 export async function startServer (t: Tearing, family: Family): Promise<Node> {
   return await startNode(t, family, ['--save', ''])
@@ -133,7 +139,7 @@ export async function startCluster (t: Tearing, family: Family, key: string): Pr
     await admin.call('CLUSTER', 'ADDSLOTSRANGE', String(Math.ceil(i * SLOTS / 3)), String(Math.ceil((i + 1) * SLOTS / 3) - 1))
     await admin.call('CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1)).catch(() => {})
   }
-  for (const { admin } of nodes) await admin.call('ACL', 'SETUSER', ...accessRules('+cluster|slots', '+cluster|info', ...family.rules))
+  for (const { admin } of nodes) await admin.call('ACL', 'SETUSER', ...accessRules('+cluster|slots', '+cluster|info', ...countingRules(), ...family.rules))
   const slot = Number(await first.admin.call('CLUSTER', 'KEYSLOT', key))
   const [primary, replica] = [nodes[Math.floor(slot * 3 / SLOTS)], nodes[3]] as [Node, Node]
   const id = String(await primary.admin.call('CLUSTER', 'MYID'))
@@ -156,7 +162,7 @@ export interface Sentinel {
 export async function startSentinel (t: Tearing, family: Family): Promise<Sentinel> {
   const [primary, replica] = await Promise.all([startServer(t, family), startServer(t, family)])
   await replica.admin.call('REPLICAOF', primary.host, String(primary.port))
-  for (const { admin } of [primary, replica]) await admin.call('ACL', 'SETUSER', ...accessRules(...family.rules))
+  for (const { admin } of [primary, replica]) await admin.call('ACL', 'SETUSER', ...accessRules(...countingRules(), ...family.rules))
   await untilReplicated(replica)
   const group = 'main'
   const sentinel = await startNode(t, family, ['--sentinel'], {

@@ -3,7 +3,7 @@
  * told to, and when a primary is killed.
  */
 import t from 'tap'
-import { assertAgreed, assertClosable, assertSurvives, clientsOfCluster, startAll } from '../../helpers/redis-family-apps'
+import { assertAgreed, assertClosable, assertCounted, assertSurvives, clientsOfCluster, COUNTED, startAll } from '../../helpers/redis-family-apps'
 import { FAMILIES, eventually, isPrimary, startCluster } from '../../helpers/redis-family'
 import { LOG } from '../../helpers/cluster-of-apps'
 
@@ -14,7 +14,7 @@ for (const family of FAMILIES) {
   t.test(`instances with ioredis, iovalkey and node-redis agree by a cluster of ${family.name}, also after its failovers`, { skip: family.skip, buffered: true }, async (t) => {
     const cluster = await startCluster(t, family, LOG)
     await assertClosable(t, async () => await clientsOfCluster(t, cluster), cluster.nodes)
-    const members = await startAll(t, await clientsOfCluster(t, cluster))
+    const members = await startAll(t, await clientsOfCluster(t, cluster), COUNTED)
     await assertAgreed(t, members)
     await assertSurvives(t, members, async () => {
       await cluster.replica.admin.call('CLUSTER', 'FAILOVER')
@@ -24,5 +24,6 @@ for (const family of FAMILIES) {
       await cluster.replica.kill()
       await eventually(async () => await isPrimary(cluster.primary), 'the other one has taken over')
     }, 'a kill')
+    await assertCounted(t, members)
   })
 }
