@@ -125,15 +125,34 @@ t.test('the packed package installs and works', async (t) => {
   t.test('the package holds the built files of lib, the documents that its README links to, and nothing else', async (t) => {
     const linked = readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)
     const documents = new Set([...linked].map(([, path = '']) => path))
-    const built = filesUnder(join(ROOT, 'lib'))
+    const modules = filesUnder(join(ROOT, 'lib'))
       .filter((path) => path.endsWith('.ts'))
       .map((path) => join('dist', parse(path).dir, parse(path).name))
-      .flatMap((path) => [`${path}.js`, `${path}.d.ts`])
-    // The bundle of the client for ES modules.
-    built.push('dist/client/index.mjs', 'dist/client/index.d.mts')
+    // Without the modules that are in the bundle alone.
+    const built = [...modules.map((path) => `${path}.d.ts`), ...modules.map((path) => `${path}.js`).filter((path) => files.includes(path))]
+    // The bundles, of the main entry and of the client for ES modules.
+    built.push('dist/bundle.js', 'dist/client/index.mjs', 'dist/client/index.d.mts')
     t.strictSame(files, [...new Set(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...documents, ...built])].sort())
     t.ok(files.includes(join(manifest.main)), 'main')
     t.ok(files.includes(join(manifest.types)), 'types')
+  })
+
+  t.test('the main entry is loaded from two files, and the other entries share its modules', async (t) => {
+    writeFileSync(join(folder, 'loads.cjs'), `
+      const { join } = require('node:path')
+      const own = () => Object.keys(require.cache).filter((path) => path.includes(join('fastify-ws-auth', 'dist'))).map((path) => path.split('dist').at(-1).slice(1))
+      require('fastify-ws-auth')
+      const first = own()
+      require('fastify-ws-auth/redis')
+      require('fastify-ws-auth/testing')
+      const bundles = own().filter((path) => path === 'bundle.js')
+      const folder = join(require.resolve('fastify-ws-auth'), '..')
+      const shared = require(join(folder, 'base/checks.js')) === require(join(folder, 'bundle.js'))['base/checks']
+      console.log(JSON.stringify({ first, bundles, shared }))
+    `)
+    const { code, output } = await runNode(folder, 'loads.cjs')
+    t.strictSame(JSON.parse(output), { first: ['index.js', 'bundle.js'], bundles: ['bundle.js'], shared: true })
+    t.equal(code, 0)
   })
 
   t.test('an ES module imports the package by default and by name', async (t) => {
