@@ -13,6 +13,9 @@ const STEP = 20
 const SLICE_TIME = 5
 /** The longest delay of the timer, in milliseconds. */
 const MAX_DELAY = 1000
+/** By how much closes may be late before the rest is planned anew, in milliseconds, and how much of that time is caught up at once. */
+const LATE = 500
+const CAUGHT_UP = 250
 
 /** What a {@link Spread} does with its items. */
 export interface SpreadTask<Item> {
@@ -26,7 +29,8 @@ export interface SpreadTask<Item> {
 
 /**
  * Closes the items in random order. The window has an equal part for each item, and the instant of the close is at the same random
- * place in each part: the instant of one item is evenly distributed over the window.
+ * place in each part: the instant of one item is evenly distributed over the window. If the process stands still, what is left is spread
+ * over the rest of the window, because what was due meanwhile would come back in one second.
  */
 export class Spread<Item> {
   /** Resolves when each item has been closed, or has ended for another reason. */
@@ -38,6 +42,8 @@ export class Spread<Item> {
   #within: number
   /** The items before this index have had their turn. */
   #next = 0
+  /** The items from this index on are spread from this instant on, in milliseconds from the start. */
+  #planned = { first: 0, at: 0 }
   #isClosing = false
   #timer: NodeJS.Timeout | undefined
   #finish!: () => void
@@ -68,6 +74,7 @@ export class Spread<Item> {
   readonly #run = (): void => {
     if (this.#isClosing) return
     this.#isClosing = true
+    this.#planAnew()
     inSlices(this.#due(), (item) => { if (this.#task.isOpen(item)) this.#task.close(item) }, () => {
       this.#isClosing = false
       if (this.#next < this.#items.length) this.#timer = setTimeout(this.#run, this.#delay).unref()
@@ -77,16 +84,27 @@ export class Spread<Item> {
 
   /** Takes the items whose instant has come. */
   * #due (): Generator<Item> {
-    while (this.#next < this.#items.length && this.#instantOf(this.#next) <= performance.now() - this.#startedAt) yield this.#take()
+    while (this.#next < this.#items.length && this.#instantOf(this.#next) <= this.#elapsed) yield this.#take()
   }
 
   /** The instant at which the item of a part is closed, in milliseconds from the start. */
   #instantOf (part: number): number {
-    return (part + this.#place) / this.#items.length * this.#within
+    const { first, at } = this.#planned
+    return at + (part - first + this.#place) / (this.#items.length - first) * (this.#within - at)
+  }
+
+  #planAnew (): void {
+    if (this.#next < this.#items.length && this.#within > this.#elapsed && this.#instantOf(this.#next) < this.#elapsed - LATE) {
+      this.#planned = { first: this.#next, at: this.#elapsed - CAUGHT_UP }
+    }
+  }
+
+  get #elapsed (): number {
+    return performance.now() - this.#startedAt
   }
 
   get #delay (): number {
-    const delay = this.#instantOf(this.#next) - (performance.now() - this.#startedAt)
+    const delay = this.#instantOf(this.#next) - this.#elapsed
     return Math.min(Math.max(delay, STEP), MAX_DELAY)
   }
 

@@ -90,6 +90,41 @@ t.test('a spread skips what has ended, and hurry() closes what is left once', as
   t.equal(new Set(closed).size, closed.length, 'the timer closes no more')
 })
 
+t.test('what was due while the process stood still does not come at once: the rest is spread over the rest of the window', async (t) => {
+  const clock = moveClock(t)
+  const startedAt = performance.now()
+  const closedAt: number[] = []
+  const spread = new Spread(range(1000), { within: 10_000, isOpen: () => true, close: () => { closedAt.push(performance.now() - startedAt) } })
+  const closedBetween = (from: number, to: number): number => closedAt.filter((at) => at > from && at <= to).length
+  await clock.pass(2000)
+  t.ok(Math.abs(closedAt.length - 200) <= 3, `${closedAt.length} in 2 s`)
+  // 3 s in which no timer runs: 300 are due.
+  clock.advance(3000, 3000)
+  await clock.pass(1000)
+  const rate = 800 / 5.25
+  t.ok(closedBetween(4990, 6000) <= 1.3 * rate, `${closedBetween(4990, 6000)} in the second after it`)
+  await clock.pass(4000)
+  await spread.done
+  t.ok(closedBetween(6000, 7000) <= 1.05 * rate + 3, `${closedBetween(6000, 7000)} in the next one`)
+  t.equal(closedAt.length, 1000)
+  t.ok(Math.max(...closedAt) <= 10_000, 'all within the window')
+})
+
+t.test('a process that stands still again and again closes all within the window, and its end', async (t) => {
+  const clock = moveClock(t)
+  const closed = new Set<number>()
+  const spread = new Spread(range(1000), { within: 10_000, isOpen: () => true, close: (item) => { closed.add(item) } })
+  for (let i = 0; i < 9; i++) {
+    const before = closed.size
+    clock.advance(1000, 1000)
+    await clock.pass(25)
+    t.ok(closed.size - before >= 20, `${closed.size - before} after a second`)
+  }
+  await clock.pass(1500)
+  await spread.done
+  t.equal(closed.size, 1000)
+})
+
 t.test('a spread without items is done at once', async (t) => {
   await new Spread([], { within: 60_000, isOpen: () => true, close: () => {} }).done
   t.pass('it is')

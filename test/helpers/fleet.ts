@@ -11,12 +11,14 @@ import type { Test } from 'tap'
 import fastifyWsAuth from '../../lib/index'
 import { redisBackplane } from '../../lib/backplane/redis/index'
 import { SECRET, until } from './app'
+import { randomFrom } from './random'
 import { now } from './fleet-clients'
 import type { Closed, Order } from './fleet-clients'
 
 /** What a server is asked to do. */
 export interface Call {
-  readonly method: 'revoke' | 'disconnect'
+  readonly method: 'revoke' | 'disconnect' | 'drain'
+  /** Of a drain, its options. */
   readonly match: object
   readonly options?: object
 }
@@ -39,8 +41,9 @@ export class ServerProcess {
     this.port = port
   }
 
-  static async start (t: Test, redisPath: string | null): Promise<ServerProcess> {
-    const child = start(t, __filename, redisPath ?? '')
+  /** @param seed determines its `Math.random`. Default: nothing does */
+  static async start (t: Test, redisPath: string | null, seed: number | null = null): Promise<ServerProcess> {
+    const child = start(t, __filename, redisPath ?? '', String(seed ?? ''))
     const [port] = await once(child, 'message') as [number]
     return new ServerProcess(child, port)
   }
@@ -49,6 +52,10 @@ export class ServerProcess {
   async call (call: Call): Promise<Called> {
     this.#child.send(call)
     return (await once(this.#child, 'message') as [Called])[0]
+  }
+
+  end (): void {
+    this.#child.kill('SIGKILL')
   }
 }
 
@@ -61,7 +68,7 @@ export class ClientProcess {
   #settled = 0
 
   constructor (t: Test) {
-    this.#child = start(t, require.resolve('./fleet-clients'), '')
+    this.#child = start(t, require.resolve('./fleet-clients'))
     this.#child.on('message', (message: Closed | boolean) => {
       if (typeof message === 'object') return this.closed.push(message)
       this.#settled++
@@ -76,10 +83,14 @@ export class ClientProcess {
     await until(() => this.#settled === settled, 'all have been answered', 60_000)
     return this.#opened - opened
   }
+
+  end (): void {
+    this.#child.kill('SIGKILL')
+  }
 }
 
-function start (t: Test, file: string, path: string): ChildProcess {
-  const child = fork(file, [path], {
+function start (t: Test, file: string, ...args: string[]): ChildProcess {
+  const child = fork(file, args, {
     execArgv: process.execArgv.filter((arg) => arg.includes('@tapjs/typescript')),
     env: { ...process.env, NODE_OPTIONS: '' }
   })
@@ -87,7 +98,8 @@ function start (t: Test, file: string, path: string): ChildProcess {
   return child
 }
 
-async function serve (path: string): Promise<void> {
+async function serve (path: string, seed: string): Promise<void> {
+  if (seed !== '') Math.random = randomFrom(Number(seed))
   const app = Fastify()
   const client = path === '' ? null : new Redis({ path })
   client?.on('error', () => {})
@@ -104,4 +116,4 @@ async function serve (path: string): Promise<void> {
   process.send?.((app.server.address() as AddressInfo).port)
 }
 
-if (require.main === module) void serve(process.argv[2] ?? '')
+if (require.main === module) void serve(process.argv[2] ?? '', process.argv[3] ?? '')
