@@ -20,8 +20,10 @@ const client = new Redis(REDIS_URL)
 client.on('error', (error) => app.log.warn(error))
 
 app.register(fastifyWsAuth, {
-  jwt: { secret: JWT_SECRET },
+  jwt: { secret: JWT_SECRET, verify: { algorithms: ['HS256'] } }, // name allowedIss and allowedAud too, if your tokens have them
   token: { query: false },
+  websocket: { options: { maxPayload: 65_536 } },
+  limits: { messages: { perSecond: 50, burst: 200 } }, // and perUser, once you know how many tabs and devices a user has
   backplane: redisBackplane({ client }),
   heartbeat: { interval: 30_000 }, // shorter than the timeout of nginx
   drain: { within: Number(DRAIN_WITHIN) }, // milliseconds: kubernetes.yaml and compose.yaml give the process that time, and 5 s more

@@ -84,6 +84,11 @@ const close = CLOSE_TIMEOUT / 1000
 /** The time of a drain if no environment names one, in seconds. */
 const drain = Number(/DRAIN_WITHIN = ([\d_]+)/.exec(textOf('server.js'))?.[1]?.replaceAll('_', '')) / 1000
 
+t.test('the alert for a busy instance outlasts a drain, which refuses with the same code', async (t) => {
+  const [, window, lasting] = /WsAuthBusy\n.*\[(\d+)m\].*\n +for: (\d+)m/.exec(textOf('alerts.yaml')) ?? []
+  t.ok(Number(window) * 60 + drain < Number(lasting) * 60, `${window} min and ${drain} s in ${lasting} min`)
+})
+
 t.test('the times of kubernetes.yaml fit each other and the drain of server.js', async (t) => {
   const documents = parseAllDocuments(textOf('kubernetes.yaml'))
   for (const { errors, warnings } of documents) t.strictSame([...errors, ...warnings], [])

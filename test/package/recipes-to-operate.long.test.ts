@@ -77,6 +77,26 @@ t.test('promtool accepts the rules, the queries of the dashboard and the metrics
   t.equal(metrics.code, 0, metrics.output)
 })
 
+t.test('a drained instance does not fire the alert for a busy one, and an instance that stays busy does', { skip: noPromtool }, async (t) => {
+  const [, summary] = /WsAuthBusy[^]*?summary: "([^"]*)"/.exec(readFileSync(join(ROOT, 'example/deploy/alerts.yaml'), 'utf8')) ?? []
+  const busy = (instance: string, values: string): object => ({ series: `ws_auth_refused_total{code="WS_AUTH_BUSY",instance="${instance}"}`, values })
+  const fired = [{ exp_labels: { instance: 'busy' }, exp_annotations: { summary } }]
+  const folder = t.testdir({
+    'rules.json': JSON.stringify({
+      rule_files: [join(ROOT, 'example/deploy/alerts.yaml')],
+      evaluation_interval: '15s',
+      tests: [{
+        interval: '15s',
+        // The one is drained for 30 s and is gone; the other goes on refusing.
+        input_series: [busy('drained', '0x20 5 12 _x60'), busy('busy', '0x20 1+3x60')],
+        alert_rule_test: [6, 7, 8, 9, 10].map((minute) => ({ eval_time: `${minute}m`, alertname: 'WsAuthBusy', exp_alerts: minute < 9 ? [] : fired }))
+      }]
+    })
+  })
+  const { code, output } = await runAlone(PROMTOOL, ['test', 'rules', join(folder, 'rules.json')], ROOT)
+  t.equal(code, 0, output)
+})
+
 t.test('policy-snapshot: the test passes, and fails when a policy changes', async (t) => {
   const passed = await runNode(ROOT, '--test', 'example/recipes/policy-snapshot.test.js')
   t.equal(passed.code, 0, passed.output)
