@@ -161,6 +161,20 @@ t.test('Date and performance agree while the clock is moved, and are those of be
   t.equal(Date, before.Date)
 })
 
+t.test('idle connections end by the moved clock, and so do those of a recheck and a drain within a second of the real one', async (t) => {
+  const idle = await createApp(t, { limits: { idle: HOUR } })
+  const checked = await createApp(t, { recheck: { every: HOUR, check: () => undefined as never } })
+  const drained = await createApp(t)
+  const [one, other, third] = [await open(idle, DAY), await open(checked, DAY), await open(drained, DAY)]
+  const drain = drained.wsAuth.drain({ within: HOUR })
+  await moveClock(HOUR + SECOND)
+  t.equal(idle.wsAuth.connections.size, 0)
+  await expectClose(one.socket, 'idle', { timeout: 1500 })
+  await expectClose(other.socket, 'token_revoked', { timeout: 1500 })
+  await expectClose(third.socket, 'drain', { timeout: 1500 })
+  t.strictSame(await drain, { closed: 1 })
+})
+
 t.test('timers do not move', async (t) => {
   let isFired = false
   const timer = setTimeout(() => { isFired = true }, HOUR)
