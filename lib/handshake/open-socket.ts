@@ -4,9 +4,11 @@
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { BusyLines } from '../audit/busy-lines'
+import { GOING_AWAY } from '../base/close-codes'
 import { quietLog } from '../base/quiet-log'
 import { isThenable } from '../base/thenable'
 import type { ConnectionLifecycle } from '../connection/lifecycle'
+import type { Limits } from '../connection/limits'
 import type { OpenConnection } from '../connection/open-connection'
 import { markFailed } from '../connection/failed-handler'
 import { closeSafely, terminateSafely } from '../connection/safe-calls'
@@ -23,14 +25,16 @@ const INTERNAL_ERROR = 1011
 export class SocketOpener {
   readonly #lifecycle: ConnectionLifecycle
   readonly #waitingRoom: WaitingRoom
+  readonly #limits: Limits
   readonly #keepsResponses: boolean
   readonly #lines = new BusyLines()
 
   /** @param keepsResponses whether the app has an error handler, which gets the reply of an open socket */
-  constructor (lifecycle: ConnectionLifecycle, waitingRoom: WaitingRoom, keepsResponses: boolean) {
-    this.#keepsResponses = keepsResponses
+  constructor (lifecycle: ConnectionLifecycle, waitingRoom: WaitingRoom, limits: Limits, keepsResponses: boolean) {
     this.#lifecycle = lifecycle
     this.#waitingRoom = waitingRoom
+    this.#limits = limits
+    this.#keepsResponses = keepsResponses
   }
 
   /**
@@ -45,7 +49,7 @@ export class SocketOpener {
     const { accepted, startedAt } = upgrade
     upgrade.adopt()
     setCandidate(request.raw, undefined)
-    if (accepted === null) return handle(socket, null, run)
+    if (accepted === null) return this.#openPublic(socket, run)
     // A schema for headers is applied after the hooks, and its result is assigned to the request.
     hideAssigned(request, accepted.route.token)
     const { message: source } = accepted.route.token
@@ -55,6 +59,11 @@ export class SocketOpener {
     }
     const connection = this.#lifecycle.open(socket, request, accepted, accepted.route, startedAt)
     return connection.isEnded ? undefined : this.#handle(socket, connection, request, run)
+  }
+
+  /** Its handshake may have been accepted before a drain, and have taken its time. */
+  #openPublic (socket: WebSocket, run: () => unknown): unknown {
+    return this.#limits.isDraining ? closeSafely(socket, GOING_AWAY, 'drain') : handle(socket, null, run)
   }
 
   /** Calls the handler, and lets go of what nothing needs once it has run. */

@@ -112,7 +112,7 @@ export function buildParts (app: FastifyInstance, options: CompleteOptions, jwt:
   const dryRuns = new WaitingDryRuns(pending, audit, options.handshakeTimeout)
   const preValidation = new PreValidation({ context, audit, dryRuns, setUser, acceptAndClose })
   const inspector = new Inspector(app, options, jwt)
-  const opener = new SocketOpener(lifecycle, waitingRoom, options.websocket.errorHandler !== undefined)
+  const opener = new SocketOpener(lifecycle, waitingRoom, limits, options.websocket.errorHandler !== undefined)
   const drain = new Drain(app, connections, limits)
   return { options, audit, checks, context, stats, pending, connections, drain, inspector, instance, isOurs, lifecycle, listeners, names, opener, preValidation, dryRuns, revocation, revocations, setUser, tickets, upgrades, verifier, waitingRoom, websocket }
 }

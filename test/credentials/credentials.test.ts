@@ -46,7 +46,7 @@ t.test('a socket that no hook has admitted is ended, and its handler does not ru
   const lines: string[] = []
   const request = { raw: {}, wsAuth: null, log: { error: (_more: unknown, line: string) => lines.push(line) } }
   const done: string[] = []
-  new SocketOpener({} as never, {} as never, false).open({ terminate: () => done.push('terminated') } as never, request as never, () => done.push('handled'))
+  new SocketOpener({} as never, {} as never, {} as never, false).open({ terminate: () => done.push('terminated') } as never, request as never, () => done.push('handled'))
   t.strictSame(done, ['terminated'])
   t.match(lines, [/has not checked/])
   t.equal(request.wsAuth, null)

@@ -86,6 +86,20 @@ t.test('a handshake that was accepted before a drain, and opens in it, is closed
   t.match(statsOf(app), { accepted: 1, closed: { drain: 1 } })
 })
 
+t.test('a public socket that was accepted before a drain, and opens in it, is closed at once', async (t) => {
+  let go: (() => void) | undefined
+  let calls = 0
+  const { app } = await prepare(t, {
+    routes: (app) => app.get('/ws', { websocket: true, wsAuth: false, preHandler: async () => await new Promise<void>((resolve) => { go = resolve }) }, () => { calls++ })
+  })
+  const [client] = await openMany(app, '/ws', 1, () => ({}))
+  await until(() => go !== undefined, 'the hook')
+  t.same(await app.wsAuth.drain({ within: 0 }), { closed: 0 })
+  go?.()
+  await until(() => client?.close === '1001 drain', 'its close')
+  t.equal(calls, 0)
+})
+
 t.test('expiry, revocation, disconnects and messages go on during a drain', async (t) => {
   const heard: string[] = []
   const { app } = await prepare(t, { routes: (app) => app.get('/ws', { websocket: true }, (socket) => { socket.on('message', (data) => heard.push(String(data))) }) })
