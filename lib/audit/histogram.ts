@@ -39,6 +39,7 @@ export function measure (duration: number, bounds: readonly number[]): Measured 
   return { duration, bucket }
 }
 
+/** Counts durations. */
 export class Histogram {
   readonly #bounds: readonly number[]
   readonly #counts: number[]

@@ -133,10 +133,11 @@ export interface WsAuthOptions<OpenConnection = never> {
   /** The longest life of a connection in milliseconds, whatever its tokens say, or `Infinity`. Default 86 400 000 (24 h). */
   maxLifetime?: number
   /**
-   * Limits of this instance. `perUser` is the number of open connections for each subject (default `Infinity`), or
-   * {@link PerUserLimit} for a number on all instances; past it the answer is 429, unless `onLimit` is `'close-oldest'` (default `'reject'`). `pending` is the number of handshakes and waits for a first message at
-   * the same time (default 1000), and `connections` the number of open connections in all (default `Infinity`); past them the answer is
-   * 503. `messages`, `bytes` and `idle` limit what the clients of open connections send.
+   * Limits of this instance. `perUser` is the number of open connections for each subject (default `Infinity`), or {@link PerUserLimit}
+   * for a number on all instances; past it the answer is 429, unless `onLimit` is `'close-oldest'` (default `'reject'`). `pending` is the
+   * number of handshakes and waits for a first message at the same time (default 1000), and `connections` the number of open connections
+   * in all (default `Infinity`); past them the answer is 503. `messages`, `bytes` and `idle` limit what the clients of open connections
+   * send.
    */
   limits?: RouteLimitsOptions & { perUser?: number | PerUserLimit, onLimit?: OnLimit, pending?: number, connections?: number }
   /**
@@ -191,8 +192,9 @@ export interface RecheckOptions<OpenConnection> {
   /**
    * Asked about one connection; anonymous connections are left out. `true` keeps the connection. Claims (an object) are taken over as
    * those of a renewal: they must be about the same subject and `iss`, and they may expire earlier; if the route does not admit them, the
-   * connection is closed with `forbidden`. Any other result closes it with `token_revoked`, and a thrown `WsAuthError` closes it
-   * accordingly. `signal` aborts if the connection ends, and after `handshakeTimeout`, which counts as a failure, as does any other error.
+   * connection is closed with `forbidden`. Any other result closes it with `token_revoked`, and a thrown `WsAuthError` with a 4xx
+   * status closes it accordingly. Any other error is a failure, and so is no result within `handshakeTimeout`. `signal` aborts then, and
+   * if the connection ends.
    *
    * At most 50 calls are under way at a time, and never two for one connection. A renewal or a close meanwhile makes the answer void.
    */

@@ -33,11 +33,13 @@ export interface WsAuthStats extends StatsSnapshot {
 
 /** Options of `isRevoked`. */
 export interface IsRevokedOptions {
+  /** The `kid` in the header of the token (RFC 7515, 4.1.4). Default: none, and revocations by `kid` do not count. */
   readonly kid?: string
 }
 
 /** Options of `issueTicket`. */
 export interface IssueTicketOptions extends TicketBinding {
+  /** The `kid` in the header of the token that the claims are from (RFC 7515, 4.1.4). Default: none, and revocations by `kid` do not count. */
   readonly kid?: string
 }
 
@@ -75,8 +77,9 @@ export interface WsAuth {
    * Tells whether a token with these claims was revoked. Meant for plain requests, which the plugin does not guard. It needs no
    * network round trip.
    *
-   * @throws WsAuthError `WS_AUTH_BUSY` once a drain has begun, `WS_AUTH_UNAVAILABLE` during an outage of the backplane, `WS_AUTH_TOKEN_INVALID` if the `subject` option returns
-   *   no subject that counts. TypeError if the claims are no object. What the `subject` option throws
+   * @throws WsAuthError `WS_AUTH_BUSY` once a drain has begun, `WS_AUTH_UNAVAILABLE` during an outage of the backplane,
+   *   `WS_AUTH_TOKEN_INVALID` if the `subject` option returns no subject that counts. TypeError for wrong arguments, and if the `groups`
+   *   option returns no array of strings. What these two options throw
    */
   isRevoked (claims: object, options?: IsRevokedOptions): boolean
   /**

@@ -22,6 +22,7 @@ interface Declared extends Omit<RouteFacts, 'tokens'> {
   readonly isProxied: boolean
 }
 
+/** What is known of the routes of one app. */
 export class Inspector {
   readonly #app: FastifyInstance
   readonly #options: CompleteOptions
