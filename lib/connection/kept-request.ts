@@ -5,6 +5,9 @@
 import type { FastifyRequest } from 'fastify'
 import type { AuditedRequest } from '../audit/audit'
 
+/** In place of a request that was let go. */
+const LET_GO = new Proxy({}, { get () { throw new TypeError('the request of this connection was let go') } }) as FastifyRequest
+
 /** The request of one connection, or what is left of it. */
 export class KeptRequest implements AuditedRequest {
   /** Weak once it is let go, because a renewal sets the user of a request that the app holds. */
@@ -22,6 +25,11 @@ export class KeptRequest implements AuditedRequest {
   get held (): FastifyRequest | null {
     const request = this.#request
     return request instanceof WeakRef ? request.deref() ?? null : request
+  }
+
+  /** The request for new checks: it is let go only if no check of its route reads it. */
+  get forChecks (): FastifyRequest {
+    return this.held ?? LET_GO
   }
 
   get log (): FastifyRequest['log'] {

@@ -76,7 +76,7 @@ export class ConnectionLifecycle {
     request.wsAuth = connection
     remember(connection, socket, request.raw)
     connection.start(host.hasFrames(request, frame !== null))
-    rechecks?.add(connection, request, route)
+    rechecks?.add(connection, route)
     audit.accepted(request, connection, route, startedAt)
     connection.endIfDue()
     // Check again after registering: an earlier revocation is seen here, a later one finds the connection in the registry.

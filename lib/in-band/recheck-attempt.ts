@@ -2,7 +2,6 @@
  * The new claims that the `check` of the option `recheck` returned for a connection: they are checked as those of a renewal, and admitted
  * to the route again.
  */
-import type { FastifyRequest } from 'fastify'
 import { Authentication } from '../authentication/authentication'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
@@ -21,8 +20,8 @@ export class RecheckAttempt extends Authentication {
   readonly connection: OpenConnection
   readonly answer: object
 
-  constructor (connection: OpenConnection, request: FastifyRequest, route: CompleteRouteOptions, answer: object) {
-    super(request, route, null)
+  constructor (connection: OpenConnection, route: CompleteRouteOptions, answer: object) {
+    super(connection.kept.forChecks, route, null)
     this.connection = connection
     this.answer = answer
   }

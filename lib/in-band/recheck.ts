@@ -3,7 +3,7 @@
  * package cannot know, ends its connection at the next recheck.
  */
 import { AsyncResource } from 'node:async_hooks'
-import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger } from 'fastify'
 import { BusyLines } from '../audit/busy-lines'
 import type { AuthenticationContext } from '../authentication/authentication'
 import type { SetUser } from '../authentication/identity'
@@ -43,17 +43,15 @@ type Check = (connection: Connection, context: { signal: AbortSignal }) => unkno
 /** A connection that is asked about, and the async context of its request: `check` may read the AsyncLocalStorage of the app. */
 class Entry extends AsyncResource implements Turn {
   readonly connection: OpenConnection
-  readonly request: FastifyRequest
   readonly route: CompleteRouteOptions
   turnAt = performance.now()
   /** Of the check that is under way. */
   aborter: AbortController | null = null
 
-  constructor (connection: OpenConnection, request: FastifyRequest, route: CompleteRouteOptions) {
+  constructor (connection: OpenConnection, route: CompleteRouteOptions) {
     // No `destroy` hook is needed.
     super('fastify-ws-auth.recheck', { requireManualDestroy: true })
     this.connection = connection
-    this.request = request
     this.route = route
   }
 }
@@ -85,9 +83,9 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
   }
 
   /** An anonymous connection has no claims that could have been revoked. */
-  add (connection: OpenConnection, request: FastifyRequest, route: CompleteRouteOptions): void {
+  add (connection: OpenConnection, route: CompleteRouteOptions): void {
     if (connection.claims === null || connection.isEnded) return
-    this.#rotation.add(connection, new Entry(connection, request, route))
+    this.#rotation.add(connection, new Entry(connection, route))
     if (this.#timer === null) this.#schedule()
   }
 
@@ -152,12 +150,12 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
     }
   }
 
-  async #askApp ({ connection, request, route }: Entry, signal: AbortSignal): Promise<RecheckAttempt | WsAuthError | null> {
+  async #askApp ({ connection, route }: Entry, signal: AbortSignal): Promise<RecheckAttempt | WsAuthError | null> {
     const answer = await this.#check(connection, { signal })
     // The connection has ended, or the time is over: the answer changes nothing.
     if (answer === true || signal.aborted) return null
     if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) return new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: answer === undefined ? 'check returned undefined (is a return or an await missing?)' : 'check returned neither true nor claims' })
-    const attempt = new RecheckAttempt(connection, request, route, answer)
+    const attempt = new RecheckAttempt(connection, route, answer)
     signal.addEventListener('abort', () => attempt.abort())
     return await runRecheck(attempt, this.#context) ?? attempt
   }
@@ -168,9 +166,10 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
     if (refusal !== null) this.#refuse(entry, refusal)
   }
 
-  #become ({ connection, request }: Entry, attempt: RecheckAttempt): WsAuthError | null {
+  #become ({ connection }: Entry, attempt: RecheckAttempt): WsAuthError | null {
+    const { kept: { held: request } } = connection
     // The claims may have been revoked while `authorize` was asked.
-    const refusal = this.#context.revocation.refusalOf(attempt.claims, attempt.sub, attempt.groups, attempt.kid) ?? this.#setUser(request, attempt.user)
+    const refusal = this.#context.revocation.refusalOf(attempt.claims, attempt.sub, attempt.groups, attempt.kid) ?? (request === null ? null : this.#setUser(request, attempt.user))
     if (refusal !== null) return refusal
     const before = connection.endsAt
     connection.become(attempt)

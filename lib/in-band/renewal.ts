@@ -39,9 +39,6 @@ const MAX_LINES = 10
 /** The cause of a refusal that tells the client to connect anew: the token is good. */
 const OTHER_SUBJECT = 'it is about another subject'
 
-/** In place of a request that was let go, because no check of its route needs it. */
-const LET_GO = new Proxy({}, { get () { throw new TypeError('the request of this connection was let go') } }) as FastifyRequest
-
 /** One attempt to renew a connection. */
 class Renewal extends Authentication {
   readonly connection: OpenConnection
@@ -93,7 +90,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
 
   async #renew (connection: OpenConnection, request: KeptRequest, route: CompleteRouteOptions, credential: Credential): Promise<FastifyRequest['user']> {
     if (connection.isEnded) throw closed()
-    const renewal = new Renewal(connection, request.held ?? LET_GO, route, credential)
+    const renewal = new Renewal(connection, request.forChecks, route, credential)
     const outcome = runSteps(renewal, this.#context, STEPS)
     const refusal = this.#apply(renewal, request, isThenable(outcome) ? await this.#wait(renewal, outcome) : outcome)
     // The connection ended meanwhile; its own audit event covers this.

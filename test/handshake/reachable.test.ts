@@ -248,6 +248,25 @@ t.test('a renewal that the app asks for elsewhere reaches a request that only th
   t.equal(request.user, request.wsAuth?.user)
 })
 
+t.test('a recheck keeps no request that nothing else keeps, and takes over claims without it', async (t) => {
+  const requests: Array<WeakRef<FastifyRequest>> = []
+  let n = 1
+  const { app, port } = await start(t, {
+    plugin: { recheck: { every: 50, check: ({ claims }) => ({ ...claims, n }) } },
+    routes: (app) => app.get('/rooms/:room', websocket, (socket, request) => {
+      requests.push(new WeakRef(request))
+      socket.send('open')
+    })
+  })
+  const client = await upgrade(t, port, { path, headers })
+  await client.frame()
+  const [connection] = app.wsAuth.connections
+  for (let i = 0; i < 20 && requests[0]?.deref() !== undefined; i++) await later()
+  t.equal(requests[0]?.deref(), undefined, 'the request is let go')
+  n = 2
+  await until(() => (connection?.user as { n?: number } | null)?.n === 2, 'the new claims')
+})
+
 t.test('functions of the app get the request of the handshake in a renewal, though the handler does not keep it', async (t) => {
   const got: string[] = []
   const note = (by: string, request: FastifyRequest): true => { got.push(`${by} ${request.ip} ${request.headers.cookie} ${(request.query as { colour: string }).colour}`); return true }
