@@ -78,6 +78,7 @@ export function figureTable (title, columns, figures) {
 /** Nothing, where it was not asked. */
 function figureCell (spread, digits) {
   const { median, low, high } = spread ?? { median: NaN }
+  if (low === high && Number.isFinite(median)) return median.toFixed(digits)
   return Number.isFinite(median) ? `${median.toFixed(digits)} (${low.toFixed(digits)} - ${high.toFixed(digits)})` : ''
 }
 

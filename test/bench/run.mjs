@@ -1,7 +1,7 @@
 // @ts-check
 /*
- * node test/bench/run.mjs [--quick] [--only accepted|refused|storm|echo|memory|growth|ends|arming]... [--against <another dist folder>]
- *   [--dist <the dist folder>] [--subject <name>]... [--results <file>]
+ * node test/bench/run.mjs [--quick] [--only accepted|refused|storm|echo|memory|growth|ends|arming|start|scale]... [--against <another dist folder>]
+ *   [--dist <the dist folder>] [--subject <name>]... [--connections <of the question scale>] [--results <file>]
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -19,7 +19,11 @@ import { createKeys } from './tokens.mjs'
 const CEILING_COUNT = 4000
 /** Of the most connections, and what is open beside. */
 const DESCRIPTORS = 15_500
+/** The questions that need fewer, or take what there is. */
+const FRUGAL = ['refused', 'arming', 'start', 'scale']
 const PACKAGES = ['fastify', '@fastify/websocket', '@fastify/jwt', 'fast-jwt', 'ws', 'jsonwebtoken', 'express', 'express-jwt', 'socket.io']
+/** Those that npm leaves out on other platforms than Linux on x64. */
+const OPTIONAL = ['@oven/bun-linux-x64', '@deno/linux-x64-glibc']
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url))
 const { values: flags } = parseArgs({
@@ -27,6 +31,7 @@ const { values: flags } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string', multiple: true },
     subject: { type: 'string', multiple: true },
+    connections: { type: 'string' },
     against: { type: 'string' },
     dist: { type: 'string', default: here('../../dist') },
     results: { type: 'string', default: here('results.json') }
@@ -63,6 +68,7 @@ function assertArguments () {
 
 /** Nothing is made smaller than it says it is. */
 function assertDescriptors () {
+  if (flags.only?.every((name) => FRUGAL.includes(name))) return
   const { hard } = /** @type {any} */ (process.report.getReport()).userLimits.open_files
   if (Number(hard) < DESCRIPTORS) stop(`a process may have ${hard} open files, and needs ${DESCRIPTORS}: see ulimit -Hn`)
 }
@@ -77,7 +83,29 @@ function stop (message) {
 function versions () {
   const require = createRequire(import.meta.url)
   const find = (/** @type {string} */ name) => require.resolve.paths(name)?.map((path) => `${path}/${name}/package.json`).find(existsSync)
-  return Object.fromEntries(PACKAGES.map((name) => [name, JSON.parse(readFileSync(find(name) ?? stop(`${name} is not installed`), 'utf8')).version]))
+  const found = [...PACKAGES, ...OPTIONAL].flatMap((name) => {
+    const path = find(name) ?? (OPTIONAL.includes(name) ? null : stop(`${name} is not installed`))
+    return path === null ? [] : [[name, JSON.parse(readFileSync(path, 'utf8')).version]]
+  })
+  return Object.fromEntries(found)
+}
+
+function planOf (name) {
+  const plan = questions[name].plans[flags.quick ? 'quick' : 'full']
+  return name === 'scale' && flags.connections !== undefined ? { ...plan, connections: Number(flags.connections) } : plan
+}
+
+async function answer (name, setting, { machine, ceiling }) {
+  const question = questions[name]
+  const plan = planOf(name)
+  const { subjects, comparisons } = askedOf(question)
+  const at = new Date().toISOString()
+  const loadBefore = loadavg()[0]
+  const measured = await question.measure(subjects, setting, plan, say)
+  const summary = question.summarize(measured, comparisons)
+  console.log(question.table(summary))
+  writeResults(name, { at, machine: { ...machine, loadBefore }, plan, ceiling, ...summary, measured })
+  say(`${name} took ${Math.round((Date.now() - Date.parse(at)) / 1000)} s`)
 }
 
 async function main () {
@@ -93,15 +121,13 @@ async function main () {
 
   for (const name of flags.only ?? Object.keys(questions)) {
     console.log(`\n# ${name}\n`)
-    const question = questions[name]
-    const plan = question.plans[flags.quick ? 'quick' : 'full']
-    const { subjects, comparisons } = askedOf(question)
-    const at = new Date().toISOString()
-    const loadBefore = loadavg()[0]
-    const measured = await question.measure(subjects, setting, plan, say)
-    const summary = question.summarize(measured, comparisons)
-    console.log(question.table(summary))
-    writeResults(name, { at, machine: { ...machine, loadBefore }, plan, ceiling, ...summary, measured })
+    try {
+      await answer(name, setting, { machine, ceiling })
+    } catch (error) {
+      // The others can be answered, and what was measured before stays.
+      say(`${name} was not measured: ${/** @type {Error} */ (error).stack}`)
+      process.exitCode = 1
+    }
   }
   writeFileSync(flags.results.replace(/(\.json)?$/, '.svg'), draw(JSON.parse(readFileSync(flags.results, 'utf8'))))
   say(`\nwritten to ${flags.results}, and drawn beside it`)

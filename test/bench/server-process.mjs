@@ -4,14 +4,17 @@
  * its own.
  */
 import { execFile, execFileSync, fork, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { AskedProcess } from './asked-process.mjs'
 
 const SERVER = fileURLToPath(new URL('server.mjs', import.meta.url))
 const RUNTIME_SERVER = fileURLToPath(new URL('contenders/runtime.mjs', import.meta.url))
 const SERVER_CORE = '0'
 const LOAD_CORE = '1'
+/** How long a script may run, in milliseconds. */
+const SCRIPT_TIMEOUT = 120_000
 
 /** Whether processes can be kept on one core each. */
 const canPin = runs('taskset', ['-c', `${SERVER_CORE},${LOAD_CORE}`, 'true'])
@@ -42,64 +45,52 @@ const [EXEC_PATH = '', ...EXEC_ARGV] = canPin ? ['taskset', '-c', SERVER_CORE, .
  * @returns {Promise<string>} what it printed
  */
 export async function runPinned (file, args) {
-  const { stdout } = await promisify(execFile)(EXEC_PATH, [...EXEC_ARGV, file, ...args])
+  const { stdout } = await promisify(execFile)(EXEC_PATH, [...EXEC_ARGV, file, ...args], { timeout: SCRIPT_TIMEOUT, killSignal: 'SIGKILL' })
   return stdout
 }
 
 /** The command that runs a file, for each other runtime whose program is known, by the name of its guard. @type {Map<string, string[]>} */
 export const RUNTIMES = new Map()
-addRuntime('Bun', process.env.BUN_PATH)
-addRuntime('Deno', process.env.DENO_PATH, ['run', '-A', '--v8-flags=--expose-gc'])
+addRuntime('Bun', process.env.BUN_PATH ?? installed('@oven/bun-linux-x64/bin/bun'))
+addRuntime('Deno', process.env.DENO_PATH ?? installed('@deno/linux-x64-glibc/deno'), ['run', '-A', '--v8-flags=--expose-gc'])
+
+/** The program in a package of this folder, which npm leaves out on other platforms. */
+function installed (path) {
+  const program = fileURLToPath(new URL(`node_modules/${path}`, import.meta.url))
+  return existsSync(program) ? program : undefined
+}
 
 function addRuntime (name, program, args = []) {
   if (program !== undefined) RUNTIMES.set(name, [...canPin ? ['taskset', '-c', SERVER_CORE] : [], program, ...args])
 }
 
 /** A server that listens, in its own process. */
-export class ServerProcess {
-  /** @type {import('node:child_process').ChildProcess} */
-  #child
+export class ServerProcess extends AskedProcess {
   port = 0
 
   /**
    * @param {import('./contenders/index.mjs').ServerSpec | null} spec `null` for the server that only answers
    */
   static async start (spec) {
-    const started = new ServerProcess(RUNTIMES.get(spec?.guard ?? ''))
-    started.port = await started.ask('listen', spec)
+    const started = new ServerProcess(createChild(RUNTIMES.get(spec?.guard ?? '')))
+    try {
+      started.port = await started.ask('listen', spec)
+    } catch (error) {
+      await started.stop()
+      throw error
+    }
     return started
   }
+}
 
-  /** @param {readonly string[]} [runtime] the command of another runtime */
-  constructor (runtime) {
-    if (runtime === undefined) {
-      this.#child = fork(SERVER, [], { execPath: EXEC_PATH, execArgv: EXEC_ARGV })
-    } else {
-      const [program = '', ...args] = runtime
-      this.#child = spawn(program, [...args, RUNTIME_SERVER], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
-    }
-  }
+/** @param {readonly string[]} [runtime] the command of another runtime */
+function createChild (runtime) {
+  if (runtime === undefined) return fork(SERVER, [], { execPath: EXEC_PATH, execArgv: EXEC_ARGV })
+  const [program = '', ...args] = runtime
+  return spawn(program, [...args, RUNTIME_SERVER], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
+}
 
-  /**
-   * @param {string} command one of those in `server.mjs`
-   * @param {unknown} argument
-   * @returns {Promise<any>}
-   */
-  async ask (command, argument = null) {
-    const listening = new AbortController()
-    const { signal } = listening
-    this.#child.send({ command, argument })
-    const [{ answer, error }] = await Promise.race([
-      once(this.#child, 'message', { signal }),
-      once(this.#child, 'exit', { signal }).then(([code]) => { throw new Error(`the server ended with ${code}`) })
-    ]).finally(() => listening.abort())
-    if (error !== undefined) throw new Error(`the server says: ${error}`)
-    return answer
-  }
-
-  async stop () {
-    const exited = once(this.#child, 'exit')
-    this.#child.disconnect()
-    await exited
-  }
+/** How a child is started where the servers run, with nothing that a user would not give. */
+export function onServerCore () {
+  return canPin ? { execPath: 'taskset', execArgv: ['-c', SERVER_CORE, process.execPath] } : { execPath: process.execPath, execArgv: [] }
 }

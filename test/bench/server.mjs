@@ -9,14 +9,17 @@ import { createServer } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { writeHeapSnapshot } from 'node:v8'
+import { answerParent } from './asked-process.mjs'
 import { startContender } from './contenders/index.mjs'
+import { InMemoryClients } from './crowd/in-memory.mjs'
+import { watchTurns } from './crowd/turns.mjs'
 
 /** Answers without reading: what the load generator itself can do. */
 const FIXED_ANSWER = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
   'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n'
 
-/** How long connections that expire may take to be gone, in milliseconds. */
-const EXPIRY_TIMEOUT = 20_000
+/** How long connections that expire, or were closed, may take to be gone, in milliseconds. */
+const GONE_TIMEOUT = 20_000
 
 /** @type {import('node:net').Server} */
 let server
@@ -26,6 +29,9 @@ let contender
 let usageBefore
 /** @type {Session} */
 let profiler
+/** @type {() => import('./crowd/turns.mjs').Turns} */
+let endTurns
+const inMemory = new InMemoryClients()
 
 const commands = {
   async listen (spec) {
@@ -44,9 +50,14 @@ const commands = {
   },
 
   /** The same once no more than so many are connected, and all of them are open. */
-  async settle ({ count }) {
-    await untilConnected(count)
+  async settle ({ count, timeout = GONE_TIMEOUT }) {
+    await untilConnected(count, timeout)
     return commands.usage()
+  },
+
+  /** Waits until so many WebSockets are open, in memory too. */
+  async untilOpen ({ count, timeout }) {
+    await until(() => contender.countClients() === count, timeout, () => `${contender.countClients()} are open, not ${count}`)
   },
 
   /** CPU time since `begin` in microseconds. */
@@ -63,7 +74,7 @@ const commands = {
     const delay = monitorEventLoopDelay({ resolution: 1 })
     delay.enable()
     commands.begin()
-    const deadline = Date.now() + EXPIRY_TIMEOUT
+    const deadline = Date.now() + GONE_TIMEOUT
     while (contender.countClients() > left) {
       if (Date.now() > deadline) throw new Error(`${contender.countClients() - left} connections did not expire`)
       await sleep(5)
@@ -88,6 +99,31 @@ const commands = {
     delay.disable()
     return { ...commands.usage(), returned, gone: performance.now() - startedAt, longestBlock: delay.max / 1e6 }
   },
+
+  /** Revokes a user. When it was called, by the clock of all processes in milliseconds, and how long the call took. */
+  async revoke ({ sub }) {
+    const calledAt = Number(process.hrtime.bigint()) / 1e6
+    await contender.revoke?.(sub)
+    return { calledAt, returned: Number(process.hrtime.bigint()) / 1e6 - calledAt }
+  },
+
+  /** Takes the server out of service. When that began (ms since the epoch), and how many connections it closed. */
+  async drain ({ within }) {
+    const startedAt = Date.now()
+    return { startedAt, closed: await contender.drain?.(within) }
+  },
+
+  beginTurns () {
+    endTurns = watchTurns()
+  },
+
+  /** How long the turns of the event loop were since then. */
+  endTurns: () => endTurns(),
+
+  openInMemory: (opening) => inMemory.open(server, opening),
+  expectInMemory: (code) => inMemory.expect(code),
+  goodbyesInMemory: () => inMemory.goodbyes(),
+  leaveInMemory: () => inMemory.leave(),
 
   /** What is in use when all garbage is gone, in bytes. */
   async memory () {
@@ -120,14 +156,7 @@ const commands = {
   }
 }
 
-process.on('message', async (/** @type {{ command: keyof typeof commands, argument: any }} */ { command, argument }) => {
-  try {
-    process.send?.({ answer: await commands[command](argument) })
-  } catch (error) {
-    process.send?.({ error: String(/** @type {Error} */ (error).stack) })
-  }
-})
-process.on('disconnect', () => process.exit())
+answerParent(commands)
 
 async function listenRaw () {
   const raw = createServer((socket) => {
@@ -143,11 +172,19 @@ async function listenContender (spec) {
   return contender.server
 }
 
-async function untilConnected (count) {
-  const isThere = async () => await countConnections() <= count && (count === 0 || contender.countClients() === count)
-  const deadline = Date.now() + 20_000
+async function untilConnected (count, timeout = GONE_TIMEOUT) {
+  let connected = NaN
+  const isThere = async () => {
+    connected = await countConnections()
+    return connected <= count && (count === 0 || contender.countClients() === count)
+  }
+  await until(isThere, timeout, () => `${connected} are connected and ${contender?.countClients()} open, not ${count}`)
+}
+
+async function until (isThere, timeout, what) {
+  const deadline = Date.now() + timeout
   while (!await isThere()) {
-    if (Date.now() > deadline) throw new Error(`${await countConnections()} are connected and ${contender.countClients()} open after 20 s, not ${count}`)
+    if (Date.now() > deadline) throw new Error(`${what()}, after ${timeout} ms`)
     await sleep(1)
   }
 }

@@ -117,7 +117,9 @@ export async function startFastify (spec) {
     disconnect: async (subs) => {
       if (spec.guard === 'hookAndMap') return subs.forEach(closeUser)
       await Promise.all(subs.map((sub) => app.wsAuth.disconnect({ sub })))
-    }
+    },
+    revoke: (sub) => app.wsAuth.revoke({ sub }),
+    drain: async (within) => (await app.wsAuth.drain({ within })).closed
   }
 }
 

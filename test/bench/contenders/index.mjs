@@ -28,6 +28,8 @@ import { startSocketIo } from './socket-io.mjs'
  * @property {() => number} countClients how many WebSockets are open
  * @property {(count: number, claims: object) => Promise<string[]>} [issueTickets]
  * @property {(subs: string[]) => Promise<void> | void} [disconnect] closes all sockets of these users
+ * @property {(sub: string) => Promise<unknown>} [revoke] refuses the tokens of a user from now on, and closes its sockets
+ * @property {(within: number) => Promise<number>} [drain] closes all sockets in so many milliseconds; how many it closed
  */
 
 const starters = {

@@ -9,6 +9,8 @@ import ends from './ends.mjs'
 import growth from './growth.mjs'
 import memory from './memory.mjs'
 import refused from './refused.mjs'
+import scale from './scale.mjs'
+import start from './start.mjs'
 import storm from './storm.mjs'
 
 /** @typedef {Record<string, any>} Plan  how often, and of how many */
@@ -24,4 +26,4 @@ import storm from './storm.mjs'
  * @property {(summary: any) => string} table
  */
 
-export const questions = { accepted, refused, storm, echo, memory, growth, ends, arming }
+export const questions = { accepted, refused, storm, echo, memory, growth, ends, arming, start, scale }

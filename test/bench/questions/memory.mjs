@@ -10,8 +10,10 @@ import { CONCURRENCY, fail } from '../runner.mjs'
 import { createScript } from '../scripts.mjs'
 import { CACHED, EVERYTHING, runtimes, scriptOf, socketIo, startChecked, subject } from '../subject.mjs'
 
-/** The most heap that an idle connection of C may cost more than one of A, in KiB. */
-const MAX_MORE = 0.7
+/** The most that an idle connection of C may keep, in connections of A. */
+const TARGETS = { heap: 0.65, held: 0.85, rss: 0.8 }
+/** The most external memory of an idle connection, in KiB. */
+const MAX_EXTERNAL = 0.01
 
 /** The token comes with the first message, for which there is time until all has been measured. */
 const message = { options: { token: { message: { timeout: 600_000 } }, limits: { pending: 1e6 } } }
@@ -49,8 +51,14 @@ export default {
 
   summarize (measured) {
     const figures = summarizeFigures(measured)
-    const more = (figures.C?.heap?.median ?? NaN) - (figures.A?.heap?.median ?? NaN)
-    return { figures, targets: [targetOf('heap of C - heap of A, KiB', more, MAX_MORE)] }
+    const of = (/** @type {string} */ name, /** @type {string} */ figure) => figures[name]?.[figure]?.median ?? NaN
+    const targets = [
+      targetOf('heap of C / heap of A', of('C', 'heap') / of('A', 'heap'), TARGETS.heap),
+      targetOf('heap of C held / heap of A held', of('C held', 'heap') / of('A held', 'heap'), TARGETS.held),
+      targetOf('rss of C / rss of A', of('C', 'rss') / of('A', 'rss'), TARGETS.rss),
+      targetOf('external memory of C, KiB', of('C', 'external'), MAX_EXTERNAL)
+    ]
+    return { figures, targets }
   },
 
   table: ({ figures, targets }) => figureTable('KiB per idle connection', [

@@ -30,7 +30,7 @@ export default cpuQuestion({
     subject('C no token', 'plugin', none)
   ],
   comparisons: [
-    { of: 'C', to: 'B', max: 0.8 },
+    { of: 'C', to: 'B', max: 0.65 },
     { of: 'C no token', to: 'B no token' },
     { of: 'C app jwt', to: 'B' },
     { of: 'C everything', to: 'C' },
