@@ -11,6 +11,7 @@ import {
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
 import { rolesOf, scopesOf } from '../token/roles-and-scopes'
+import { checkWebsocketKeys } from './check-websocket-keys'
 import type { CompleteOptions, HandshakeOptions } from './complete-options'
 import { readDrain } from './read-drain'
 import { readBackChannelLogout, readSignals, readTickets } from './read-endpoint-options'
@@ -64,6 +65,7 @@ export function readPluginOptions (given: unknown): CompleteOptions {
   if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
     invalid('jwtNamespace', 'left out if "jwt" is given: it names an @fastify/jwt that the app registered')
   }
+  checkWebsocketKeys(options.websocket)
   const tickets = readTickets(options.tickets)
   const limits = readPluginLimits(options.limits)
   return {

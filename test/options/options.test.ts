@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import Fastify from 'fastify'
 import fastifyJwt from '@fastify/jwt'
 import fastifyWebsocket from '@fastify/websocket'
@@ -33,6 +35,9 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ token: { message: { type: 'auth' } } }, '"token.message.type" option must be left out: there is no such option'],
   [{ websocket: { options: { closeTimeout: 5001 } } }, '"websocket.options.closeTimeout" option must be an integer from 1 to 5000'],
   [{ websocket: { options: { clientTracking: false } } }, '"websocket.options.clientTracking" option must be left out: app.close() needs the list of all sockets'],
+  [{ websocket: { maxPayload: 4096 } }, '"websocket.maxPayload" option must be left out: there is no such option; it belongs in websocket.options.maxPayload'],
+  [{ websocket: { option: {} } }, '"websocket.option" option must be left out: there is no such option; did you mean "options"?'],
+  [{ websocket: { options: { maxPayLoad: 4096 } } }, '"websocket.options.maxPayLoad" option must be left out: there is no such option; did you mean "maxPayload"?'],
   [{ renewal: 'yes' }, '"renewal" option must be a boolean or \'offered\''],
   [{ jwt: { secret: undefined } }, '"jwt.secret" option must be given, and it is undefined: is an environment variable missing?'],
   [{ secret: 'x' }, '"secret" option must be left out: there is no such option; it belongs in jwt.secret'],
@@ -172,6 +177,13 @@ t.test('a wrong option throws a TypeError at registration that names it', async 
     t.teardown(() => app.close())
     await t.rejects(async () => { await app.register(fastifyWsAuth, options as never) }, { name: 'TypeError', message }, message)
   }
+})
+
+t.test('each option of ws is known, and one that is like no other passes, because a newer ws may have it', async (t) => {
+  const names = [...readFileSync(join(process.cwd(), 'node_modules/ws/lib/websocket-server.js'), 'utf8').matchAll(/\[options\.(\w+)/g)].map(([, name = '']) => name)
+  t.ok(names.length > 15)
+  for (const name of names) t.doesNotThrow(() => readPluginOptions({ websocket: { options: { [name]: undefined } } }), name)
+  t.strictSame(readPluginOptions({ websocket: { options: { maxPayload: 4096, shinyNewLimit: 1 } } }).websocket, { options: { maxPayload: 4096, shinyNewLimit: 1 } })
 })
 
 t.test('options that are not an object throw a TypeError', async (t) => {
