@@ -2,7 +2,7 @@
  * Sends to a user on all instances: what one of them publishes by Redis, each sends to its own connections of that user. A message
  * reaches the connections that are open at that moment, and is not kept.
  *
- *   JWT_SECRET=<32 bytes> REDIS_URL=redis://127.0.0.1:6379 node example/recipes/send-to-user.js
+ *   JWT_SECRET=<32 bytes> REDIS_URL=redis://127.0.0.1:6379 PORT=3001 node example/recipes/send-to-user.js    each instance with another PORT
  */
 const Fastify = require('fastify')
 const fastifyWsAuth = require('fastify-ws-auth')

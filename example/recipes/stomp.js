@@ -45,6 +45,7 @@ async function createApp (options) {
       if (command === 'CONNECT' || command === 'STOMP') {
         socket.send(formatFrame('CONNECTED', { version: '1.2', 'heart-beat': '0,0', 'user-name': request.user.sub }))
       } else if (command === 'SUBSCRIBE') {
+        subscriptions.delete(own.get(headers.id)) // the id may be in use
         own.set(headers.id, { socket, ...headers })
         subscriptions.add(own.get(headers.id))
       } else if (command === 'UNSUBSCRIBE') {

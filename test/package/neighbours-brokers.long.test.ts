@@ -90,12 +90,19 @@ t.test('STOMP: the token comes in CONNECT or as a subprotocol, and the server ch
   t.equal(socket.protocol, 'v12.stomp')
 
   const receipt = new Promise((resolve) => ann.client.watchForReceipt('subscribed', resolve))
-  const message = new Promise<{ body: string, headers: Record<string, string> }>((resolve) => {
-    ann.client.subscribe('/topic/lamp', resolve, { receipt: 'subscribed' })
+  const got: string[] = []
+  const last = new Promise<{ headers: Record<string, string> }>((resolve) => {
+    const onMessage = (message: { body: string, headers: Record<string, string> }): void => {
+      if (got.push(message.body) === 2) resolve(message)
+    }
+    // The second takes the place of the first, because they have one id.
+    ann.client.subscribe('/topic/lamp', onMessage, { id: 'lamp' })
+    ann.client.subscribe('/topic/lamp', onMessage, { id: 'lamp', receipt: 'subscribed' })
   })
   await receipt
-  bea.client.publish({ destination: '/topic/lamp', body: 'on\n\noff' })
-  t.match(await message, { body: 'on\n\noff', headers: { from: 'bea' } })
+  for (const body of ['on\n\noff', 'end']) bea.client.publish({ destination: '/topic/lamp', body })
+  t.match(await last, { headers: { from: 'bea' } })
+  t.strictSame(got, ['on\n\noff', 'end'])
 
   const refused = await openStomp(t, { brokerURL, connectHeaders: { Authorization: `Bearer ${token}x` } })
   t.equal(await refused.closed, '3000 token_invalid')
