@@ -9,37 +9,54 @@ import type { Sleeper } from '../connection/sweep'
 /** Ends connections at their new time. */
 export class EarlyEnds {
   readonly #sweep = new Sweep()
+  readonly #byConnection = new Map<OpenConnection, EarlyEnd>()
 
   /** @param before when the connection was to end, in milliseconds since the epoch; `null` for never */
   watch (connection: OpenConnection, before: number | null): void {
     const { endsAt } = connection
-    if (endsAt !== null && (before === null || endsAt < before)) new EarlyEnd(connection, endsAt, this.#sweep).sleep()
+    if (endsAt === null || (before !== null && endsAt >= before)) return
+    const known = this.#byConnection.get(connection)
+    if (known !== undefined && known.at <= endsAt) return
+    this.forget(connection)
+    this.#sleep(connection, endsAt)
+  }
+
+  /** The connection has ended. */
+  forget (connection: OpenConnection): void {
+    const end = this.#byConnection.get(connection)
+    if (end === undefined) return
+    this.#byConnection.delete(connection)
+    end.isGone = true
+    this.#sweep.forget()
   }
 
   stop (): void {
     this.#sweep.stop()
   }
+
+  #sleep (connection: OpenConnection, at: number): void {
+    const end = new EarlyEnd(at, () => this.#wake(connection))
+    this.#byConnection.set(connection, end)
+    this.#sweep.add(end, this.#sweep.tickAt(at))
+  }
+
+  /** A later recheck or a renewal may have moved the end again, and the system clock may have been set back. */
+  #wake (connection: OpenConnection): void {
+    this.#byConnection.delete(connection)
+    if (!connection.endIfDue() && connection.endsAt !== null) this.#sleep(connection, connection.endsAt)
+  }
 }
 
+/** When a connection is looked at. */
 class EarlyEnd implements Sleeper {
   [kNext]: Sleeper | null = null
-  readonly isGone = false
-  readonly #connection: OpenConnection
-  readonly #endsAt: number
-  readonly #sweep: Sweep
+  isGone = false
+  /** In milliseconds since the epoch. */
+  readonly at: number
+  readonly wake: () => void
 
-  constructor (connection: OpenConnection, endsAt: number, sweep: Sweep) {
-    this.#connection = connection
-    this.#endsAt = endsAt
-    this.#sweep = sweep
-  }
-
-  sleep (): void {
-    this.#sweep.add(this, this.#sweep.tickAt(this.#endsAt))
-  }
-
-  /** The system clock may have been set back. After a renewal, the connection wakes by itself. */
-  wake (): void {
-    if (!this.#connection.endIfDue() && this.#connection.endsAt === this.#endsAt) this.sleep()
+  constructor (at: number, wake: () => void) {
+    this.at = at
+    this.wake = wake
   }
 }

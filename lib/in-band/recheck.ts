@@ -91,6 +91,7 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
 
   remove (connection: OpenConnection): void {
     this.#rotation.remove(connection)?.aborter?.abort()
+    this.#earlyEnds.forget(connection)
   }
 
   stop (): void {

@@ -141,6 +141,34 @@ t.test('claims that expire earlier end the connection earlier', async (t) => {
   t.same(await closeOf(app, chat), { code: 3000, reason: 'token_expired' }, 'though the client sends nothing')
 })
 
+t.test('a connection that is to end earlier, and then a little later, ends then', async (t) => {
+  const extended: Record<string, (app: Checked, chat: Chat, exp: number) => Promise<unknown>> = {
+    recheck: async (app) => { await app.pass() },
+    renewal: async (_app, { connection }, exp) => await connection.renew(sign({ ...CLAIMS, exp }))
+  }
+  for (const [name, extend] of Object.entries(extended)) {
+    const now = Math.floor(Date.now() / 1000)
+    const ends = [now + 30, now + 45]
+    let round = 0
+    const app = await startChecked(t, () => {
+      const exp = ends[round++]
+      if (exp === undefined || (name === 'renewal' && round > 1)) throw new Error('the issuer is down')
+      return { ...CLAIMS, exp }
+    })
+    const chat = await app.connect(sign(CLAIMS))
+    await app.pass()
+    t.equal(chat.connection.endsAt, (now + 30) * 1000)
+    await extend(app, chat, now + 45)
+    t.equal(chat.connection.endsAt, (now + 45) * 1000, name)
+    await app.clock.pass((now + 45) * 1000 - Date.now() - 500)
+    t.equal(chat.closed.code, null, name)
+    await app.clock.pass(1500)
+    await app.clock.pass(500)
+    t.equal(statsOf(app.app).closed.token_expired, 1, `${name}: though the client sends nothing`)
+    app.clock.exit()
+  }
+})
+
 t.test('claims that were revoked in the meantime close the connection', async (t) => {
   const app = await startChecked(t, () => ({ ...CLAIMS, jti: 'second' }))
   const chat = await app.connect(sign({ ...CLAIMS, jti: 'first' }))
