@@ -77,7 +77,7 @@ export class Audit {
     const duration = elapsedSince(startedAt)
     if (purpose !== 'dry run') this.#stats.countRefused(route, code, purpose === 'connection' ? duration : null)
     const skipped = code === 'WS_AUTH_BUSY' ? this.#busyLines.next() : 0
-    report('refused', request, token ?? NO_TOKEN, duration, { code, dryRun: purpose === 'dry run' }, { refusal, skipped })
+    report('refused', request, token ?? NO_TOKEN, duration, { code, dryRun: purpose === 'dry run' }, purpose === 'ticket' ? { refusal, skipped, message: 'request for a websocket ticket refused' } : { refusal, skipped })
   }
 
   /** An upgrade request that no hook of ours received, or that a hook of the app held for too long. There is no Fastify request. */

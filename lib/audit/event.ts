@@ -57,6 +57,8 @@ export interface RefusalLine {
   readonly refusal: WsAuthError
   /** How many refusals before it had no line; `null` if it has none itself. */
   readonly skipped: number | null
+  /** What the line says was refused, if it is not what the event says. */
+  readonly message?: string
 }
 
 /**
@@ -90,11 +92,10 @@ function callSubscribers (event: WsAuthEvent, log: FastifyBaseLogger): void {
   }
 }
 
-function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, { refusal, skipped }: RefusalLine): void {
+function logRefusal (log: FastifyBaseLogger, event: WsAuthEvent, { refusal, skipped, message = MESSAGES[event.event] }: RefusalLine): void {
   const { code, cause } = refusal
   const level = levelOf(refusal)
   const more = (skipped ?? 0) > 0 || level === 'warn' ? { skipped } : {}
-  const message = MESSAGES[event.event]
   if (level === 'error') {
     const isUncovered = code === 'WS_AUTH_ROUTE_UNPROTECTED'
     return log.error({ ...event, err: cause ?? refusal, ...more }, isUncovered

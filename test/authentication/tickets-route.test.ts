@@ -58,7 +58,8 @@ t.test('POST /ws-ticket issues tickets', async (t) => {
       t.equal(answer.headers['www-authenticate'], challenge, what)
       t.equal(answer.ticket, undefined)
       t.same(events, [`refused ${code} /ws-ticket`], `${what}: told once`)
-      t.equal(log.filter((line) => line.includes('"event":"refused"')).length, 1, `${what}: logged once`)
+      const lines = log.filter((line) => line.includes('"event":"refused"'))
+      t.strictSame(lines.map((line) => JSON.parse(line).msg), ['request for a websocket ticket refused'], `${what}: logged once`)
       t.equal(statsOf(app).refused[code as fastifyWsAuth.WsAuthErrorCode], before + 1, `${what}: counted once`)
     }
     t.match(await ask(app, { cookie, host: 'chat.example', origin: 'https://chat.example' }), { status: 200 }, 'a cookie from the same host')
