@@ -1,5 +1,5 @@
 /*
- * The checks of an attempt, from the token to the user. Each returns, or throws a refusal.
+ * The checks of an attempt, from the token to the user. Each returns nothing, or throws or returns a refusal.
  */
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from '../base/errors'
@@ -13,7 +13,7 @@ import { frozenCopy } from '../token/frozen-data'
 import type { Authenticated, Authentication, AuthenticationContext } from './authentication'
 import type { Step } from './steps'
 
-export function verifyToken (attempt: Authentication, { options, checks }: AuthenticationContext): void | PromiseLike<void> {
+export function verifyToken (attempt: Authentication, { options, checks }: AuthenticationContext): void | WsAuthError | PromiseLike<void> {
   const { credential, request } = attempt
   if (credential === null || credential.source === 'ticket') return
   const { token } = credential
@@ -21,7 +21,9 @@ export function verifyToken (attempt: Authentication, { options, checks }: Authe
     throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'it is longer than maxTokenBytes' })
   }
   const { verifier } = checks.of(attempt.route)
-  return thenRead(verifier.verify(token, request, attempt), (verified) => attempt.become(verified, verifier.rules, kidOf(token)))
+  const answer = verifier.verify(token, request, attempt)
+  if (answer instanceof WsAuthError) return answer
+  return thenRead(answer, (verified) => attempt.become(verified, verifier.rules, kidOf(token)))
 }
 
 /** Asks the app about the key that a token is bound to (RFC 7800, 3.1). A ticket was confirmed when it was issued. */

@@ -1,6 +1,6 @@
 /*
- * Runs a list of checks, one after the other. A check returns, or throws a refusal; a check that waits returns a promise, and only then
- * does the list.
+ * Runs a list of checks, one after the other. A check returns nothing, or throws or returns a refusal; a check that waits returns a promise,
+ * and only then does the list.
  */
 import type { Credential } from '../credentials/found'
 import { WsAuthError, wsAuthErrors } from '../base/errors'
@@ -17,16 +17,16 @@ export interface Attempt {
 const OWN_KEYS = Object.keys(new WsAuthError('WS_AUTH_FORBIDDEN')).length
 
 /** One check of an attempt. */
-export type Step<A, C> = (attempt: A, context: C) => void | PromiseLike<void>
+export type Step<A, C> = (attempt: A, context: C) => void | WsAuthError | PromiseLike<void>
 
 /** Runs all checks. Returns the first refusal, or `null`. Stops when the attempt is over. */
 export function runSteps<A extends Attempt, C> (attempt: A, context: C, steps: ReadonlyArray<Step<A, C>>, from = 0): WsAuthError | null | Promise<WsAuthError | null> {
   try {
     for (let i = from; i < steps.length && !attempt.isOver; i++) {
-      const waiting = steps[i]?.(attempt, context)
-      if (waiting !== undefined) {
-        return Promise.resolve(waiting).then(() => runSteps(attempt, context, steps, i + 1), (error: unknown) => withoutSecrets(error, attempt))
-      }
+      const answer = steps[i]?.(attempt, context)
+      if (answer === undefined) continue
+      if (answer instanceof WsAuthError) return withoutSecrets(answer, attempt)
+      return Promise.resolve(answer).then(() => runSteps(attempt, context, steps, i + 1), (error: unknown) => withoutSecrets(error, attempt))
     }
     // The result is no longer needed, but an attempt that was not checked to the end must not look admitted.
     return attempt.isOver ? new WsAuthError('WS_AUTH_UNAVAILABLE') : null

@@ -14,6 +14,7 @@ import { quietLog } from '../base/quiet-log'
 import type { CompleteOptions } from '../options/complete-options'
 import type { BackChannelLogoutOptions } from '../options/public-options'
 import type { Instance } from '../revocation/instance'
+import { verified } from '../token/verifier'
 import type { Verifier } from '../token/verifier'
 import { logoutRefusal, readLogout, readLogoutToken } from './logout-token'
 import { PendingRequests } from './pending-requests'
@@ -81,8 +82,8 @@ function reportFailure (request: FastifyRequest, error: unknown, failures: BusyL
 
 async function logOut (request: FastifyRequest, aborter: AbortController, logout: BackChannelLogoutOptions, { options, verifier, instance }: LogoutRouteDependencies): Promise<void> {
   const token = readLogoutToken(request.body, options.maxTokenBytes)
-  const verified = (async () => await verifier.verify(token, request, aborter))()
-  const { claims } = await withDeadline(verified, options.handshakeTimeout, 'the verification').finally(() => aborter.abort())
+  const answer = (async () => await verified(verifier.verify(token, request, aborter)))()
+  const { claims } = await withDeadline(answer, options.handshakeTimeout, 'the verification').finally(() => aborter.abort())
   const { match, name, ttl } = readLogout(claims, logout, options.subject)
   const { link } = instance
   if (await wasUsed(link, name)) throw logoutRefusal(WAS_USED)

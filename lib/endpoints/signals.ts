@@ -15,6 +15,7 @@ import type { Instance } from '../revocation/instance'
 import type { Claims } from '../token/claims'
 import { readUnverifiedEvent } from '../token/event-verifier'
 import { subjectOf } from '../token/subject'
+import { verified } from '../token/verifier'
 import type { VerifyToken } from '../token/verifier'
 import { PendingRequests } from './pending-requests'
 import { SignalRefusal, toSignalRefusal } from './signal-refusal'
@@ -91,8 +92,8 @@ async function verifyEvent (request: FastifyRequest, aborter: AbortController, {
     const { isEvent, iss, aud } = readUnverifiedEvent(token)
     if (!isEvent) throw new SignalRefusal('invalid_request', 'its typ is not secevent+jwt')
     assertParties(iss, aud, issuer, audience)
-    const verified = (async () => await verify(token, request, aborter))()
-    return (await withDeadline(verified, timeout, 'the verification')).claims
+    const answer = (async () => await verified(verify(token, request, aborter)))()
+    return (await withDeadline(answer, timeout, 'the verification')).claims
   } catch (error) {
     aborter.abort()
     throw toSignalRefusal(error)

@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache'
 import { assertClaims } from './claims'
 import { frozenCopy } from './frozen-data'
+import { WsAuthError } from '../base/errors'
 import { isThenable } from '../base/thenable'
 import type { Verified, Verifier } from './verifier'
 
@@ -31,6 +32,7 @@ export function cachingVerifier ({ verify, rules, needsRequest }: Verifier, { ma
         return ownCopy(hit)
       }
       const verified = verify(token, request, context)
+      if (verified instanceof WsAuthError) return verified
       return isThenable(verified)
         ? verified.then((later) => remember(token, later))
         : remember(token, verified)

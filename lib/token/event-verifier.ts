@@ -8,7 +8,7 @@ import type { ClaimRules, Claims } from './claims'
 import { verifyOnce } from './fastify-jwt'
 import { freezeData } from './frozen-data'
 import { assertFormat, readClaims, readHeader } from './jwt-format'
-import { settle } from './verifier'
+import { settle, verified } from './verifier'
 import type { Verifier, VerifyToken } from './verifier'
 
 /** RFC 8417, 2.3. */
@@ -52,15 +52,15 @@ export function createEventVerifier (jwt: JWT, method: string, own: FastifyJWTOp
     ...maxAge == null ? {} : { maxAge: ANY_AGE }
   }
   const ask = verifyOnce(jwt, method, own, settings)
-  return (token, request) => settle(token, () => ask(token, request), () => verified(freezeData(readClaims(token)), rules))
+  return (token, request) => settle(token, () => ask(token, request), () => eventOf(freezeData(readClaims(token)), rules))
 }
 
 /** The verifier of event tokens if the app verifies tokens by the `verify` option: it is given them too. */
 export function eventVerifierOf ({ verify, rules }: Verifier): VerifyToken {
-  return async (token, request, context) => verified((await verify(token, request, context)).claims, rules)
+  return async (token, request, context) => eventOf((await verified(verify(token, request, context))).claims, rules)
 }
 
-function verified (claims: Claims, rules: ClaimRules): { claims: Claims, user: unknown } {
+function eventOf (claims: Claims, rules: ClaimRules): { claims: Claims, user: unknown } {
   assertClaims(claims, { ...rules, required: [], maxAge: null }, Date.now())
   return { claims, user: claims }
 }

@@ -6,6 +6,7 @@ import type { FastifyRequest } from 'fastify'
 import { Authentication } from '../../lib/authentication/authentication'
 import { authorize } from '../../lib/authentication/authorization'
 import { checkClaims, checkRevoked, checkTicketUser, readUser, refusalOfRevoked, verifyToken } from '../../lib/authentication/checks'
+import { runSteps } from '../../lib/authentication/steps'
 import type { AuthenticationContext } from '../../lib/authentication/authentication'
 import type { Claims } from '../../lib/token/claims'
 import { ClaimsSchema } from '../../lib/authentication/claims-schema'
@@ -47,9 +48,10 @@ function attemptOf ({ route = {}, options = {}, verify, refused = () => null, wa
 }
 
 /** `passed`, or the code and the cause of the refusal. What is no refusal is thrown. */
-async function outcomeOf (step: () => void | PromiseLike<void>): Promise<string> {
+async function outcomeOf (step: () => void | WsAuthError | PromiseLike<void>): Promise<string> {
   try {
-    await step()
+    const refusal = await step()
+    if (refusal !== undefined) throw refusal
     return 'passed'
   } catch (error) {
     if (!(error instanceof WsAuthError)) throw error
@@ -96,6 +98,14 @@ t.test('a token is verified if there is one, and the attempt takes its claims, u
   const never: VerifyToken = () => { throw new Error('must not be asked') }
   t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify: never }))), 'passed')
   t.equal(await outcomeOf(() => verifyToken(...attemptOf({ verify: never, token: 'x', source: 'ticket' }))), 'passed')
+})
+
+t.test('a refusal that a verifier returns ends the checks', async (t) => {
+  const refusal = new WsAuthError('WS_AUTH_TOKEN_EXPIRED', { cause: 'it is old' })
+  const [attempt, services] = attemptOf({ verify: () => refusal, token: 'x' })
+  const later = (): never => { throw new Error('must not be called') }
+  t.equal(runSteps(attempt, services, [verifyToken, later]), refusal)
+  t.equal(attempt.claims, null)
 })
 
 t.test('a token of more than maxTokenBytes is refused before the verifier is called', async (t) => {

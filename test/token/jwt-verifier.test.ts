@@ -12,6 +12,7 @@ import type { FastifyJWTOptions, JWT } from '@fastify/jwt'
 import { WsAuthError } from '../../lib/base/errors'
 import { createJwtVerifier } from '../../lib/token/jwt-verifier'
 import { withSafeSecret } from '../../lib/token/jwt-secret'
+import { verified } from '../../lib/token/verifier'
 import type { Verified, Verifier } from '../../lib/token/verifier'
 import { mint, secret, seconds } from '../helpers/keys'
 
@@ -47,7 +48,7 @@ async function make (t: Test, settings: object, isOwn: boolean, answer?: unknown
   await app.inject({ url: '/', headers: { authorization: 'Bearer of.another.place', cookie: `token=${mint({ sub: 'cookie' })}` } })
   const verifier = createJwtVerifier(app, app.jwt as JWT, answer === undefined ? 'jwtVerify' : 'verifyNothing', own)
   const asked = request as unknown as FastifyRequest
-  const read = async (token: string): Promise<Verified> => await verifier.verify(token, asked, ASKER)
+  const read = async (token: string): Promise<Verified> => await verified(verifier.verify(token, asked, ASKER))
   const outcomeOf = async (token: string): Promise<string> => {
     try {
       const { claims, user } = await read(token)

@@ -5,7 +5,7 @@ import t from 'tap'
 import type { FastifyRequest } from 'fastify'
 import { WsAuthError } from '../../lib/base/errors'
 import { createCustomVerifier } from '../../lib/token/custom-verifier'
-import { settle } from '../../lib/token/verifier'
+import { settle, verified } from '../../lib/token/verifier'
 import type { Verified } from '../../lib/token/verifier'
 
 const TOKEN = 'a-token-of-some-length'
@@ -15,7 +15,7 @@ const { signal } = new AbortController()
 /** The code and the cause of the refusal that is made of what `verify` throws, or the claims. */
 async function outcomeOf (verify: () => unknown, token = TOKEN): Promise<string> {
   try {
-    const { claims } = await createCustomVerifier(verify as never).verify(token, REQUEST, { signal })
+    const { claims } = await verified(createCustomVerifier(verify as never).verify(token, REQUEST, { signal }))
     return JSON.stringify(claims)
   } catch (error) {
     if (!(error instanceof WsAuthError)) throw error
@@ -44,7 +44,7 @@ t.test('verify gets the token, the request and the signal', async (t) => {
 t.test('the plugin copies and freezes the claims that verify returns, and they must be an object', async (t) => {
   class Answer { sub = 'ann'; roles = ['a'] }
   const answer = new Answer()
-  const { claims, user } = await createCustomVerifier(() => answer as never).verify(TOKEN, REQUEST, { signal })
+  const { claims, user } = await verified(createCustomVerifier(() => answer as never).verify(TOKEN, REQUEST, { signal }))
   t.strictSame(claims, { sub: 'ann', roles: ['a'] })
   t.equal(Object.getPrototypeOf(claims), Object.prototype)
   t.equal(user, claims)
@@ -72,7 +72,9 @@ t.test('the result of a synchronous verify is read synchronously', async (t) => 
   t.ok(createCustomVerifier(async () => ({})).verify(TOKEN, REQUEST, { signal }) instanceof Promise)
   const read = (): Verified => ({ claims: {}, user: 'read' })
   t.strictSame(settle(TOKEN, () => 'x', read), { claims: {}, user: 'read' })
-  t.throws(() => settle(TOKEN, () => { throw errorOf({ statusCode: 403 }) }, read), { code: 'WS_AUTH_UNAVAILABLE' }, 'only verify speaks in the words of HTTP of users')
+  const refusal = settle(TOKEN, () => { throw errorOf({ statusCode: 403 }) }, read)
+  t.ok(refusal instanceof WsAuthError, 'a refusal that is known at once is returned, not thrown')
+  t.match(refusal, { code: 'WS_AUTH_UNAVAILABLE' }, 'only verify speaks in the words of HTTP of users')
 })
 
 t.test('the plugin does not call verify for a token with a character that is not visible ASCII', async (t) => {
