@@ -10,7 +10,7 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Identity } from '../authentication/identity'
 import type { CloseOrder, CloseReason } from '../base/close-codes'
 import { WsAuthError } from '../base/errors'
-import { BusyLines } from './busy-lines'
+import { SampledLines } from '../base/sampled-lines'
 import { isObserved, publish } from './event'
 import type { RefusalLine, WsAuthEvent } from './event'
 import type { CountedRoute, Stats } from './stats'
@@ -41,8 +41,8 @@ export interface Refused {
 /** Reports decisions. No method throws. Each `startedAt` is in milliseconds since the epoch. */
 export class Audit {
   readonly #stats: Stats
-  readonly #busyLines = new BusyLines()
-  readonly #unansweredLines = new BusyLines()
+  readonly #busyLines = new SampledLines()
+  readonly #unansweredLines = new SampledLines()
 
   constructor (stats: Stats) {
     this.#stats = stats

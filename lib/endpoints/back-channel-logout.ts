@@ -6,11 +6,11 @@
  * there, and the user's tokens are revoked here.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { BusyLines } from '../audit/busy-lines'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
 import { quietLog } from '../base/quiet-log'
+import { SampledLines } from '../base/sampled-lines'
 import type { CompleteOptions } from '../options/complete-options'
 import type { BackChannelLogoutOptions } from '../options/public-options'
 import type { Instance } from '../revocation/instance'
@@ -38,7 +38,7 @@ export async function addLogoutRoute (app: FastifyInstance, logout: BackChannelL
     app.log.warn('"backChannelLogout.audience" should be the client id: logout tokens for other clients are accepted')
   }
   const pending = new PendingRequests(options.limits.pending)
-  const failures = new BusyLines()
+  const failures = new SampledLines()
   app.addHook('preClose', (done) => { pending.close(); done() })
   await app.register(async (scope) => {
     acceptOnlyForms(scope)
@@ -69,7 +69,7 @@ async function answer (reply: FastifyReply, code: number, body: unknown): Promis
 }
 
 /** Logs the failure, because the response does not tell it. @returns the `error` of the response (RFC 6749, 5.2) */
-function reportFailure (request: FastifyRequest, error: unknown, failures: BusyLines): string {
+function reportFailure (request: FastifyRequest, error: unknown, failures: SampledLines): string {
   const { code, cause } = error instanceof WsAuthError ? error : new WsAuthError('WS_AUTH_UNAVAILABLE', { cause: error })
   const log = quietLog(request.log)
   if (code === 'WS_AUTH_UNAVAILABLE') {

@@ -3,11 +3,11 @@
  * credential changes or an account is disabled there, and the tokens of that user are revoked here.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { BusyLines } from '../audit/busy-lines'
 import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { isHttp2 } from '../base/http-headers'
 import { quietLog } from '../base/quiet-log'
+import { SampledLines } from '../base/sampled-lines'
 import type { CompleteOptions } from '../options/complete-options'
 import type { SignalsOptions } from '../options/public-signals-options'
 import type { RevokeMatch } from '../revocation/command-arguments'
@@ -38,7 +38,7 @@ export interface SignalsRouteDependencies {
 /** Adds the route, in a scope of its own, because the parsers of the scope accept nothing but security event tokens. */
 export async function addSignalsRoute (app: FastifyInstance, signals: SignalsOptions, dependencies: SignalsRouteDependencies): Promise<void> {
   const pending = new PendingRequests(dependencies.options.limits.pending)
-  const failures = new BusyLines()
+  const failures = new SampledLines()
   app.addHook('preClose', (done) => { pending.close(); done() })
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
@@ -57,7 +57,7 @@ export async function addSignalsRoute (app: FastifyInstance, signals: SignalsOpt
 }
 
 /** 400 if the transmitter is to give up, 503 if it is to try again (RFC 8935, 2.3). */
-async function answerFailure (request: FastifyRequest, reply: FastifyReply, error: unknown, failures: BusyLines): Promise<FastifyReply> {
+async function answerFailure (request: FastifyRequest, reply: FastifyReply, error: unknown, failures: SampledLines): Promise<FastifyReply> {
   const log = quietLog(request.log)
   if (error instanceof SignalRefusal) {
     log.info({ err: error.code, why: error.message }, 'security event refused')

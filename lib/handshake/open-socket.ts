@@ -3,9 +3,9 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import { BusyLines } from '../audit/busy-lines'
 import { GOING_AWAY } from '../base/close-codes'
 import { quietLog } from '../base/quiet-log'
+import { SampledLines } from '../base/sampled-lines'
 import { isThenable } from '../base/thenable'
 import type { ConnectionLifecycle } from '../connection/lifecycle'
 import type { Limits } from '../connection/limits'
@@ -27,7 +27,7 @@ export class SocketOpener {
   readonly #waitingRoom: WaitingRoom
   readonly #limits: Limits
   readonly #keepsResponses: boolean
-  readonly #lines = new BusyLines()
+  readonly #lines = new SampledLines()
 
   /** @param keepsResponses whether the app has an error handler, which gets the reply of an open socket */
   constructor (lifecycle: ConnectionLifecycle, waitingRoom: WaitingRoom, limits: Limits, keepsResponses: boolean) {
@@ -78,7 +78,7 @@ export class SocketOpener {
   }
 }
 
-function refuseSocket (socket: WebSocket, request: FastifyRequest, lines: BusyLines): void {
+function refuseSocket (socket: WebSocket, request: FastifyRequest, lines: SampledLines): void {
   terminateSafely(socket)
   lines.write((more) => quietLog(request.log).error(more, 'a websocket was opened that fastify-ws-auth has not checked: no handler is run for it'))
 }

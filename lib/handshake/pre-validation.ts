@@ -3,11 +3,11 @@
  */
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { Audit } from '../audit/audit'
-import { BusyLines } from '../audit/busy-lines'
 import type { SetUser } from '../authentication/identity'
 import { WsAuthError } from '../base/errors'
 import type { WsAuthErrorCode } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
+import { SampledLines } from '../base/sampled-lines'
 import { isThenable } from '../base/thenable'
 import { takeHeaders } from '../credentials/headers'
 import { hideParsed } from '../credentials/url'
@@ -50,7 +50,7 @@ export interface PreValidationDependencies {
 export class PreValidation {
   readonly #dependencies: PreValidationDependencies
   /** The lines about plain requests that were sent as handshakes. */
-  readonly #dropped = new BusyLines()
+  readonly #dropped = new SampledLines()
   readonly #earlierHooks = new EarlierHooks()
 
   constructor (dependencies: PreValidationDependencies) {

@@ -4,7 +4,6 @@
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyBaseLogger } from 'fastify'
-import { BusyLines } from '../audit/busy-lines'
 import type { AuthenticationContext } from '../authentication/authentication'
 import type { SetUser } from '../authentication/identity'
 import { withoutSecrets } from '../authentication/steps'
@@ -12,6 +11,7 @@ import { withDeadline } from '../base/deadline'
 import { WsAuthError } from '../base/errors'
 import { quietLog } from '../base/quiet-log'
 import type { QuietLog } from '../base/quiet-log'
+import { SampledLines } from '../base/sampled-lines'
 import { authRetry } from '../connection/auth-frames'
 import type { Connection } from '../connection/connection'
 import type { ConnectionRechecks } from '../connection/connection-rechecks'
@@ -64,7 +64,7 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
   readonly #every: number
   readonly #setUser: SetUser
   readonly #log: QuietLog
-  readonly #lines = new BusyLines()
+  readonly #lines = new SampledLines()
   readonly #check: Check
   readonly #closesOnFailure: boolean
   readonly #rotation: Rotation<OpenConnection, Entry>

@@ -5,12 +5,12 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit'
-import { BusyLines } from '../audit/busy-lines'
 import { Authentication } from '../authentication/authentication'
 import { authorize } from '../authentication/authorization'
 import { checkRevoked, TOKEN_STEPS, USER_STEPS } from '../authentication/checks'
 import type { AuthenticationContext } from '../authentication/authentication'
 import { WsAuthError } from '../base/errors'
+import { SampledLines } from '../base/sampled-lines'
 import { useFrameTicket } from '../authentication/ticket-use'
 import { AUTH_PONG, authError, authOk } from '../connection/auth-frames'
 import type { AuthFrame } from '../connection/auth-frames'
@@ -70,7 +70,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
   readonly #contexts = new Map<OpenConnection, AsyncResource>()
   readonly #answers = new Answers()
   /** Those of the connections that were refused a renewal. */
-  readonly #lines = new Map<OpenConnection, BusyLines>()
+  readonly #lines = new Map<OpenConnection, SampledLines>()
 
   constructor (context: AuthenticationContext, audit: Audit, setUser: SetUser) {
     this.#context = context
@@ -120,7 +120,7 @@ export class Renewals implements ConnectionRenewals<OpenConnection> {
 
   /** A connection may be anonymous, and send auth frames as fast as the network carries them. */
   #report (connection: OpenConnection, request: KeptRequest, route: CompleteRouteOptions, refusal: WsAuthError, startedAt: number): void {
-    const lines = this.#lines.get(connection) ?? new BusyLines(MAX_LINES)
+    const lines = this.#lines.get(connection) ?? new SampledLines(MAX_LINES)
     this.#lines.set(connection, lines)
     this.#audit.renewalRefused(request, connection, route, { refusal, skipped: lines.next() }, startedAt)
   }

@@ -4,7 +4,6 @@
 import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { Audit } from '../audit/audit'
-import { BusyLines } from '../audit/busy-lines'
 import { Stats } from '../audit/stats'
 import { TokenChecksByRoute } from '../authentication/token-checks'
 import { ClaimsSchema } from '../authentication/claims-schema'
@@ -15,6 +14,7 @@ import { RevocationList } from '../backplane/revocation-list'
 import { trustsProxy } from '../base/fastify-internals'
 import { quietLog } from '../base/quiet-log'
 import { nameOfError } from '../base/redaction'
+import { SampledLines } from '../base/sampled-lines'
 import { ignoreRejection } from '../base/thenable'
 import { ConnectionLifecycle } from '../connection/lifecycle'
 import { Limits, Pending } from '../connection/limits'
@@ -128,7 +128,7 @@ function startRechecks (app: FastifyInstance, { recheck }: CompleteOptions, cont
 /** The `upgrades` option, as a function that does not throw. */
 function upgradeFilter (app: FastifyInstance, upgrades: CompleteOptions['upgrades']): ServerEvents['isOurs'] {
   if (upgrades === undefined) return () => true
-  const lines = new BusyLines()
+  const lines = new SampledLines()
   return (request) => {
     try {
       const isOurs: unknown = upgrades(request)

@@ -6,11 +6,11 @@ import type { Server } from 'node:http'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
-import { BusyLines } from '../audit/busy-lines'
 import { rootOf, scopesOf } from '../base/fastify-internals'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { quietLog } from '../base/quiet-log'
 import { errorWithoutToken } from '../base/redaction'
+import { SampledLines } from '../base/sampled-lines'
 import { isThenable } from '../base/thenable'
 import { logOf } from '../connection/connection-of'
 import { endOverError } from '../connection/failed-handler'
@@ -155,7 +155,7 @@ function closeServer (this: FastifyInstance, done: () => void): void {
 class ProtocolChooser {
   readonly #app: FastifyInstance
   readonly #names: KnownNames
-  readonly #lines = new BusyLines()
+  readonly #lines = new SampledLines()
   #choose: HandleProtocols
 
   constructor (app: FastifyInstance, own: HandleProtocols | undefined, names: KnownNames) {

@@ -5,9 +5,9 @@
 /** How long the lines are counted together, in milliseconds. */
 const INTERVAL = 1000
 
-/** Counts the lines that are not written. */
-export class BusyLines {
-  /** By a clock that nobody sets. */
+/** Decides which lines are written, and counts the others. */
+export class SampledLines {
+  /** By a clock that is never set. */
   #nextAt = -Infinity
   #skipped = 0
   #written = 0
