@@ -129,6 +129,7 @@ async function main () {
       process.exitCode = 1
     }
   }
+  if (!existsSync(flags.results)) return
   writeFileSync(flags.results.replace(/(\.json)?$/, '.svg'), draw(JSON.parse(readFileSync(flags.results, 'utf8'))))
   say(`\nwritten to ${flags.results}, and drawn beside it`)
 }

@@ -19,7 +19,7 @@ const MAX_CLIENTS = 50_000
 const CONCURRENCY = 24
 /** How long opening may take, in milliseconds: so much, and so much for each client. */
 const OPEN_TIMEOUT = 60_000
-const OPEN_TIMEOUT_EACH = 3
+const OPEN_TIMEOUT_EACH = 10
 /** How often the clients are asked whether all were told, in milliseconds. */
 const POLL = 50
 
