@@ -40,6 +40,8 @@ export interface CloseDecision {
   readonly text?: string
   /** The command that ends it. */
   readonly order?: CloseOrder
+  /** A frame of this package that is sent before the close frame to clients that speak them. */
+  readonly farewell?: string
 }
 
 /** The content of a close frame (RFC 6455, 5.5.1). */

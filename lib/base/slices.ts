@@ -10,6 +10,11 @@
 const SLICE = 1024
 /** How many items are handled between two looks at the clock. */
 const STRIDE = 16
+/**
+ * How long a slice of closes may take, in milliseconds. In the same turn the answers of the clients to the close frames of the turn before
+ * are read, which takes three times as long.
+ */
+export const SLICE_TIME = 10
 
 /**
  * Calls `each` with all items, and `done` after the last. An error of `each` is thrown, and the other items follow all the same.

@@ -3,7 +3,7 @@
  * a slow upload may delay the pong behind it.
  */
 import type { ConnectionRegistry } from './registry'
-import { inSlices } from '../base/slices'
+import { inSlices, SLICE_TIME } from '../base/slices'
 
 /**
  * Sends a ping to all connections every `interval` milliseconds, and ends those that sent nothing since the last ping.
@@ -14,7 +14,7 @@ export function startHeartbeat (connections: ConnectionRegistry, interval: numbe
   let timer: NodeJS.Timeout | undefined
   // Reschedule from now, so that a blocked event loop does not eat the clients' time to answer.
   const next = (): void => { timer &&= setTimeout(soon, interval).unref() }
-  const beat = (): void => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), next)
+  const beat = (): void => inSlices(connections[Symbol.iterator](), (connection) => connection.beat(), next, SLICE_TIME)
   // After a blocked event loop, a timer runs before the data that has arrived is read, and an immediate runs after it.
   const soon = (): void => { setImmediate(beat) }
   timer = setTimeout(soon, interval).unref()

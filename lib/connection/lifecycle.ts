@@ -12,7 +12,7 @@ import { GOING_AWAY } from '../base/close-codes'
 import { endByAge } from '../token/claims'
 import type { ClaimRules, Claims } from '../token/claims'
 import type { CloseOrder, CloseReason } from '../base/close-codes'
-import { authOk, authRetry } from './auth-frames'
+import { authOk } from './auth-frames'
 import type { AuthFrame } from './auth-frames'
 import { remember } from './connection-of'
 import type { ConnectionRegistry } from './registry'
@@ -95,16 +95,10 @@ export class ConnectionLifecycle {
     return connection
   }
 
-  /** Closes all connections: the server is closing. */
-  close (): void {
-    const { connections } = this.#dependencies
-    connections.closeDecided()
-    const retry = authRetry(connections.size)
-    for (const connection of connections) {
-      connection.tell(retry)
-      connection.closeFor('shutdown', GOING_AWAY)
-    }
+  /** Closes all connections, because the server closes. Resolves when all close frames were sent; none rejects it. */
+  async close (): Promise<void> {
     this.sweep.stop()
+    await this.#dependencies.connections.shutDown()
   }
 
   #hostOf (route: CompleteRouteOptions): RouteHost {

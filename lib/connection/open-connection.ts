@@ -3,21 +3,20 @@
  * reaches the app.
  */
 import type { FastifyRequest } from 'fastify'
-import { WebSocket } from 'ws'
-import type { RawData } from 'ws'
-import { GOING_AWAY } from '../base/close-codes'
-import type { CloseDecision, CloseOrder, CloseReason } from '../base/close-codes'
+import { WebSocket, type RawData } from 'ws'
+import { GOING_AWAY, type CloseDecision, type CloseOrder, type CloseReason } from '../base/close-codes'
 import type { VerifiedIdentity } from '../authentication/identity'
 import type { Connection, Sendable } from './connection'
 import type { CloseKind } from '../base/errors'
 import { kNext, type Sleeper } from './sweep'
-import { authRenew, readAuthFrame } from './auth-frames'
+import { authRenew } from './auth-frames'
 import { endOf, hintTickOf, isTooOld, nextRenewalOf } from './connection-times'
 import type { ConnectionHost } from './connection-host'
 import { ConnectionIdentity } from './connection-identity'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
 import { KeptRequest } from './kept-request'
 import { guard, type Closer, type GuardedSocket, type SocketGuard } from './socket-guard'
+import { takeFrame } from './take-frame'
 import type { Traffic } from './traffic'
 import { bytesReadFrom } from './ws-internals'
 
@@ -39,8 +38,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
   #hintTick: number | null = null
   #bytesRead = -1
   #decision: CloseDecision | null = null
-  /** `null` if no limit on it is on. */
-  #traffic: Traffic | null = null
+  #traffic: Traffic | null = null // if a limit on it is on
 
   constructor (socket: GuardedSocket, request: FastifyRequest, identity: VerifiedIdentity, host: ConnectionHost<OpenConnection>) {
     super(identity)
@@ -123,9 +121,20 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
     this.#deadline = DECIDED
   }
 
+  get wasDecided (): boolean {
+    return this.#decision !== null
+  }
+
   /** Closes the connection as it was decided. */
   closeDecided (): void {
-    if (this.#decision !== null) this.closeFor(this.#decision.reason, this.#decision.code)
+    if (this.#decision === null || this.isGone) return
+    const { reason, code, farewell } = this.#decision
+    if (farewell !== undefined) {
+      this.#deadline = Infinity
+      this.tell(farewell)
+      if (!this.isGone) this.#deadline = DECIDED // `send` of a class of the app may have closed it
+    }
+    this.closeFor(reason, code)
   }
 
   /** Ends the connection without a closing handshake, because the client does not answer. */
@@ -168,7 +177,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
     const now = Date.now()
-    if (this.endIfDue(now) || (this.hasFrames && !isBinary && this.#takeFrame(data as Buffer))) return false
+    if (this.endIfDue(now) || (this.hasFrames && !isBinary && takeFrame(data as Buffer, this, this.#socket, this.kept, this.#host))) return false
     return this.#traffic === null || this.#traffic.admit(data, isBinary, now)
   }
 
@@ -200,15 +209,6 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
       this.#socket = null
       this.kept.forget()
     }
-  }
-
-  /** Handles an auth frame. @returns whether the text is one */
-  #takeFrame (text: Buffer): boolean {
-    const { maxFrameBytes, renewals, route } = this.#host
-    const frame = readAuthFrame(text, maxFrameBytes)
-    if (frame === null) return false
-    if (this.#socket !== null) renewals.onFrame(this, this.#socket, this.kept, route, frame)
-    return true
   }
 
   #endIfIdle (): void {

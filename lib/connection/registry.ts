@@ -6,6 +6,7 @@ import type { DisconnectKind } from '../backplane/contract'
 import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import type { CommandTarget } from '../revocation/instance'
+import { GOING_AWAY } from '../base/close-codes'
 import type { CloseDecision } from '../base/close-codes'
 import type { QuietLog } from '../base/quiet-log'
 import { ignoreRejection } from '../base/thenable'
@@ -26,10 +27,10 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   readonly #rolesOf: ReadRoles
   readonly #byId = new Map<string, OpenConnection>()
   /**
-   * The connections whose end was decided, and whose close frames wait for their slice. No look-up finds them. They stay in the indexes until
-   * their close, because to take 50,000 out at once would block the event loop for longer than to mark them.
+   * How many connections were decided to end, and wait for their slice. No look-up finds them. They stay in the indexes until their close,
+   * because to take 50,000 out at once would block the event loop for longer than to mark them.
    */
-  readonly #decided = new Set<OpenConnection>()
+  #decided = 0
   readonly #byClaim = { sub: new Index(), jti: new Index(), sid: new Index() }
 
   /**
@@ -42,7 +43,7 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   }
 
   get size (): number {
-    return this.#byId.size - this.#decided.size
+    return this.#byId.size - this.#decided
   }
 
   get (id: string): OpenConnection | undefined {
@@ -67,7 +68,7 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
   }
 
   #stillOpen (found: OpenConnection[]): OpenConnection[] {
-    return this.#decided.size === 0 ? found : found.filter(({ isEnded }) => !isEnded)
+    return this.#decided === 0 ? found : found.filter(({ isEnded }) => !isEnded)
   }
 
   /** The option is only known to read the roles of claims that came to a route with roles: it may throw, or return something else. */
@@ -98,12 +99,16 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   #decide (connection: OpenConnection, decision: CloseDecision): void {
     connection.decide(decision)
-    this.#decided.add(connection)
+    this.#decided++
   }
 
-  /** Closes those whose close frames wait for their slices now. */
-  closeDecided (): void {
-    for (const connection of this.#decided) connection.closeDecided()
+  /** Closes all connections, because the server closes, as `close` does it. Those that were decided before end as they were. Resolves when all close frames were sent. */
+  async shutDown (): Promise<void> {
+    const farewell = authRetry(this.size)
+    const decision: CloseDecision = { reason: 'shutdown', code: GOING_AWAY, farewell }
+    const all = [...this.#byId.values()]
+    for (const connection of all) if (!connection.isEnded) this.#decide(connection, decision)
+    await this.#spread(all, 0, decision).done
   }
 
   /** Returns the connections that a disconnect or a revocation may be about. */
@@ -139,16 +144,16 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   /** The number of connections of a user. */
   countBySub (sub: string): number {
-    return this.#decided.size === 0 ? this.#byClaim.sub.count(sub) : this.bySub(sub).length
+    return this.#decided === 0 ? this.#byClaim.sub.count(sub) : this.bySub(sub).length
   }
 
   /** The connection of a user that was opened first. */
   oldestOf (sub: string): OpenConnection | undefined {
-    return this.#decided.size === 0 ? this.#byClaim.sub.first(sub) : this.bySub(sub)[0]
+    return this.#decided === 0 ? this.#byClaim.sub.first(sub) : this.bySub(sub)[0]
   }
 
   [Symbol.iterator] (): Iterator<OpenConnection> {
-    return this.#decided.size === 0 ? this.#byId.values() : this.#stillOpen([...this.#byId.values()]).values()
+    return this.#decided === 0 ? this.#byId.values() : this.#stillOpen([...this.#byId.values()]).values()
   }
 
   /** Adds an open connection. */
@@ -165,8 +170,8 @@ export class ConnectionRegistry implements ConnectionList, CommandTarget {
 
   /** Removes a connection that has ended. It may be called more than once. */
   remove (connection: OpenConnection): void {
-    this.#decided.delete(connection)
     if (!this.#byId.delete(connection.id)) return
+    if (connection.wasDecided) this.#decided--
     if (connection.sub !== null) this.#byClaim.sub.remove(connection.sub, connection)
     this.#index(connection, connection.claims, null)
   }

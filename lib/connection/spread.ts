@@ -2,15 +2,10 @@
  * Closes many connections over a time, at an even rate, so that their clients do not all come back in the same second. One timer serves
  * all of them, and the work is done in slices: closing 50,000 connections in one turn of the event loop would block it for a second.
  */
-import { inSlices } from '../base/slices'
+import { inSlices, SLICE_TIME } from '../base/slices'
 
 /** The least delay between two closes that the timer makes, in milliseconds. */
 const STEP = 20
-/**
- * How long closing may take in one turn of the event loop, in milliseconds. In the same turn the answers of the clients to the close
- * frames of the turn before are read, which takes three times as long.
- */
-const SLICE_TIME = 5
 /** The longest delay of the timer, in milliseconds. */
 const MAX_DELAY = 1000
 /** By how much closes may be late before the rest is planned anew, in milliseconds, and how much of that time is caught up at once. */

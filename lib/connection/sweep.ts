@@ -8,7 +8,7 @@
  */
 import { AsyncResource } from 'node:async_hooks'
 import { popKey, pushKey } from './min-heap'
-import { inSlices } from '../base/slices'
+import { inSlices, SLICE_TIME } from '../base/slices'
 
 /** The link to the next sleeper of a list. Only the sweep uses it. */
 export const kNext = Symbol('fastify-ws-auth.next')
@@ -106,7 +106,7 @@ export class Sweep {
 
   readonly #sweep = (): void => {
     this.#timer = null
-    inSlices(this.takeDue(), wake, () => { if (this.#timer === null) this.#schedule() })
+    inSlices(this.takeDue(), wake, () => { if (this.#timer === null) this.#schedule() }, SLICE_TIME)
   }
 
   /** Removes each due sleeper from its list, and yields it. The consumer may change the lists. */

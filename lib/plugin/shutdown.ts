@@ -4,11 +4,12 @@
  */
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
-import type { WebSocketServer } from 'ws'
+import type { WebSocket, WebSocketServer } from 'ws'
 import { GOING_AWAY } from '../base/close-codes'
 import { withDeadline } from '../base/deadline'
 import { rootOf } from '../base/fastify-internals'
 import { quietLog } from '../base/quiet-log'
+import { inSlices, SLICE_TIME } from '../base/slices'
 import { isThenable } from '../base/thenable'
 import { closeSafely, terminateSafely } from '../connection/safe-calls'
 import type { Parts } from './parts'
@@ -49,10 +50,7 @@ export class Shutdown {
   readonly begin = (done: () => void): void => {
     const server = this.#server
     if (server === null) return done()
-    const close = (): void => {
-      this.#closeSockets(server)
-      done()
-    }
+    const close = (): void => { void this.#closeSockets(server).then(done) }
     this.#dependencies.listeners.close()
     this.#dependencies.upgrades.close()
     // A drain that `drain()` has begun: there is no time any more.
@@ -91,20 +89,27 @@ export class Shutdown {
     done()
   }
 
-  /** Closes all sockets in one turn of the event loop: the process has no other work left. */
-  #closeSockets (server: WebSocketServer): void {
+  /**
+   * Closes all sockets in slices. From now on no guarded one delivers a message. Resolves when all close frames were sent; never rejects.
+   *
+   * @param server with the sockets of public routes too
+   */
+  async #closeSockets (server: WebSocketServer): Promise<void> {
     const { dryRuns, waitingRoom, lifecycle } = this.#dependencies
-    const timer = setTimeout(() => {
-      for (const socket of server.clients) terminateSafely(socket)
+    this.#timer = setTimeout(() => {
+      void eachOf(server.clients, terminateSafely)
       waitingRoom.terminate()
     }, GOODBYE_TIMEOUT).unref()
     dryRuns.close()
     waitingRoom.close()
-    lifecycle.close()
+    await lifecycle.close()
     // The sockets of public routes are left.
-    for (const socket of server.clients) closeSafely(socket, GOING_AWAY, 'shutdown')
-    this.#timer = timer
+    await eachOf(server.clients, (socket) => closeSafely(socket, GOING_AWAY, 'shutdown'))
   }
+}
+
+async function eachOf (sockets: ReadonlySet<WebSocket>, each: (socket: WebSocket) => void): Promise<void> {
+  await new Promise<void>((resolve) => inSlices(sockets.values(), each, resolve, SLICE_TIME))
 }
 
 /** Calls the function of the app, which may send last messages. The app closes even if it fails or never ends. */

@@ -9,7 +9,7 @@ import { openMany } from '../helpers/memory-crowd'
 import { clientFrame } from '../helpers/raw-client'
 
 const COUNT = 10_000
-/** How much CPU time closing may take in a turn of the event loop, in milliseconds: a slice of 5, what the clients of a slice answer, and the rest for a busy machine. Without slices it is 1,000. */
+/** How much CPU time closing may take in a turn of the event loop, in milliseconds: a slice of 10, what the clients of a slice answer, and the rest for a busy machine. Without slices it is 1,000. */
 const LONGEST = 150
 
 /** Measures the CPU time of turns of the event loop that have work: other processes make a turn longer, and not its CPU time. @returns ends it, with the times in milliseconds in ascending order */
