@@ -7,6 +7,8 @@ import type { RevocationKind, RevokeCommand, TimedKind, TokenKind } from './cont
 import { claimText } from '../token/claims'
 import type { Claims } from '../token/claims'
 import { inSlices } from '../base/slices'
+import { ValueFilter } from './value-filter'
+import type { KindedValue } from './value-filter'
 
 /** How long an addition waits at least before it removes the expired revocations again, in milliseconds. */
 const PRUNE_INTERVAL = 60_000
@@ -14,6 +16,9 @@ const PRUNE_INTERVAL = 60_000
 const TOKEN_KINDS: readonly TokenKind[] = ['jti', 'sid']
 
 const NO_GROUPS: readonly string[] = []
+
+/** The numbers of the kinds in the filter. */
+const NUMBERS: Readonly<Record<RevocationKind, number>> = { jti: 1, sid: 2, sub: 3, group: 4, kid: 5, iss: 6, all: 7 }
 
 /** A revocation of the tokens that were issued until an instant. */
 interface TimedRevocation {
@@ -27,6 +32,7 @@ export class RevocationList {
   /** When each revocation ends, in milliseconds since the epoch, by the value of the claim. */
   readonly #tokens = { jti: new Map<string, number>(), sid: new Map<string, number>() }
   readonly #timed: Record<TimedKind, Map<string, TimedRevocation>> = { sub: new Map(), group: new Map(), kid: new Map(), iss: new Map(), all: new Map() }
+  readonly #filter = new ValueFilter(() => this.size, () => this.#values())
   #prunedAt = Date.now()
 
   /** The number of revocations. Expired ones count until they are removed. */
@@ -41,7 +47,9 @@ export class RevocationList {
     if (untilAt <= now) return
     if (kind === 'jti' || kind === 'sid') {
       const revoked = this.#tokens[kind]
-      revoked.set(value, Math.max(untilAt, revoked.get(value) ?? 0))
+      const known = revoked.get(value)
+      revoked.set(value, Math.max(untilAt, known ?? 0))
+      if (known === undefined) this.#filter.add(NUMBERS[kind], value)
     } else {
       const revoked = this.#timed[kind]
       const found = revoked.get(value)
@@ -51,6 +59,7 @@ export class RevocationList {
         issuedBy: Math.max(issuedBy ?? Infinity, known?.issuedBy ?? -Infinity),
         untilAt: Math.max(untilAt, known?.untilAt ?? 0)
       })
+      if (found === undefined) this.#filter.add(NUMBERS[kind], value)
     }
     this.prune()
   }
@@ -75,7 +84,9 @@ export class RevocationList {
     if (this.#isTimed('kid', kid, claims)) return 'kid'
     if (this.#isTimed('iss', textOf(claims.iss), claims)) return 'iss'
     if (this.#isTimed('all', ALL_VALUE, claims)) return 'all'
-    return this.#timed.group.size > 0 && groups.some((group) => this.#isTimed('group', group, claims)) ? 'group' : null
+    if (this.#timed.group.size === 0) return null
+    for (const group of groups) if (this.#isTimed('group', group, claims)) return 'group'
+    return null
   }
 
   /** Whether a token is revoked. The parameters are those of {@link kindFor}. */
@@ -102,12 +113,15 @@ export class RevocationList {
     const revoked = this.#tokens[kind]
     if (revoked.size === 0) return false
     const value = claimText(claims, kind)
-    const untilAt = value === null ? undefined : revoked.get(value)
+    if (value === null || !this.#filter.mayHave(NUMBERS[kind], value)) return false
+    const untilAt = revoked.get(value)
     return untilAt !== undefined && untilAt > Date.now()
   }
 
   #isTimed (kind: TimedKind, value: string | null, claims: Claims): boolean {
-    const revocation = value === null ? undefined : this.#timed[kind].get(value)
+    const revoked = this.#timed[kind]
+    if (value === null || revoked.size === 0 || !this.#filter.mayHave(NUMBERS[kind], value)) return false
+    const revocation = revoked.get(value)
     return revocation !== undefined && revocation.untilAt > Date.now() && wasIssuedBy(claims, revocation.issuedBy)
   }
 
@@ -117,6 +131,12 @@ export class RevocationList {
     if (Math.abs(now - this.#prunedAt) < PRUNE_INTERVAL) return
     this.#prunedAt = now
     inSlices(this.#entries(), ([revoked, value, untilAt]) => { if (untilAt <= now) revoked.delete(value) }, () => {})
+  }
+
+  /** For the filter. */
+  * #values (): Generator<KindedValue> {
+    for (const kind of TOKEN_KINDS) for (const value of this.#tokens[kind].keys()) yield [NUMBERS[kind], value]
+    for (const kind of TIMED_KINDS) for (const value of this.#timed[kind].keys()) yield [NUMBERS[kind], value]
   }
 
   * #entries (): Generator<[Map<string, unknown>, string, number]> {

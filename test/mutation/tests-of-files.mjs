@@ -4,7 +4,7 @@
  */
 export const FILES = {
   'lib/revocation/command-arguments.ts': ['revocation/command-arguments', 'backplane/revocation-list'],
-  'lib/backplane/revocation-list.ts': ['backplane/revocation-list'],
+  'lib/backplane/revocation-list.ts': ['backplane/revocation-list', 'backplane/value-filter'],
   'lib/token/claims.ts': ['token/claims', 'backplane/revocation-list'],
   'lib/handshake/origin.ts': ['handshake/origin', 'handshake/handshake-steps'],
   'lib/handshake/checks.ts': ['handshake/handshake-steps'],
