@@ -21,7 +21,7 @@ export interface WsAuthEvent {
   readonly reason: CloseReason | null
   /** What the `revoke` or the `disconnect` that ended the connection was about, such as `{ sub: 'ann' }`; `null` if none ended it. */
   readonly match: CloseOrder['match'] | null
-  /** Who gave that command, and why, as its options say; `null` if they do not, or if this instance read the revocation later. */
+  /** The author of that command, and its reason (`why`), as its options say; `null` if they do not, or if this instance read the revocation later. */
   readonly by: string | null
   readonly why: string | null
   /** The path of the route as the app declared it; `null` if the request reached no route. */

@@ -92,7 +92,7 @@ function assertSubject (subject: unknown, mayHaveParts: boolean): asserts subjec
 
 /**
  * In milliseconds since the epoch. Drafts of CAEP had an `event_timestamp` in milliseconds. An event that is said to have happened after the
- * token was made would revoke tokens that nobody has yet. One that is no time counts as left out.
+ * token was made would revoke tokens that are not issued yet. One that is no time counts as left out.
  *
  * @throws SignalRefusal for a time before 1973: sent again, it would be no better
  */

@@ -6,7 +6,7 @@
  * slot counts while its name, which is an instance since it joined, has a lease. A lease is renewed by each call; one that was not renewed
  * for LIFETIME is removed by the first call that needs the room.
  *
- * - The only clock is that of Redis. If it jumps, or nobody has called for GAP, because Redis did not answer, all leases begin anew.
+ * - The only clock is that of Redis. If it jumps, or no instance has called for GAP, because Redis did not answer, all leases begin anew.
  * - An instance passes the number of its last answered call. If Redis has a lower one, it has lost data (a restart, a failover): the instance
  *   joins by a new name and restores its slots, and for SETTLE no slot is given, so that the other instances can do so too.
  */
@@ -15,7 +15,7 @@ import type { RedisConnection } from '../client/connection'
 
 /** How long a lease lasts, in milliseconds: the slots of a killed instance are free after this time. */
 export const LIFETIME = 12_000
-/** How long nobody may have called before it counts as an outage of Redis, in milliseconds. */
+/** After how long without a call of any instance it counts as an outage of Redis, in milliseconds. */
 const GAP = 4000
 /** How long no slot is given after a loss of data, in milliseconds. */
 export const SETTLE = 5000
