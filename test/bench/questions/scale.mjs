@@ -96,7 +96,8 @@ export default {
       { head: 'last told', figure: `${end}Last`, digits: 0 },
       { head: 'last gone', figure: `${end}Gone`, digits: 0 },
       { head: 'longest turn', figure: `${end}Turn`, digits: 0 },
-      { head: 'its CPU', figure: `${end}TurnCpu`, digits: 0 },
+      { head: 'longest of CPU', figure: `${end}TurnCpu`, digits: 0 },
+      { head: 'without GC', figure: `${end}OwnCpu`, digits: 0 },
       { head: `turns over ${BLOCK}`, figure: `${end}Blocks`, digits: 0 },
       { head: 'longest GC', figure: `${end}Gc`, digits: 0 }
     ], figures))
