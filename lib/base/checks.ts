@@ -47,6 +47,11 @@ export function readObject (option: string, value: unknown, what = 'an object'):
   return value
 }
 
+/** As {@link readObject}; what is left out is an empty object. `null` is not left out: it may be the result of a mistake. */
+export function readOptionalObject (option: string, value: unknown, what?: string): Record<string, unknown> {
+  return value === undefined ? {} : readObject(option, value, what)
+}
+
 /**
  * @param known the names of the options that may stand in the object
  * @param elsewhere the names of options that belong in another place, and the place

@@ -1,7 +1,7 @@
 /*
  * Reads the `limits` option of the plugin and of a route: how many connections there may be, and how much their clients may send.
  */
-import { checkKeys, invalid, optional, readBoolean, readCount, readInteger, readObject } from '../base/checks'
+import { checkKeys, invalid, optional, readBoolean, readCount, readInteger, readObject, readOptionalObject } from '../base/checks'
 import type { PluginLimits, RateLimit, RouteLimits } from './complete-options'
 import { readPerUser } from './read-per-user'
 
@@ -14,7 +14,7 @@ const OF_PLUGIN: ReadonlyMap<string, string> = new Map(['perUser', 'onLimit', 'p
 const MAX_RATE = 2 ** 40
 
 export function readPluginLimits (value: unknown): PluginLimits {
-  const limits = readObject('limits', value ?? {})
+  const limits = readOptionalObject('limits', value)
   checkKeys(limits, 'limits.', PLUGIN_KEYS)
   const { onLimit = 'reject' } = limits
   if (onLimit !== 'reject' && onLimit !== 'close-oldest') invalid('limits.onLimit', '\'reject\' or \'close-oldest\'')

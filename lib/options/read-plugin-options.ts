@@ -6,7 +6,7 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { Backplane } from '../backplane/contract'
 import { memoryBackplane } from '../backplane/memory'
 import {
-  checkKeys, invalid, optional, readDelay, readFunction, readInteger, readObject
+  checkKeys, invalid, optional, readDelay, readFunction, readInteger, readObject, readOptionalObject
 } from '../base/checks'
 import { CLOSE_TIMEOUT } from '../base/close-codes'
 import { DEFAULT_CLOSE_CODES } from '../base/errors'
@@ -60,7 +60,7 @@ const ELSEWHERE: ReadonlyMap<string, string> = new Map([
  * @throws TypeError `"<option>" option must be <what>`
  */
 export function readPluginOptions (given: unknown): CompleteOptions {
-  const options = readObject('options', given ?? {})
+  const options = readOptionalObject('options', given)
   checkKeys(options, '', KEYS, ELSEWHERE)
   if (options.jwt !== undefined && options.jwtNamespace !== undefined) {
     invalid('jwtNamespace', 'left out if "jwt" is given: it names an @fastify/jwt that the app registered')
@@ -96,7 +96,7 @@ export function readPluginOptions (given: unknown): CompleteOptions {
 
 /** The policies are read when their routes are declared. */
 function readRoutes (value: unknown): ReadonlyMap<string, unknown> {
-  const routes = Object.entries(readObject('routes', value ?? {}, 'an object with paths for its keys'))
+  const routes = Object.entries(readOptionalObject('routes', value, 'an object with paths for its keys'))
   for (const [path] of routes) if (!path.startsWith('/') && path !== '*') invalid(`routes.${path}`, 'a path that begins with a slash')
   return new Map(routes)
 }
@@ -127,10 +127,10 @@ function readHeartbeat (value: unknown): CompleteOptions['heartbeat'] {
 
 /** Refuses the settings of ws that would break a promise of this package; see {@link CLOSE_TIMEOUT}. */
 function readWebsocket (value: unknown): WebsocketPluginOptions {
-  const websocket: WebsocketPluginOptions = readObject('websocket', value ?? {})
+  const websocket: WebsocketPluginOptions = readOptionalObject('websocket', value)
   readFunction('websocket.errorHandler', websocket.errorHandler)
   readFunction('websocket.preClose', websocket.preClose)
-  const { closeTimeout, clientTracking } = (websocket.options ?? {}) as Record<string, unknown>
+  const { closeTimeout, clientTracking } = readOptionalObject('websocket.options', websocket.options)
   readInteger('websocket.options.closeTimeout', closeTimeout, 1, CLOSE_TIMEOUT, CLOSE_TIMEOUT)
   if (clientTracking !== undefined && clientTracking !== true) {
     invalid('websocket.options.clientTracking', 'left out: app.close() needs the list of all sockets')

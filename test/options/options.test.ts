@@ -17,6 +17,7 @@ const wrong: Array<[options: unknown, message: string]> = [
   [{ jwt: { secret }, jwtNamespace: 'a' }, '"jwtNamespace" option must be left out if "jwt" is given: it names an @fastify/jwt that the app registered'],
   [{ jwtNamespace: '' }, '"jwtNamespace" option must be a non-empty string'],
   [{ cookie: [] }, '"cookie" option must be an object'],
+  [{ websocket: { options: 'x' } }, '"websocket.options" option must be an object'],
   [{ websocket: 1 }, '"websocket" option must be an object'],
   [{ token: 'bearer' }, '"token" option must be an object'],
   [{ token: { body: true } }, '"token.body" option must be left out: there is no such option'],
@@ -101,7 +102,6 @@ const wrong: Array<[options: unknown, message: string]> = [
   ...['https://example.com/', 'https://Example.com', 'example.com', 'https://example.com:443', 'null', 'https://a.com/b', 7]
     .map((origin): [unknown, string] => [{ origin: [origin] }, '"origin" option must be an array of exact origins, such as \'https://example.com\' (no path, no slash at the end, lower case)']),
   [{ requireTls: 'yes' }, '"requireTls" option must be a boolean'],
-  [{ requireTls: null }, '"requireTls" option must be a boolean'],
   [{ requireTLS: true }, '"requireTLS" option must be left out: there is no such option; did you mean "requireTls"?'],
   [{ rejectWith: 'status' }, '"rejectWith" option must be \'http\', \'close\' or \'auto\''],
   [{ closeCodes: { unauthorised: 4401 } }, '"closeCodes.unauthorised" option must be left out: there is no such option; did you mean "unauthorized"?'],
@@ -184,6 +184,47 @@ t.test('each option of ws is known, and one that is like no other passes, becaus
   t.ok(names.length > 15)
   for (const name of names) t.doesNotThrow(() => readPluginOptions({ websocket: { options: { [name]: undefined } } }), name)
   t.strictSame(readPluginOptions({ websocket: { options: { maxPayload: 4096, shinyNewLimit: 1 } } }).websocket, { options: { maxPayload: 4096, shinyNewLimit: 1 } })
+})
+
+/** Objects of options that are accepted, by where they stand. */
+const complete: Record<string, Record<string, unknown>> = {
+  '': Object.fromEntries(Object.keys(readPluginOptions({})).map((name) => [name, undefined])),
+  token: { header: true, subprotocol: true, query: true, cookie: true, param: false, message: true },
+  'token.message': { timeout: 1, maxBytes: 1, read: noop, deliver: true },
+  websocket: { options: {}, errorHandler: noop, preClose: noop },
+  'websocket.options': { closeTimeout: 1, clientTracking: true },
+  limits: { perUser: 1, onLimit: 'reject', pending: 1, connections: 1, messages: false, bytes: false, idle: 1 },
+  'limits.perUser': { max: 1, scope: 'cluster', whenDown: 'local' },
+  'limits.messages': { perSecond: 1, burst: 1, perUser: true, onLimit: 'pause' },
+  heartbeat: { interval: 1 },
+  drain: { within: 1, code: 1001, reason: '' },
+  recheck: { every: 1, check: noop, onFailure: 'keep' },
+  tokenCache: { max: 1, ttl: 1 },
+  tickets: { path: '/a', query: 'a', ttl: 1, require: true },
+  backChannelLogout: { path: '/a', issuer: 'a', audience: 'a', match: 'sid' },
+  signals: { path: '/a', issuer: 'a', audience: 'a', subject: noop },
+  closeCodes: { unauthorized: 3000, forbidden: 3000, timeout: 3000, limit: 3000, unavailable: 3000 }
+}
+
+/** An option at its place. */
+function placed (place: string, value: unknown): Record<string, unknown> {
+  return place.split('.').reduceRight<unknown>((inner, name) => name === '' ? inner : { [name]: inner }, value) as Record<string, unknown>
+}
+
+t.test('null is a wrong option in each place, and what is left out is not', async (t) => {
+  for (const [place, values] of Object.entries(complete)) {
+    t.ok(readPluginOptions(placed(place, values)), place)
+    for (const name of Object.keys(values)) {
+      const option = place === '' ? name : `${place}.${name}`
+      t.throws(() => readPluginOptions(placed(place, { ...values, [name]: null })), { name: 'TypeError', message: new RegExp(`^"${option}[.\\w]*" option must be `) }, option)
+    }
+  }
+  const plugin = readPluginOptions({ tickets: true })
+  for (const name of [...Object.keys(readRouteOptions({}, plugin)).filter((name) => name !== 'access'), 'optional']) {
+    t.throws(() => readRouteOptions({ [name]: null }, plugin), { name: 'TypeError', message: new RegExp(`^"wsAuth.${name}" option must be `) }, `wsAuth.${name}`)
+    t.ok(readRouteOptions({ [name]: undefined }, plugin))
+  }
+  t.throws(() => readPluginOptions(null), { name: 'TypeError', message: '"options" option must be an object' })
 })
 
 t.test('options that are not an object throw a TypeError', async (t) => {
