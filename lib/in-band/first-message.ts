@@ -161,7 +161,8 @@ export class FirstMessage implements SocketGuard {
   }
 
   #settle (attempt: Authentication, refusal: WsAuthError | null): void {
-    if (this.#state === 'settled') return
+    // The wait was ended after the slot was taken, and before this turn came here.
+    if (this.#state === 'settled') return attempt.slot?.release()
     const verdict = refusal ?? this.#dependencies.limits.refusalOfSlot(attempt.sub) ?? this.#dependencies.setUser(this.#waiting.request, attempt.user)
     if (verdict !== null || this.#isLeaving) attempt.slot?.release()
     if (verdict !== null) return this.#refuse(verdict)
