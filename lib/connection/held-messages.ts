@@ -15,7 +15,7 @@ const MAX_DELAY = 1000
 /** A frame, and the message that it ends. */
 interface Held {
   /** When there is room for it, in milliseconds since the epoch. */
-  readonly dueAt: number
+  dueAt: number
   bytes: number
   message: [data: RawData, isBinary: boolean] | null
 }
@@ -30,6 +30,8 @@ export class HeldMessages {
   /** The frame that is not read for want of room; `'close'` for a close frame. */
   #next: Held | 'close' | null = null
   #timer: NodeJS.Timeout | null = null
+  /** When the clock was read last. */
+  #readAt = 0
   #isDelivering = false
 
   constructor (socket: WebSocket, resume: (asksAgain: boolean) => void) {
@@ -47,17 +49,25 @@ export class HeldMessages {
     return this.#next === null
   }
 
-  /** Adds a frame. @returns whether it is to be read now */
-  add (dueAt: number, bytes: number): boolean {
-    const held: Held = { dueAt, bytes, message: null }
+  /** Adds a frame. @param wait in milliseconds @returns whether it is to be read now */
+  add (wait: number, bytes: number, now: number): boolean {
+    const held = this.#heldFor(wait, bytes, now)
     if (this.#bytes < MAX_BYTES) this.#push(held)
     else this.#next = held
     return this.#next === null
   }
 
   /** Adds a frame that was read already. */
-  addRead (dueAt: number, bytes: number): void {
-    this.#push({ dueAt, bytes, message: null })
+  addRead (wait: number, bytes: number, now: number): void {
+    this.#push(this.#heldFor(wait, bytes, now))
+  }
+
+  /** The frame that was added last has to wait for longer, because more of it has come. It may not have had to wait before. */
+  postpone (wait: number, now: number): void {
+    const last = this.#queue.at(-1)
+    if (last === undefined) return this.addRead(wait, 0, now)
+    this.#follow(now)
+    last.dueAt = Math.max(last.dueAt, now + wait)
   }
 
   /** Holds back a close frame until all messages before it have reached the app. */
@@ -88,6 +98,20 @@ export class HeldMessages {
     setImmediate(this.#resume, true)
   }
 
+  #heldFor (wait: number, bytes: number, now: number): Held {
+    this.#follow(now)
+    return { dueAt: now + wait, bytes, message: null }
+  }
+
+  /** The clock may be set back: then what waits does not wait for longer. */
+  #follow (now: number): void {
+    const back = this.#readAt - now
+    this.#readAt = now
+    if (back <= 0) return
+    for (const held of this.#queue) held.dueAt -= back
+    if (this.#next !== null && this.#next !== 'close') this.#next.dueAt -= back
+  }
+
   #push (held: Held): void {
     this.#queue.push(held)
     this.#bytes += held.bytes
@@ -97,7 +121,9 @@ export class HeldMessages {
   #schedule (): void {
     const [first] = this.#queue
     if (first === undefined) return
-    const delay = this.#socket.isPaused ? PAUSED_STEP : Math.min(Math.max(first.dueAt - Date.now(), 1), MAX_DELAY)
+    const now = Date.now()
+    this.#follow(now)
+    const delay = this.#socket.isPaused ? PAUSED_STEP : Math.min(Math.max(first.dueAt - now, 1), MAX_DELAY)
     this.#timer = setTimeout(this.#deliver, delay).unref()
   }
 
@@ -118,7 +144,10 @@ export class HeldMessages {
 
   #shift (): Held | undefined {
     const [first] = this.#queue
-    if (first === undefined || first.dueAt > Date.now() || this.#socket.isPaused) return undefined
+    if (first === undefined || this.#socket.isPaused) return undefined
+    const now = Date.now()
+    this.#follow(now)
+    if (first.dueAt > now) return undefined
     this.#bytes -= first.bytes
     return this.#queue.shift()
   }

@@ -5,10 +5,11 @@
 import type { RawData, WebSocket } from 'ws'
 import type { CloseReason } from '../base/close-codes'
 import type { CloseKind } from '../base/errors'
+import { FrameTap } from './frame-tap'
+import type { FrameVerdict, FrameWatch } from './frame-tap'
 import { HeldMessages } from './held-messages'
 import type { TokenBucket } from './token-bucket'
-import { isTooLong, watchFrames } from './ws-internals'
-import type { FrameVerdict } from './ws-internals'
+import { isGuardOf } from './socket-guard'
 
 /** RFC 6455, 5.5.1. A client must be able to close. */
 const CLOSE = 8
@@ -32,21 +33,26 @@ export interface Metered {
 }
 
 /** Counts the frames of one connection. */
-export class MessageMeter {
+export class MessageMeter implements FrameWatch {
   readonly #connection: Metered
   readonly #socket: WebSocket
   readonly #messages: Meter | null
   readonly #bytes: Meter | null
+  readonly #tap: FrameTap
   readonly #held: HeldMessages
   #afterEnd = MAX_AFTER_END
+  /** Whether the rest of the present frame is to be counted as it comes. */
+  #countsRest = false
+  /** When the present frame was counted, if its message follows before anything else runs; else 0. In milliseconds since the epoch. */
+  #countedAt = 0
 
   constructor (connection: Metered, socket: WebSocket, messages: Meter | null, bytes: Meter | null) {
     this.#connection = connection
     this.#socket = socket
     this.#messages = messages
     this.#bytes = bytes
-    const resume = watchFrames(socket, (opcode, length) => this.#onFrame(opcode, length), () => connection.onClosing('lost'))
-    this.#held = new HeldMessages(socket, resume)
+    this.#tap = new FrameTap(socket, this)
+    this.#held = new HeldMessages(socket, this.#tap.resume)
   }
 
   /** Whether the bytes of the client are read. */
@@ -59,13 +65,20 @@ export class MessageMeter {
     return this.#held.isEmpty && this.#held.isReading
   }
 
+  /** Reads the clock for a message, unless that was done for its frame. */
+  takeClock (): number {
+    const now = this.#countedAt
+    this.#countedAt = 0
+    return now === 0 ? Date.now() : now
+  }
+
   /** Counts a message that was read before the connection was open. */
   countEarlier (length: number): void {
     if (this.#connection.isGone) return
     const now = Date.now()
-    const wait = this.#count(length + HEADER, now)
+    const wait = this.#count(length + HEADER, 0, now)
     if (wait === Infinity) this.#connection.closeFor('message_limit', 'limit')
-    else if (wait > 0 || !this.#held.isEmpty) this.#held.addRead(now + wait, length)
+    else if (wait > 0 || !this.#held.isEmpty) this.#held.addRead(wait, length, now)
   }
 
   /** Keeps a message for which there is no room yet. @returns whether it has to wait */
@@ -78,17 +91,40 @@ export class MessageMeter {
     this.#held.drop()
   }
 
-  #onFrame (opcode: number, length: number): FrameVerdict {
+  onFrame (opcode: number, length: number, missing: number): FrameVerdict {
+    this.#countsRest = false
+    this.#countedAt = 0
     if (this.#connection.isGone) return this.#verdictAfterEnd(opcode, length)
     if (opcode === CLOSE) return this.#verdictOnClose()
-    // A frame that never comes must not take the room of the other connections of the user.
-    if (isTooLong(this.#socket)) return 'read'
+    // ws refuses it, and reads nothing of it.
+    if (this.#tap.isTooLong) return 'read'
     const now = Date.now()
-    const wait = this.#count(length, now)
-    if (wait === 0 && this.#held.isEmpty) return 'read'
-    if (wait !== Infinity) return this.#held.add(now + wait, length) ? 'read' : 'hold'
-    this.#connection.closeFor('message_limit', 'limit')
-    return this.#verdictAfterEnd(opcode, length)
+    const wait = this.#count(length, missing, now)
+    if (wait === Infinity) {
+      this.#connection.closeFor('message_limit', 'limit')
+      return this.#verdictAfterEnd(opcode, length)
+    }
+    this.#countsRest = missing > 0
+    if (wait > 0 || !this.#held.isEmpty) return this.#held.add(wait, length, now) ? 'read' : 'hold'
+    if (missing === 0 && this.#tap.isEmittedAtOnce && isGuardOf(this.#socket, this.#connection)) this.#countedAt = now
+    return 'read'
+  }
+
+  /** A client may announce what it never sends: that must not take the room of the other connections of the user. */
+  onRest (count: number, missing: number): 'read' | 'skip' | 'discard' {
+    if (!this.#countsRest || this.#connection.isGone) return 'read'
+    const now = Date.now()
+    const wait = waitFor(this.#bytes, count, 0, now)
+    if (wait === Infinity) {
+      this.#connection.closeFor('message_limit', 'limit')
+      return this.#verdictOnRest(missing)
+    }
+    if (wait > 0) this.#held.postpone(wait, now)
+    return 'read'
+  }
+
+  onGone (): void {
+    this.#connection.onClosing('lost')
   }
 
   #verdictOnClose (): FrameVerdict {
@@ -98,21 +134,26 @@ export class MessageMeter {
   }
 
   #verdictAfterEnd (opcode: number, length: number): FrameVerdict {
-    if (opcode === CLOSE) return 'read'
+    return opcode === CLOSE ? 'read' : this.#verdictOnRest(length)
+  }
+
+  #verdictOnRest (length: number): 'skip' | 'discard' {
     this.#afterEnd -= length
     return this.#afterEnd < 0 ? 'discard' : 'skip'
   }
 
-  /** In how many milliseconds there is room; `Infinity` if the connection is to be closed. */
-  #count (bytes: number, now: number): number {
-    return Math.max(waitFor(this.#messages, 1, now), waitFor(this.#bytes, bytes, now))
+  /** In how many milliseconds there is room; `Infinity` if the connection is to be closed. @param missing the bytes that have not come */
+  #count (bytes: number, missing: number, now: number): number {
+    const wait = waitFor(this.#messages, 1, 0, now)
+    return this.#bytes === null ? wait : Math.max(wait, waitFor(this.#bytes, bytes, missing, now))
   }
 }
 
-function waitFor (meter: Meter | null, count: number, now: number): number {
+/** @param missing how much of the count is not taken yet, though there must be room for it */
+function waitFor (meter: Meter | null, count: number, missing: number, now: number): number {
   if (meter === null) return 0
-  if (meter.isPausing) return meter.bucket.owe(count, now)
-  return meter.bucket.take(count, now) ? 0 : Infinity
+  if (meter.isPausing) return meter.bucket.owe(count - missing, now)
+  return meter.bucket.take(count - missing, now, count) ? 0 : Infinity
 }
 
 /** How many bytes a message has. */

@@ -15,6 +15,7 @@ import type { ConnectionHost } from './connection-host'
 import { ConnectionIdentity } from './connection-identity'
 import { closeSafely, pingSafely, sendSafely, terminateSafely } from './safe-calls'
 import { KeptRequest } from './kept-request'
+import { isFar, readClock } from './send-clock'
 import { guard, type Closer, type GuardedSocket, type SocketGuard } from './socket-guard'
 import { takeFrame } from './take-frame'
 import type { Traffic } from './traffic'
@@ -22,7 +23,6 @@ import { bytesReadFrom } from './ws-internals'
 
 /** The deadline of a connection whose end was decided, and whose close frame waits for its slice. */
 const DECIDED = -1
-
 /** The connection of a socket. */
 export class OpenConnection extends ConnectionIdentity implements Connection, SocketGuard, Sleeper {
   /** Whether this package speaks with the client in messages. */
@@ -176,7 +176,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
   }
 
   admitMessage (data: RawData, isBinary: boolean): boolean {
-    const now = Date.now()
+    const now = this.#traffic === null ? Date.now() : this.#traffic.takeClock()
     if (this.endIfDue(now) || (this.hasFrames && !isBinary && takeFrame(data as Buffer, this, this.#socket, this.kept, this.#host))) return false
     return this.#traffic === null || this.#traffic.admit(data, isBinary, now)
   }
@@ -187,7 +187,7 @@ export class OpenConnection extends ConnectionIdentity implements Connection, So
   }
 
   admitSend (): boolean {
-    return !this.endIfDue()
+    return isFar(this.#deadline) || !this.endIfDue(readClock())
   }
 
   admitControl (): boolean {

@@ -31,6 +31,11 @@ export interface GuardedSocket extends WebSocket {
   [kGuard]?: SocketGuard | null
 }
 
+/** Whether an object is the guard of a socket now. */
+export function isGuardOf (socket: GuardedSocket, by: object): boolean {
+  return socket[kGuard] === by
+}
+
 /** Sets the guard of a socket, or replaces it. */
 export function guard (socket: GuardedSocket, by: SocketGuard): void {
   socket[kGuard] = by

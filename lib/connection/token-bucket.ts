@@ -27,12 +27,11 @@ export class TokenBucket {
     this.#at = now
   }
 
-  /** Takes tokens, if they are there. */
-  take (count: number, now: number): boolean {
+  /** Takes tokens, if they are there. @param needed so many must be there */
+  take (count: number, now: number, needed = count): boolean {
     this.#fill(now)
-    const left = this.#level - count * PARTS
-    if (left < 0) return false
-    this.#level = left
+    if (this.#level < needed * PARTS) return false
+    this.#level -= count * PARTS
     return true
   }
 
@@ -52,6 +51,7 @@ export class TokenBucket {
   /** The clock may be set back meanwhile. */
   #fill (now: number): void {
     const passed = now - this.#at
+    if (passed === 0) return
     this.#at = now
     if (passed > 0) this.#level = Math.min(this.#level + passed * this.#perSecond, this.#capacity)
   }

@@ -36,6 +36,11 @@ export class Traffic {
     return this.#activeAt + this.#idle
   }
 
+  /** Reads the clock for a message, unless its frame was counted just now. */
+  takeClock (): number {
+    return this.#meter === null ? Date.now() : this.#meter.takeClock()
+  }
+
   /** Whether a message may reach the app now. */
   admit (data: RawData, isBinary: boolean, now: number): boolean {
     this.#activeAt = now

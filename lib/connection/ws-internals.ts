@@ -1,7 +1,6 @@
 /*
- * The private properties of ws. No other file uses them.
+ * The private properties of ws. Only `frame-tap.ts` uses them too.
  */
-import type { EventEmitter } from 'node:events'
 import type { Writable } from 'node:stream'
 import { WebSocket } from 'ws'
 
@@ -15,44 +14,17 @@ interface Internals {
   readonly _maxPendingAutoPongs: number
   readonly _extensions: { readonly 'permessage-deflate'?: { _maxPayload: number } }
   readonly _receiver: Receiver
-  readonly _socket: Endable & EventEmitter & { readonly bytesRead?: number }
+  readonly _socket: Endable & { readonly bytesRead?: number }
 }
 
 /** A stream that can be ended. */
-type Endable = Pick<Writable, 'writableEnded' | 'destroyed' | 'end'>
+export type Endable = Pick<Writable, 'writableEnded' | 'destroyed' | 'end'>
 
 interface Receiver extends Endable {
   readonly _writableState: { readonly errorEmitted: boolean }
   _maxPayload: number
   readonly _totalPayloadLength: number
-  _opcode: number
-  _compressed: boolean
-  readonly _payloadLength: number
-  readonly _errored: boolean
-  _state: number
-  _loop: boolean
-  _buffers: Buffer[]
-  _bufferedBytes: number
-  _fragments: Buffer[]
-  _write: (chunk: Buffer, encoding: string, done: Written) => void
-  haveLength: (done: Written) => void
-  startLoop (done: Written): void
 }
-
-/** The callback of a stream that has taken a chunk. */
-type Written = (error?: Error) => void
-
-/** The states of a receiver: it waits for a frame, or for something to happen. */
-const GET_INFO = 0
-const DEFER_EVENT = 6
-/** RFC 6455, 11.8. */
-const BINARY = 2
-const FIRST_CONTROL = 8
-/** How long the header of a masked frame is, by the state in which its length is known (RFC 6455, 5.2). */
-const HEADER_BYTES = [6, 8, 14]
-
-/** What becomes of a frame: its payload is read, or is passed over without decompression, or waits; or it and all that follows is thrown away. */
-export type FrameVerdict = 'read' | 'skip' | 'hold' | 'discard'
 
 /** Prepares a socket that is about to close: both of its streams are ended only once. */
 export function closeQuietly (socket: WebSocket): void {
@@ -140,68 +112,7 @@ export function isReadingMore (socket: WebSocket, bytes: number): boolean {
   return (socket as unknown as Internals)._receiver._totalPayloadLength > bytes
 }
 
-/** Whether ws refuses the frame whose length is known now, because its message is longer than `maxPayload`. */
-export function isTooLong (socket: WebSocket): boolean {
-  const { _opcode: opcode, _maxPayload: most, _payloadLength: length, _totalPayloadLength: before } = (socket as unknown as Internals)._receiver
-  return opcode < FIRST_CONTROL && most > 0 && before + length > most
-}
-
 /** How many bytes have come from a client; `undefined` if the socket below does not count them (`injectWS`). */
 export function bytesReadFrom (socket: WebSocket): number | undefined {
   return (socket as unknown as Internals)._socket.bytesRead
-}
-
-/**
- * Watches the frames of a client: a function is called for each of them once its length is known, and before its payload is read.
- *
- * @param onFrame gets the length with the header, and decides
- * @param onGone the client has gone while a frame was held back
- * @returns goes on with the frame that is held back: asks again what becomes of it, or reads it
- */
-export function watchFrames (socket: WebSocket, onFrame: (opcode: number, bytes: number) => FrameVerdict, onGone: () => void): (asksAgain: boolean) => void {
-  const { _receiver: receiver, _socket: stream } = socket as unknown as Internals
-  const { haveLength } = receiver
-  let held: { readonly done: Written, readonly bytes: number } | null = null
-  const take = (verdict: FrameVerdict, done: Written, bytes: number): void => {
-    if (verdict === 'discard') return discard(receiver, stream)
-    if (verdict === 'hold') {
-      held = { done, bytes }
-      receiver._state = DEFER_EVENT
-      stream.once('close', onGone)
-      return
-    }
-    if (verdict === 'skip') skip(receiver)
-    haveLength.call(receiver, done)
-  }
-  receiver.haveLength = (done) => {
-    const bytes = receiver._payloadLength + (HEADER_BYTES[receiver._state] as number)
-    take(onFrame(receiver._opcode, bytes), done, bytes)
-  }
-  return (asksAgain) => {
-    if (held === null) return
-    const { done, bytes } = held
-    held = null
-    stream.off('close', onGone)
-    take(asksAgain ? onFrame(receiver._opcode, bytes) : 'read', done, bytes)
-    if (!receiver._errored) receiver.startLoop(done)
-  }
-}
-
-/** Has a frame of data taken for a binary message, which needs neither decompression nor a check of its text. The guard keeps it from the app. */
-function skip (receiver: Receiver): void {
-  if (receiver._opcode >= FIRST_CONTROL) return
-  receiver._opcode = BINARY
-  receiver._compressed = false
-  receiver._fragments = []
-}
-
-/** Throws away what a client sends, and closes our half after what was sent: it has got a close frame. */
-function discard (receiver: Receiver, stream: Endable): void {
-  receiver._write = (_chunk, _encoding, done) => done()
-  receiver._buffers = []
-  receiver._bufferedBytes = 0
-  receiver._fragments = []
-  receiver._state = GET_INFO
-  receiver._loop = false
-  stream.end()
 }

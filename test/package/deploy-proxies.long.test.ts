@@ -270,7 +270,7 @@ t.test('SIGTERM closes each client with 1001 through the proxy, and ends deploy/
   const ways = await Promise.all(names.map(async (name) => ({ name, ...await startProxyOf(t, name, new URL(url).host) })))
   t.equal(await (await fetch(`${url}/healthz`)).text(), 'ok')
   const clients = await Promise.all([{ name: 'no proxy', url }, ...ways].map(async ({ name, url }) => ({ name, ...await enter(open(`${url}/chat`, ['bearer', TOKEN], { origin: url })) })))
-  t.match(await (await fetch(`${url}/metrics`)).text(), new RegExp(`^ws_auth_connections ${clients.length}$`, 'm'))
+  t.match(await (await fetch(`${url}/metrics`)).text(), new RegExp(`^ws_auth_connections\\{route="/chat"\\} ${clients.length}$`, 'm'))
   for (const { name, url } of ways) t.equal((await fetch(`${url}/metrics`)).status, 404, `${name}: /metrics is not for the world`)
   t.equal(await stop(), 0)
   for (const { name, messages, closed } of clients) t.strictSame([messages, await closed], [['hello ann'], '1001 drain'], name)
