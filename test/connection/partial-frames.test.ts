@@ -204,3 +204,27 @@ t.test('a loop that sends reads the clock now and then, and sends nothing to a c
   t.equal(connections[1]?.send('late'), false, 'in another turn the clock is read')
   t.strictSame(ends, ['token_expired', 'token_expired'])
 })
+
+t.test('a command ends a connection at once whose client waits, or is in the middle of a frame', async (t) => {
+  const flood = Buffer.concat(Array.from({ length: 300 }, (_, i) => [clientFrame(TEXT, 'x'.repeat(500)), clientFrame(9, ''), compressedFrame('y'.repeat(2000)), anyFrame(0x01, ''), anyFrame(0x80, String(i))]).flat())
+  const sent: Record<string, Buffer> = { 'a flood that waits': flood, 'a part of a frame': Buffer.concat([flood.subarray(0, 508), announce(100_000), Buffer.alloc(10_000)]) }
+  for (const [what, bytes] of Object.entries(sent)) {
+    for (const [command, end] of [['revoke', 'token_revoked'], ['disconnect', 'disconnected'], ['drain', 'drain']] as const) {
+      t.test(`${command} ends a connection with ${what}`, async (t) => {
+        const { app, clock, connect, ends, heard, settle, until } = await startMetered(t, { bytes: { perSecond: 100, perUser: true, onLimit: 'pause' } }, { renewal: true })
+        const client = await connect()
+        client.send(bytes)
+        await settle()
+        const before = heard.length
+        const done = command === 'drain' ? app.wsAuth.drain({ within: 0 }) : app.wsAuth[command]({ sub: 'ann' })
+        await until(() => ends.length > 0, 'the end')
+        t.strictSame(ends, [end])
+        client.socket.end()
+        await until(() => app.websocketServer.clients.size === 0, 'the server forgets it')
+        await clock.pass(5000, 500)
+        await done
+        t.equal(heard.length, before, 'nothing reaches the app after it')
+      })
+    }
+  }
+})
