@@ -142,7 +142,7 @@ t.test('the logout route changes nothing else of the app', async (t) => {
 
 t.test('wrong options of backChannelLogout are named by a TypeError at registration', async (t) => {
   const wrong: Array<[unknown, RegExp]> = [
-    [true, /"backChannelLogout" option must be false or \{ path, issuer \}/],
+    [true, /"backChannelLogout" option must be false or \{ path, issuer, audience, match \}/],
     [{ issuer: ISSUER }, /"backChannelLogout\.path" option must be/],
     [{ path: 'logout', issuer: ISSUER }, /"backChannelLogout\.path" option must be/],
     [{ path: PATH }, /"backChannelLogout\.issuer" option must be/],

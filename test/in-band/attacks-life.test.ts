@@ -298,7 +298,8 @@ t.test('a logger that throws on every call does not end a flood of renewals', as
       }
     }
     t.match(statsOf(app), { connections: 1, renewed: COUNT, refused: { WS_AUTH_TOKEN_INVALID: 3 * COUNT, WS_AUTH_TOKEN_EXPIRED: COUNT }, closed: {} })
-    t.ok(calls() >= KINDS.length * COUNT, 'the logger threw each time')
+    // Each renewal has a line, and of the refused ones ten in a second.
+    t.ok(calls() >= COUNT + 10, 'the logger threw each time')
     client.send(clientFrame(TEXT, 'still here'))
     await until(() => heard.length === 1, 'a message')
     t.strictSame(heard, ['still here'])
