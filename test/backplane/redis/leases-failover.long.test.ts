@@ -5,7 +5,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { startCounting } from '../../helpers/counting-fleet'
-import { LEASES_PART } from '../../helpers/part'
 import { startProxy } from '../../helpers/proxy'
 import { eventually, FAMILIES, startServer } from '../../helpers/redis-family'
 import type { Family } from '../../helpers/redis-family'
@@ -92,7 +91,7 @@ t.test('slots that a failover has lost are given twice for two seconds at most, 
   t.comment(`${closed} connections were closed; Redis was up, and all users right, after ${Math.round(took)} ms`)
 })
 
-t.test('a failover that has lost a beat of each instance gives no slot twice', { skip: FAMILY.skip || (LEASES_PART < 1 && 'it needs 15 s: LEASES_PART is less than 1'), buffered: true }, async (t) => {
+t.test('a failover that has lost a beat of each instance gives no slot twice', { skip: FAMILY.skip, buffered: true }, async (t) => {
   const replicated = await startReplicated(t)
   const { observer, ports: [one, other], cutReplica, failOver } = replicated
   await openAll(observer, one)
