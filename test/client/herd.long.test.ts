@@ -52,7 +52,7 @@ class Member {
 
 interface Herd {
   readonly members: Member[]
-  /** How many handshakes came to the server since the restart. */
+  /** How many handshakes and dry runs came to the server since the restart. */
   readonly arrivals: () => number
   /** Replaces the server by the next one. @returns when that began */
   readonly restart: () => Promise<number>
@@ -68,6 +68,8 @@ async function gather (t: Test, servers: readonly fastifyWsAuth.WsAuthOptions[],
     await app.register(fastifyWsAuth, { jwt: { secret: SECRET }, limits: { pending: 2 * CLIENTS }, ...servers[starts++] })
     app.get('/', { websocket: true }, () => {})
     app.server.on('upgrade', () => arrivals++)
+    // A client that comes before the server is up may ask by a dry run, once it is, why its handshake failed.
+    app.server.on('request', () => arrivals++)
     return app
   })
   t.teardown(() => server.close())

@@ -61,7 +61,8 @@ class Instance {
 
   async connections (): Promise<number> {
     const metrics = await (await fetch(`http://127.0.0.1:${this.port}/metrics`)).text()
-    return Number(/^ws_auth_connections (\d+)$/m.exec(metrics)?.[1])
+    const counts = [...metrics.matchAll(/^ws_auth_connections\{[^}]*\} (\d+)$/mg)]
+    return counts.length === 0 ? NaN : sum(counts.map(([, count]) => Number(count)))
   }
 }
 

@@ -354,7 +354,7 @@ t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
     await first.stop()
     await startExample(t, { port: first.port })
     await page.locator('#login').waitFor()
-    t.match(await page.locator('#login-error').textContent(), /^You have been logged out(?: \(3000 token_invalid\))?\. Please log in again\.$/)
+    t.match(await page.locator('#login-error').textContent(), /^You have been logged out(?: \((?:3000|1006) token_invalid\))?\. Please log in again\.$/)
     await enter(page, 'ann')
   })
 })

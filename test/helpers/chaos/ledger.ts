@@ -1,6 +1,7 @@
 /*
  * What an app has told of its decisions: whether each is one event, one line and one count, and whether what was told of each
- * request makes sense. A line is written within the call that has published its event, so each has to be the other's next.
+ * request makes sense. A line is written within the call that has published its event, so each has to be the other's next. Of what
+ * a client causes at will only so many in a second have a line: the others are left out, and are counted as if they had one.
  */
 import type fastifyWsAuth from '../../../lib/index'
 
@@ -32,12 +33,29 @@ const IS_SPOILT = `"reqId":"${SPOILT}#`
 const ACCEPTED = /^accepted(;run)?(;renewed|;renewal_refused [A-Z_]+)*;(expired|closed) [a-z_]+$/
 const ONCE = /^(refused [A-Z_]+|told [A-Z_]+|ticket_issued|run)$/
 
+/** Decisions that have a line for the first ones in a second. */
+interface Sample {
+  /** What they are of: a connection, or no request. */
+  readonly of: string
+  readonly most: number
+}
+
+/** For how long lines are counted together, and the time between an event and its reading here, in milliseconds. */
+const INTERVAL = 1500
+
+/** What the decision of an event is one of; `null` if each has a line. */
+function sampleOf ({ event, code, route, connectionId }: WsAuthEvent): Sample | null {
+  if (event === 'renewal_refused') return { of: String(connectionId), most: 10 }
+  return event === 'refused' && code === 'WS_AUTH_UNAVAILABLE' && route === null ? { of: 'no request', most: 1 } : null
+}
+
 function newCounts (): Counts {
   return { accepted: 0, renewed: 0, refused: {}, closed: {} }
 }
 
 export class Ledger {
   readonly published = newCounts()
+  /** What has a line, or is left out. */
   readonly logged = newCounts()
   /** Refusals that are of no request of Fastify's. */
   anonymous = 0
@@ -45,10 +63,14 @@ export class Ledger {
   readonly wrong: string[] = []
   readonly #stories = new Map<string, { connectionId: string | null, isOver: boolean, story: Story }>()
   #awaited: WsAuthEvent | null = null
+  #publishedAt = 0
+  /** When the last lines of each sample were written. */
+  readonly #written = new Map<string, number[]>()
 
   readonly onEvent = (event: WsAuthEvent): void => {
-    if (this.#awaited !== null) this.wrong.push(`there is no line for ${JSON.stringify(this.#awaited)}`)
+    this.#settleAwaited()
     this.#awaited = event
+    this.#publishedAt = performance.now()
     count(this.published, event)
   }
 
@@ -59,6 +81,7 @@ export class Ledger {
     if (this.#awaited === null || !isOf(line, this.#awaited)) this.wrong.push(`there is no event, or another, for ${text}`)
     this.#awaited = null
     count(this.logged, line)
+    this.#noteWritten(line)
     if (line.reqId === undefined) this.#tellAnonymous(line)
     else this.#tell(line.reqId, line)
   }
@@ -78,6 +101,7 @@ export class Ledger {
 
   /** All stories, which are over, by request. */
   take (): Record<string, Story> {
+    this.#settleAwaited()
     for (const [id, { story }] of this.#stories) {
       const text = story.join(';')
       if (!ACCEPTED.test(text) && !ONCE.test(text)) this.wrong.push(`what was told of ${id} is ${text}`)
@@ -85,6 +109,25 @@ export class Ledger {
     const taken = Object.fromEntries([...this.#stories].map(([id, { story }]) => [id, story]))
     this.#stories.clear()
     return taken
+  }
+
+  /** The event without a line is one too many of its sample, or it is wrong. */
+  #settleAwaited (): void {
+    const event = this.#awaited
+    if (event === null) return
+    this.#awaited = null
+    const sample = sampleOf(event)
+    const written = this.#written.get(sample?.of ?? '') ?? []
+    if (sample !== null && written.length === sample.most && this.#publishedAt - (written[0] as number) < INTERVAL) count(this.logged, event)
+    else this.wrong.push(`there is no line for ${JSON.stringify(event)}`)
+  }
+
+  #noteWritten (line: Line): void {
+    const sample = sampleOf(line)
+    if (line.event === 'closed' || line.event === 'expired') this.#written.delete(String(line.connectionId))
+    if (sample === null) return
+    const written = [...this.#written.get(sample.of) ?? [], performance.now()]
+    this.#written.set(sample.of, written.slice(-sample.most))
   }
 
   #tell (id: string, { event, code, reason, connectionId, dryRun }: Line): void {
