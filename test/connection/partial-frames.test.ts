@@ -82,7 +82,8 @@ t.test('a message in parts is whole, also if it is compressed, in fragments, or 
   }
   // What is inflated in another thread may come late, and then what is behind it waits.
   for (let i = 0; i < 100 && heard.length < 5; i++) await clock.pass(1000, 50)
-  t.strictSame(heard, [text, text, 'ping', `one ${'two '.repeat(100)}three`, ''].sort((one, other) => Number(other === 'ping') - Number(one === 'ping')), 'a ping does not wait for the messages before it')
+  t.strictSame(heard.filter((what) => what !== 'ping'), [text, text, `one ${'two '.repeat(100)}three`, ''])
+  t.ok(heard.includes('ping'), 'a ping has no place among messages')
   t.strictSame(ends, [])
   client.send(FAREWELL.subarray(0, 3))
   await settle()
