@@ -155,7 +155,8 @@ export class Rechecks implements ConnectionRechecks<OpenConnection> {
     const answer = await this.#check(connection, { signal })
     // The connection has ended, or the time is over: the answer changes nothing.
     if (answer === true || signal.aborted) return null
-    if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) return new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: answer === undefined ? 'check returned undefined (is a return or an await missing?)' : 'check returned neither true nor claims' })
+    // As claims, an error would admit a connection without a subject for ever.
+    if (typeof answer !== 'object' || answer === null || Array.isArray(answer) || answer instanceof Error) return new WsAuthError('WS_AUTH_TOKEN_REVOKED', { cause: answer === undefined ? 'check returned undefined (is a return or an await missing?)' : 'check returned neither true nor claims' })
     const attempt = new RecheckAttempt(connection, route, answer)
     signal.addEventListener('abort', () => attempt.abort())
     return await runRecheck(attempt, this.#context) ?? attempt

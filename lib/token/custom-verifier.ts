@@ -26,7 +26,9 @@ export function createCustomVerifier (verifyOption: VerifyOption): Verifier {
   return { verify, rules: NO_RULES, needsRequest: true }
 }
 
+/** An error that is returned counts as one that is thrown: as claims, it would admit each client whose token was found wrong. */
 function readClaims (answer: unknown): Verified {
+  if (answer instanceof Error) throw answer
   if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) {
     throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: `verify did not return an object${kindOf(answer)}` })
   }

@@ -85,6 +85,17 @@ t.test('a result that is neither true nor claims closes with token_revoked', asy
   }
 })
 
+t.test('an error that check returns closes with token_revoked, whether the token has a subject or not', async (t) => {
+  const { sub, ...withoutSubject } = CLAIMS
+  for (const claims of [CLAIMS, withoutSubject]) {
+    const app = await startChecked(t, () => new Error('the login is gone'))
+    const chat = await app.connect(sign(claims))
+    await app.pass()
+    t.same(await closeOf(app, chat), { code: 3000, reason: 'token_revoked' })
+    app.clock.exit()
+  }
+})
+
 t.test('new claims are taken over as those of a renewal', async (t) => {
   const app = await startChecked(t, () => ({ ...CLAIMS, exp: CLAIMS.exp + 600, jti: 'second', roles: ['admin'] }), {
     wsAuth: { user: (claims) => ({ id: claims.sub, roles: claims.roles }) as never },

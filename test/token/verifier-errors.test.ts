@@ -59,6 +59,15 @@ t.test('the plugin copies and freezes the claims that verify returns, and they m
   }
 })
 
+t.test('an error that verify returns is refused as one that it throws', async (t) => {
+  for (const error of [new WsAuthError('WS_AUTH_TOKEN_EXPIRED'), errorOf({ statusCode: 401 }), errorOf({ code: 'FAST_JWT_INVALID_SIGNATURE' }), errorOf({ sub: 'ann', roles: ['admin'] })]) {
+    const outcome = await thrown(error)
+    t.match(outcome, /^WS_AUTH_/)
+    t.equal(await outcomeOf(() => error), outcome)
+    t.equal(await outcomeOf(async () => error), outcome)
+  }
+})
+
 t.test('the plugin checks the times and names in the claims of verify, and requires no claim', async (t) => {
   const { rules } = createCustomVerifier(() => ({}))
   t.strictSame(rules, { required: [], clockTolerance: 0, checkExpiry: true, checkNotBefore: true, maxAge: null })
