@@ -2,7 +2,7 @@
  * The guard of a socket: an object that decides which events of the socket reach the app, and whether the app may send.
  */
 import type { RawData, WebSocket } from 'ws'
-import { endReceiverOnce } from './ws-internals'
+import { prepareEnd } from './ws-internals'
 
 /** Who began to close a socket: the app, the client with a close frame, the client without one, or ws because of an invalid frame. */
 export type Closer = 'app' | 'client' | 'lost' | 'error'
@@ -39,5 +39,5 @@ export function isGuardOf (socket: GuardedSocket, by: object): boolean {
 /** Sets the guard of a socket, or replaces it. */
 export function guard (socket: GuardedSocket, by: SocketGuard): void {
   socket[kGuard] = by
-  endReceiverOnce(socket)
+  prepareEnd(socket)
 }

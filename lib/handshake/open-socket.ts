@@ -12,6 +12,7 @@ import type { Limits } from '../connection/limits'
 import type { OpenConnection } from '../connection/open-connection'
 import { markFailed } from '../connection/failed-handler'
 import { closeSafely, terminateSafely } from '../connection/safe-calls'
+import { prepareEnd } from '../connection/ws-internals'
 import { hideAssigned } from '../credentials/headers'
 import type { WaitingRoom } from '../in-band/waiting-room'
 import { candidateOf, setCandidate } from './candidate'
@@ -63,7 +64,9 @@ export class SocketOpener {
 
   /** Its handshake may have been accepted before a drain, and have taken its time. */
   #openPublic (socket: WebSocket, run: () => unknown): unknown {
-    return this.#limits.isDraining ? closeSafely(socket, GOING_AWAY, 'drain') : handle(socket, null, run)
+    if (this.#limits.isDraining) return closeSafely(socket, GOING_AWAY, 'drain')
+    prepareEnd(socket)
+    return handle(socket, null, run)
   }
 
   /** Calls the handler, and lets go of what nothing needs once it has run. */

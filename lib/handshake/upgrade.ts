@@ -52,6 +52,7 @@ export class Upgrade {
   #giveBack: (() => void) | null = null
   #onEnd: ((end: HandshakeEnd) => void) | null = null
   #isWatched = false
+  #releasesAtClose = false
 
   constructor (request: IncomingMessage, socket: Duplex, head: Buffer, taken: TakenCredentials, timeout: number, owner: UpgradeOwner) {
     this.taken = taken
@@ -135,12 +136,13 @@ export class Upgrade {
    * was adopted in that turn: most are, and a third listener on the socket would cost each connection 170 bytes.
    */
   releaseAtClose (): void {
+    this.#releasesAtClose = true
     this.socket.once('close', this.#onClose)
   }
 
   /** The connection is open and the socket is ws's: nothing is held any more. */
   adopt (): void {
-    this.socket.removeListener('close', this.#onClose)
+    if (this.#releasesAtClose) this.socket.removeListener('close', this.#onClose)
     this.#release()
   }
 

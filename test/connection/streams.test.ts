@@ -3,15 +3,20 @@
  * of what a connection costs.
  */
 import { Duplex, Writable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
+import { connect as connectTls } from 'node:tls'
+import type { WebSocket } from '@fastify/websocket'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type fastifyWsAuth from '../../lib/index'
 import { sign, start, until } from '../helpers/app'
+import { CERTIFICATE, KEY } from '../helpers/certificate'
 import { clientFrame, RawClient } from '../helpers/raw-client'
 
 const CLOSE = 8
 const NORMAL = Buffer.from([0x03, 0xE8])
+/** RFC 6455, 7.1.5: no close frame came. */
+const ABNORMAL = 1006
 
 /** The streams that are ended although they have been, or have been destroyed, by the name of their class; not those of clients. */
 function watchEnds (t: Test, port: number): string[] {
@@ -87,6 +92,59 @@ t.test('no stream is ended twice', async (t) => {
       t.strictSame(twice, [])
     })
   }
+})
+
+/** What a server sends that does not fit into the buffers of a connection, and what fits. */
+const SENT = { 'more than the kernel takes': 16_777_216, 'a short message': 64 }
+
+for (const [path, what] of [['/', 'an authenticated'], ['/public', 'a public']] as const) {
+  for (const [size, length] of Object.entries(SENT)) {
+    t.test(`${what} client that leaves without a close frame gets all that was sent: ${size}`, async (t) => {
+      const codes: number[] = []
+      const ends: unknown[] = []
+      const answer = (socket: WebSocket, { raw }: FastifyRequest): void => {
+        socket.on('message', () => { socket.send(Buffer.alloc(length, 'a')) })
+        raw.socket.on('close', (hadError) => { ends.push({ hadError, wasEnded: raw.socket.writableEnded }) })
+        socket.on('close', (code) => { codes.push(code) })
+      }
+      const { port } = await start(t, {
+        routes: (app) => {
+          app.get('/', { websocket: true }, answer)
+          app.get('/public', { websocket: true, wsAuth: false }, answer)
+        }
+      })
+      const client = await RawClient.open(t, port)
+      await client.upgrade({ path, headers: { authorization: `Bearer ${sign()}` } }).response()
+      client.send(clientFrame(1, 'more')).socket.end()
+      await client.closed
+      t.equal(client.error, null)
+      t.equal(client.rest.length, length + (length > 65_535 ? 10 : 2), 'the frame, whole')
+      await until(() => ends.length + codes.length === 2, 'both ends')
+      t.strictSame(ends, [{ hadError: false, wasEnded: length > 65_535 }])
+      t.strictSame(codes, [ABNORMAL])
+    })
+  }
+}
+
+t.test('a client that leaves without a close frame is told the end of TLS', async (t) => {
+  const ends: boolean[] = []
+  const { port } = await start(t, {
+    server: { https: { key: KEY, cert: CERTIFICATE } } as object,
+    routes: (app) => {
+      app.get('/', { websocket: true }, (_socket, { raw }) => {
+        raw.socket.on('close', () => { ends.push(raw.socket.writableEnded) })
+      })
+    }
+  })
+  const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false })
+  t.teardown(() => socket.destroy())
+  const client = new RawClient(socket)
+  t.equal((await client.upgrade({ headers: { authorization: `Bearer ${sign()}` } }).response()).status, 101)
+  socket.end()
+  await client.closed
+  t.equal(client.error, null)
+  await until(() => ends.length === 1, 'the end')
+  t.strictSame(ends, [true])
 })
 
 t.test('the socket of a refusal is not destroyed before the finish event of its answer', async (t) => {
