@@ -26,6 +26,9 @@ const POLL = 50
 /** @typedef {{ tcp: number, inMemory: number }} Size  how many clients come by TCP, and how many are in the memory of the server */
 
 export class Crowd {
+  /** Each filling has addresses of its own: the ports of another crowd are taken, and those of a filling before may not be free yet. */
+  static #fillings = 0
+
   /** @type {AskedProcess[]} */
   #processes = []
   /** @type {import('../subject.mjs').Started} */
@@ -33,8 +36,6 @@ export class Crowd {
   /** @type {Size} */
   #size
   #keys
-  /** Each filling has addresses of its own: the ports of the one before may not be free yet. */
-  #fillings = 0
 
   /** @param {import('../subject.mjs').Started} started @param {import('../subject.mjs').Setting} setting @param {Size} size */
   constructor (started, { keys }, size) {
@@ -51,15 +52,15 @@ export class Crowd {
 
   /** Opens all of them. @param {number} [exp] of their tokens, in seconds since the epoch */
   async open (exp) {
-    const { subject: { carrier, algorithm }, server } = this.#started
-    const filling = ++this.#fillings
+    const { subject: { carrier, algorithm, path }, server } = this.#started
+    const filling = ++Crowd.#fillings
     const share = Math.ceil(this.#size.tcp / this.#processes.length)
     await Promise.all(this.#processes.map(async (one, i) => {
       const mine = Math.min(share, this.#size.tcp - i * share)
       for (let at = 0; at < mine; at += PER_ADDRESS) {
         const from = `127.${filling}.${i}.${1 + at / PER_ADDRESS}`
         const count = Math.min(PER_ADDRESS, mine - at)
-        const opening = { port: server.port, from, first: i * share + at, count, concurrency: CONCURRENCY, carrier, algorithm, keys: this.#keys, exp }
+        const opening = { port: server.port, from, first: i * share + at, count, concurrency: CONCURRENCY, carrier, algorithm, path, keys: this.#keys, exp }
         await one.ask('open', opening, OPEN_TIMEOUT + count * OPEN_TIMEOUT_EACH)
       }
     }))
