@@ -2,39 +2,39 @@
 /*
  * Does an operation cost more the more connections there are?
  */
-import { stayAwake } from '../load.mjs'
+import { CrowdedServer } from '../crowd/crowded-server.mjs'
 import { measureAfresh } from '../measure.mjs'
-import { awaitGoodbyes, openConnections } from '../open-load.mjs'
 import { figureTable, summarizeFigures, targetLine, targetOf } from '../report.mjs'
-import { CONCURRENCY, EchoRunner, HandshakeRunner } from '../runner.mjs'
-import { spreadOf } from '../statistics.mjs'
-import { scriptOf, startChecked, subject } from '../subject.mjs'
+import { shuffled } from '../statistics.mjs'
+import { startChecked, subject } from '../subject.mjs'
 
 /** A handshake may cost so much more with all connections than with the fewest. */
 const MAX_GROWTH = 1.15
 /** An echo may cost so much more, beyond what it grows for A, whose sockets are the same. */
 const MAX_ECHO_GROWTH = 1.1
-const WARM_UP = 6000
-const HANDSHAKES = 2000
-const ECHOES = 20_000
-/** Users who are disconnected, one after the other. */
-const DISCONNECTED = 200
-/** How often handshakes and echoes are measured with as many connections; the median counts. */
-const TIMES = 5
+/** Rounds that do not count, once all connections are open. */
+const WARM_UP_ROUNDS = 2
+
+const OPERATIONS = /** @type {const} */ (['accepted', 'echo', 'disconnect'])
 
 /** @type {import('./index.mjs').Question} */
 export default {
-  plans: { full: { repetitions: 2, levels: [1000, 5000, 15_000] }, quick: { repetitions: 1, levels: [1000, 15_000] } },
+  plans: {
+    full: { repetitions: 2, rounds: 6, levels: [1000, 5000, 15_000] },
+    quick: { repetitions: 1, rounds: 6, levels: [1000, 15_000] }
+  },
   subjects: [
     subject('A', 'none'),
-    subject('B map', 'hookAndMap'),
+    subject('B map', 'hookAndMap', { path: '/kept' }),
     subject('C', 'plugin'),
     subject('C frames', 'plugin', { options: { renewal: true } })
   ],
   comparisons: [],
 
-  measure: (subjects, setting, { repetitions, levels }, say) =>
-    measureAfresh(subjects, repetitions, (one) => measureOnce(one, setting, /** @type {number[]} */ (levels)), say),
+  async measure (subjects, setting, plan, say) {
+    const repetitions = await measureAfresh(subjects, plan.repetitions, (one) => measureOnce(one, setting, /** @type {any} */ (plan)), say)
+    return Object.fromEntries(Object.entries(repetitions).map(([name, rounds]) => [name, rounds.flat()]))
+  },
 
   summarize (measured) {
     const figures = summarizeFigures(measured)
@@ -48,64 +48,48 @@ export default {
     }
   },
 
-  table: ({ figures, targets }) => figureTable('CPU us, by connections',
-    [...new Set(Object.values(figures).flatMap((one) => Object.keys(one)))].map((figure) => ({ head: figure, figure, digits: 2 })),
-    figures) + targets.map(targetLine).join('')
+  table: ({ figures, targets }) => OPERATIONS.map((operation) => operationTable(operation, figures)).join('\n\n') + '\n' + targets.map(targetLine).join('')
 }
 
-/** @param {import('../subject.mjs').Subject} what @param {import('../subject.mjs').Setting} setting @param {number[]} levels */
-async function measureOnce (what, setting, levels) {
-  const started = await startChecked(what, setting)
-  const { server } = started
-  const handshakes = new HandshakeRunner(started)
-  /** @type {Record<string, number>} */
-  const figures = {}
-  const stop = stayAwake()
+/** @param {string} operation @param {Record<string, Record<string, import('../statistics.mjs').Spread>>} figures */
+function operationTable (operation, figures) {
+  const asked = new Set(Object.values(figures).flatMap((one) => Object.keys(one)).filter((figure) => figure.startsWith(`${operation} `)))
+  return figureTable('CPU us, by connections', [...asked].map((figure) => ({ head: figure, figure, digits: 2 })), figures)
+}
+
+/**
+ * A server for each level, all of the same code, measured in turn: whatever slows the machine slows all of them.
+ *
+ * @param {import('../subject.mjs').Subject} what
+ * @param {import('../subject.mjs').Setting} setting
+ * @param {{ levels: number[], rounds: number }} plan
+ */
+async function measureOnce (what, setting, { levels, rounds }) {
+  /** @type {CrowdedServer[]} */
+  const servers = []
   try {
-    await handshakes.warmUp(WARM_UP)
-    const talkers = await EchoRunner.on(started)
-    await talkers.run(ECHOES)
-    let open = talkers.sockets.length
-    let users = 0
-    for (const level of levels) {
-      // No name comes twice: each who is disconnected has one connection.
-      const subs = Array.from({ length: level - open }, () => `resident-${++users}`)
-      const scripts = subs.map((sub) => scriptOf(started, sub, pathOf(what)))
-      const sockets = await openConnections({ port: server.port, scripts, concurrency: CONCURRENCY })
-      open += sockets.length
-      figures[`accepted ${level}`] = await medianOf(() => costOf(server, HANDSHAKES, open, () => handshakes.run(HANDSHAKES)))
-      figures[`echo ${level}`] = await medianOf(() => costOf(server, ECHOES, open, () => talkers.run(ECHOES)))
-      if (what.guard === 'none') continue
-      const goodbyes = awaitGoodbyes(sockets.slice(-DISCONNECTED), 3003)
-      open -= DISCONNECTED
-      const [{ user, system }] = await Promise.all([server.ask('disconnect', { subs: subs.slice(-DISCONNECTED), left: open, isOneByOne: true }), goodbyes])
-      figures[`disconnect ${level}`] = (user + system) / DISCONNECTED
-    }
-    const [least, most] = [levels[0], levels.at(-1)]
-    for (const operation of ['accepted', 'echo', 'disconnect']) {
-      figures[`${operation} x`] = (figures[`${operation} ${most}`] ?? NaN) / (figures[`${operation} ${least}`] ?? NaN)
-    }
+    for (const level of levels) servers.push(new CrowdedServer(await startChecked(what, setting), setting, level))
+    for (const one of shuffled(servers)) await one.fill()
+    for (let round = 0; round < WARM_UP_ROUNDS; round++) await measureRound(servers)
+    const figures = []
+    for (let round = 0; round < rounds; round++) figures.push(await measureRound(servers))
     return figures
   } finally {
-    stop()
-    await server.stop()
+    for (const one of servers) await one.stop()
   }
 }
 
-function pathOf ({ guard }) {
-  return guard === 'hookAndMap' ? '/kept' : '/chat'
-}
-
-/** Microseconds of the server for each, once no more than those that stay are open. */
-async function costOf (server, count, stay, run) {
-  await server.ask('begin')
-  await run()
-  const { user, system } = await server.ask('settle', { count: stay })
-  return (user + system) / count
-}
-
-async function medianOf (measure) {
-  const values = []
-  for (let i = 0; i < TIMES; i++) values.push(await measure())
-  return spreadOf(values).median
+/** Microseconds of each operation at each level, and their growth from the first level to the last. @param {CrowdedServer[]} servers */
+async function measureRound (servers) {
+  /** @type {Record<string, number>} */
+  const figures = {}
+  for (const operation of OPERATIONS.filter((one) => one !== 'disconnect' || servers[0]?.canDisconnect)) {
+    /** @type {Map<CrowdedServer, number>} */
+    const costs = new Map()
+    for (const one of shuffled(servers)) costs.set(one, await one[operation]())
+    const inOrder = servers.map((one) => costs.get(one) ?? NaN)
+    for (const [i, { connections }] of servers.entries()) figures[`${operation} ${connections}`] = inOrder[i] ?? NaN
+    figures[`${operation} x`] = (inOrder.at(-1) ?? NaN) / (inOrder[0] ?? NaN)
+  }
+  return figures
 }
