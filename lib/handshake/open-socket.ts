@@ -12,7 +12,7 @@ import type { Limits } from '../connection/limits'
 import type { OpenConnection } from '../connection/open-connection'
 import { markFailed } from '../connection/failed-handler'
 import { closeSafely, terminateSafely } from '../connection/safe-calls'
-import { prepareEnd } from '../connection/ws-internals'
+import { prepareEnd, shrink } from '../connection/ws-internals'
 import { hideAssigned } from '../credentials/headers'
 import type { WaitingRoom } from '../in-band/waiting-room'
 import { candidateOf, setCandidate } from './candidate'
@@ -76,6 +76,7 @@ export class SocketOpener {
     } finally {
       connection.letGo()
       forgetHead(raw)
+      shrink(socket)
       if (!this.#keepsResponses) detachResponse(raw)
     }
   }
