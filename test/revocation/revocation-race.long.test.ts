@@ -1,7 +1,8 @@
 /*
  * Ten thousand small worlds, in each of which handshakes, first messages, tickets, renewals, revocations and disconnects of
  * one user go on at the same time, on two instances, and whatever has to wait goes on in random order. Afterwards nobody is
- * open who is revoked, and nobody is closed or was refused for nothing. RACE_SEED in the environment plays another seed.
+ * open who is revoked, and nobody is closed or was refused for nothing. In the environment, RACE_SEED plays another seed and
+ * RACE_WORLDS sets the number.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -18,7 +19,7 @@ import { clientFrame, requestText } from '../helpers/raw-client'
 import { statsOf } from '../helpers/stats'
 
 const SEED = Number(process.env.RACE_SEED ?? Date.now() % 1e9)
-const WORLDS = 10_000
+const WORLDS = Number(process.env.RACE_WORLDS ?? 10_000)
 const STEPS = 12
 const AT_ONCE = 25
 
