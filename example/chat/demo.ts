@@ -225,7 +225,7 @@ async function saySilent (url: string): Promise<void> {
 
 async function passLimit (url: string, login: Login, oldest: WebSocket): Promise<void> {
   expect(oldest.readyState, WebSocket.OPEN)
-  const closed = nextClose(oldest, '3003 connection_replaced')
+  const closed = nextClose(oldest, '3003 connection_replaced', LIMIT * 1000)
   for (let i = 0; i < LIMIT; i++) {
     const socket = connect(url, '/members', { headers: { cookie: login.cookie } })
     await nextFrame(socket, 'welcome')
@@ -301,8 +301,8 @@ async function nextFrame (socket: WebSocket, ...types: string[]): Promise<Frame>
   throw new Error(`no "${types.join(', ')}" came`)
 }
 
-async function nextClose (socket: WebSocket, expected: string): Promise<void> {
-  const [code, reason] = await once(socket, 'close', { signal: AbortSignal.timeout(TIMEOUT) })
+async function nextClose (socket: WebSocket, expected: string, timeout = TIMEOUT): Promise<void> {
+  const [code, reason] = await once(socket, 'close', { signal: AbortSignal.timeout(timeout) })
   expect(`${code} ${reason}`, expected)
 }
 
