@@ -88,8 +88,12 @@ export function readUser (attempt: Authentication): void | PromiseLike<void> {
   })
 }
 
-/** Refuses claims without a user: `null` from `user` or `formatUser` must not become an anonymous connection. */
+/**
+ * Refuses claims without a user: `null` from `user` or `formatUser` must not become an anonymous connection. An error that they return
+ * counts as one that they throw: as a user, it would admit a client that the app has refused.
+ */
 function assertUser (user: unknown): void {
+  if (user instanceof Error) throw user
   if (user == null) throw new WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: 'there is no such user' })
 }
 

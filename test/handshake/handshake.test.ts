@@ -177,6 +177,8 @@ t.test('a user option that returns no user is 401, and one that throws is 503', 
   t.strictSame(await ask(await build(t, { user: async () => undefined })), invalid)
   t.strictSame(await ask(await build(t, { user: () => { throw new Error('inner') } })), unavailable)
   t.strictSame(await ask(await build(t, { user: async () => { throw new Error('inner') } })), unavailable)
+  t.strictSame(await ask(await build(t, { user: () => new Error('inner') as never })), unavailable, 'an error that is returned counts as thrown')
+  t.strictSame(await ask(await build(t, { user: async () => new fastifyWsAuth.WsAuthError('WS_AUTH_FORBIDDEN') as never })), forbidden)
   t.strictSame(await ask(await build(t, { user: () => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_FORBIDDEN') } })), forbidden, 'a refusal is taken as it is')
 })
 
@@ -187,6 +189,10 @@ t.test('a formatUser that returns no user refuses the client, also on a route wi
       t.strictSame(await ask(await build(t, { jwt })), invalid)
       t.strictSame(await ask(await build(t, { jwt }, { roles: ['admin'], authorize: () => false })), invalid)
     }
+  }
+  for (const secretOf of [secret, async () => secret]) {
+    const jwt = { secret: secretOf, formatUser: () => new Error('inner') } as never
+    t.strictSame(await ask(await build(t, { jwt })), unavailable, 'an error that is returned counts as thrown')
   }
 })
 
