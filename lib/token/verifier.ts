@@ -21,7 +21,7 @@ export interface VerifyContext {
 }
 
 /**
- * Answers without a promise if it can, and returns a refusal then: it is not thrown once more through all callers, which costs time in each
+ * Answers without a promise if it can, and returns a refusal then: to throw it once more through all callers would cost time in each
  * refusal. Throws or rejects only with a {@link WsAuthError}.
  */
 export type VerifyToken = (token: string, request: FastifyRequest, context: VerifyContext) => Verified | WsAuthError | Promise<Verified>

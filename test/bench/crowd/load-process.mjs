@@ -75,7 +75,7 @@ function onRead (length, buffer) {
   const chunk = buffer.subarray(0, length)
   if (this.settle) {
     const answer = chunk.toString('latin1')
-    // A server that greets its clients does so in the same read, or in one before a close frame is expected.
+    // A server may greet its clients: the greeting may come in the same read.
     this.settle(answer.startsWith('HTTP/1.1 101 ') && answer.includes(END_OF_HEAD) ? undefined : new Error(`expected 101, got: ${answer}`))
   } else if (chunk[0] === CLOSE && chunk.readUInt16BE(2) === state.code) {
     this.write(maskedFrame(CLOSE, chunk.subarray(2)))
