@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -65,7 +66,7 @@ async function startDevice (t: Test, { plugin = {}, wsAuth = true, claims = () =
   t.teardown(() => child.kill('SIGKILL'))
   let said = ''
   const lines: string[] = []
-  child.stdout.setEncoding('utf8').on('data', (text: string) => lines.push(...text.trim().split('\n')))
+  createInterface(child.stdout).on('line', (line) => lines.push(line))
   child.stderr.setEncoding('utf8').on('data', (text: string) => { said += text })
   return { server, lines, tokens: () => tokens, ended: once(child, 'close').then(([code]) => `${code} ${said.trim()}`) }
 }
