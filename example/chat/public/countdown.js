@@ -5,12 +5,17 @@
 /** How long a connection outlives its token, in milliseconds: `expiryGrace` of app.ts. */
 const GRACE = 2000
 
-/** How far the server's clock is ahead of ours, in milliseconds. The instants in tokens are the server's. */
-let clockOffset = 0
+/** How far the server's clock is ahead of ours, in milliseconds. The instants in tokens are the server's. `null` until the server has said it. */
+let clockOffset = null
 
-/** @param now what the server's clock says */
+/** @param now what the server's clock said when it sent a message. The message that took the shortest time counts. */
 export function setClock (now) {
-  clockOffset = now - Date.now()
+  const offset = now - Date.now()
+  clockOffset = Math.max(offset, clockOffset ?? offset)
+}
+
+function serverNow () {
+  return Date.now() + (clockOffset ?? 0)
 }
 
 /** Lets an element count down to an instant. Without one it shows a dash. */
@@ -21,12 +26,12 @@ export function countDown (place, expiresAt) {
 
 /** Lets an element count down so many milliseconds. */
 export function countDownFor (place, left) {
-  countDown(place, left === null ? null : Date.now() + clockOffset + left)
+  countDown(place, left === null ? null : serverNow() + left)
 }
 
 function tick (place) {
   const { expiresAt, note } = place.dataset
-  const left = expiresAt === '' ? null : expiresAt - clockOffset - Date.now()
+  const left = expiresAt === '' ? null : expiresAt - serverNow()
   place.textContent = left === null ? '–' : textOf(left)
   // The note explains the grace.
   if (note !== undefined) document.getElementById(note).hidden = left === null || left > 0

@@ -2,7 +2,7 @@
  * One connection from its first message to its end, to be watched, and as many more as a user may have. The first is a plain WebSocket,
  * because the client hides the frames that are to be seen.
  */
-import { countDown } from './countdown.js'
+import { countDown, setClock } from './countdown.js'
 import { find, logTo, notify, timeOf } from './dom.js'
 import { Link, links, openSocket } from './link.js'
 import { freshToken, me } from './session.js'
@@ -36,7 +36,10 @@ async function openLife (isSilent) {
 }
 
 function read ({ type, code, connection, expiresAt = connection?.expiresAt }) {
-  if (type === 'welcome') show('open')
+  if (type === 'welcome') {
+    setClock(connection.openedAt)
+    show('open')
+  }
   if (type === 'welcome' || type === 'auth.ok') countDown(find('#life-left'), expiresAt)
   if (type.startsWith('auth.')) logLife(`received ${[type, code, expiresAt && `until ${timeOf(expiresAt)}`].filter(Boolean).join(' ')}`)
   if (type === 'auth.renew' && find('#auto-renew').checked) renew()
