@@ -23,7 +23,7 @@ const IS_COLOURED = process.stdout.isTTY && !process.env.NO_COLOR
 const TIMEOUT = 15_000
 const WIDTHS = [26, 35]
 /** How long the tokens live whose end is to be seen, in seconds. */
-const BRIEFLY = 4
+const BRIEFLY = 6
 const LIMIT = 120
 
 /**

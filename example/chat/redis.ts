@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 
-const TIMEOUT = 5000
+const TIMEOUT = 9000
 const NO_SERVER = 'there is no redis-server to start: install it, or say where a Redis is, REDIS_URL=redis://127.0.0.1:6379 npm start -- --redis'
 
 export interface SharedRedis {

@@ -12,12 +12,14 @@ const Fastify = require('fastify')
 const fastifyWsAuth = require('fastify-ws-auth')
 
 const COOKIE = { httpOnly: true, sameSite: 'strict', path: '/' }
-const SECONDS = Number(process.env.TOKEN_SECONDS ?? 600)
+const { TOKEN_SECONDS = '600', EXPIRY_GRACE = '0' } = process.env
+const SECONDS = Number(TOKEN_SECONDS)
 
 const app = Fastify({ logger: true })
 app.register(fastifyWsAuth, {
   jwt: { secret: process.env.JWT_SECRET || randomBytes(32).toString('hex') },
   rejectWith: 'auto',
+  expiryGrace: Number(EXPIRY_GRACE), // milliseconds that a renewal may be late
   token: { header: false, query: false } // so that only the cookie buys tokens
 })
 app.register(async () => {

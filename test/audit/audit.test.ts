@@ -177,7 +177,7 @@ t.test('a first message that is refused is one event, one line and one count', a
   for (const [code, told, text] of cases) {
     await t.test(`a client that sends ${text?.slice(0, 30) ?? 'nothing'} is refused with ${code}`, async (t) => {
       const events = listen(t)
-      const { app, log, port } = await startChat(t, { plugin: { token: { message: { timeout: 300 } } }, wsAuth: { roles: ['admin'] } })
+      const { app, log, port } = await startChat(t, { plugin: { token: { message: text === null ? { timeout: 300 } : true } }, wsAuth: { roles: ['admin'] } })
       const client = await upgrade(t, port, { path: '/chat' })
       t.match(statsOf(app), { connections: 0, pending: 1, accepted: 0 })
       if (text !== null) client.send(clientFrame(1, text))

@@ -139,7 +139,7 @@ t.test('connections of a browser survive or end correctly as its network changes
   // The tabs of one window: one test after the other.
   t.test('connections of a page in the background behave as those of a visible page', { buffered: true }, async (t) => {
     t.test('a connection in the background gets the hint to renew, is renewed, and ends if it is not', async (t) => {
-      const { port } = await startChat(t, { renewal: true })
+      const { port } = await startChat(t, { renewal: true, expiryGrace: 5000 })
       const { page, visibility } = await openHidden(browser, `http://127.0.0.1:${port}/`)
       const connect = (sub: string, life: number): Promise<PageSocket> =>
         openSocket(page, `ws://127.0.0.1:${port}/chat`, ['bearer', sign({ sub, iat: seconds(), exp: seconds(life) })])
@@ -151,7 +151,7 @@ t.test('connections of a browser survive or end correctly as its network changes
     })
 
     t.test('a frozen page keeps its connection, because the browser answers pings, and reconnects when it is thawed', async (t) => {
-      const { app, port } = await startChat(t, { heartbeat: { interval: 1000 }, limits: { perUser: 1 } })
+      const { app, port } = await startChat(t, { heartbeat: { interval: 3000 }, limits: { perUser: 1 } })
       const { page, freeze, thaw } = await openHidden(browser, `http://127.0.0.1:${port}/`)
       const events = await openReturning(page)
       await eventually(() => app.wsAuth.connections.size === 1, 'it is open')

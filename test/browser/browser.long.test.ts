@@ -165,7 +165,7 @@ t.test('a browser gets each refusal, close code and subprotocol as documented', 
     }
     const ends = async (socket: PageSocket, close: string): Promise<void> => { t.same(await socket.closed(), ['open', close]) }
 
-    const expiring = await connect('expiring', { exp: seconds(3) })
+    const expiring = await connect('expiring', { exp: seconds(6) })
     const brief = await connect('brief', {}, '/brief')
     const [revoked, disconnected, told, restarting, loud, own, lost, going, last] =
       [await connect('ann'), await connect('bea'), await connect('cas'), await connect('dan'), await connect('eve'), await connect('fay'), await connect('gus'), await connect('hal'), await connect('last')]

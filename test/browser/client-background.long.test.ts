@@ -120,7 +120,7 @@ t.test('the client lasts in pages in the background, and leaves nothing behind',
 
   t.test('a frozen page that waits connects when it is thawed', { buffered: true }, async (t) => {
     const hidden = await openHidden(t, browser)
-    const client = await connectIn(hidden.tab, '/ws', { lives: [60], retry: { base: 600_000, max: 600_000 } })
+    const client = await connectIn(hidden.tab, '/ws', { lives: [60], retry: { base: 3_600_000, max: 3_600_000 } })
     await client.opened()
     await hidden.server.app.wsAuth.disconnect({ sub: 'ann' }, { code: 4000, reason: 'later' })
     await client.is('waiting')

@@ -115,9 +115,9 @@ const SCENARIOS: Record<string, Scenario> = {
 
   'a connection by cookie is renewed by tickets, and is refused after the logout': async (t, engine) => {
     const { tab, asked, server } = await openPage(t, engine, PATIENT)
-    // The hint comes in the last fifth of a life: at once. The rest is long, because a busy machine is late.
+    // The hint comes in the last fifth of a life, before its last twentieth: within seconds. The rest is long, because a busy machine is late.
     const renewCookie = async (life: number): Promise<void> => {
-      await tab.run(`void (document.cookie = 'token=${sign({ sub: 'ann', iat: seconds(-600), exp: seconds(life) })}; path=/')`)
+      await tab.run(`void (document.cookie = 'token=${sign({ sub: 'ann', iat: seconds(-1800), exp: seconds(life) })}; path=/')`)
     }
     await renewCookie(100)
     const client = await connectIn(tab, '/ws', { retry: { base: 100 } })
@@ -196,7 +196,7 @@ const RECIPES: Record<string, Scenario> = {
   },
 
   'a login by cookie lasts while it is used': async (t, engine) => {
-    const { url, output } = await startFile(t, 'client/cookie-login.js', { TOKEN_SECONDS: '12' })
+    const { url, output } = await startFile(t, 'client/cookie-login.js', { TOKEN_SECONDS: '30' })
     const tab = await engine.open(t, url)
     await shows(tab, 'refused token_missing')
     await tab.run('void document.querySelector(\'button\').click()')

@@ -5,7 +5,7 @@ trap 'rm -rf "$folder"' EXIT
 
 # curl prints the frames behind the 101 too, and waits for more until its time is over.
 connect () {
-  curl --silent --include --http1.1 --no-buffer --max-time 5 \
+  curl --silent --include --http1.1 --no-buffer --max-time 20 \
     --header 'Connection: Upgrade' --header 'Upgrade: websocket' \
     --header 'Sec-WebSocket-Version: 13' --header 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' \
     --header "$1" "$(echo "$WS_URL" | sed 's/^ws/http/')"

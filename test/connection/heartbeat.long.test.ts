@@ -196,7 +196,7 @@ t.test('a client that the app reads from again just before the beat stays', asyn
 // The interval is due again before what came meanwhile is read.
 t.test('a loop that is blocked for longer than the interval ends no connection of a client that answers', async (t) => {
   const COUNT = 20
-  const interval = 500
+  const interval = 1000
   const { app, port } = await start(t, { plugin: { heartbeat: { interval } }, routes: (app) => { app.get('/chat', { websocket: true }, () => {}) } })
   const clients: RawClient[] = []
   const answerAll = (): void => { for (const client of clients) client.send(clientFrame(PONG, '')) }

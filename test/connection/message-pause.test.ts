@@ -77,12 +77,13 @@ t.test('a renewal behind messages that wait is made at once', async (t) => {
 })
 
 t.test('no more than a window is read of a client that has to wait', async (t) => {
-  const { clock, connect, heard, sockets, settle, ends } = await startMetered(t, { messages: { perSecond: 1, burst: 1, onLimit: 'pause' } })
+  const { clock, connect, heard, sockets, settle, ends, until } = await startMetered(t, { messages: { perSecond: 1, burst: 1, onLimit: 'pause' } })
   const client = await connect()
   const message = 'x'.repeat(1000)
   const sent = Buffer.concat(Array.from({ length: 8000 }, () => clientFrame(TEXT, message)))
   client.send(sent)
   const { _socket: stream, _receiver: receiver } = sockets[0] as unknown as { _socket: { bytesRead: number }, _receiver: { _bufferedBytes: number } }
+  await until(() => stream.bytesRead > 60_000, 'the server reads')
   let read = -1
   while (read !== stream.bytesRead) {
     read = stream.bytesRead

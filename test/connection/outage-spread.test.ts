@@ -6,7 +6,7 @@ import { memoryBackplane } from '../../lib/backplane/memory'
 import { sign, start, until } from '../helpers/app'
 
 const CONNECTIONS = 40
-const WITHIN = 2000
+const WITHIN = 10_000
 
 t.test('an instance spreads the closes of an outage, and keeps the connections that are left when the outage is over', async (t) => {
   const memory = memoryBackplane()
@@ -36,13 +36,13 @@ t.test('an instance spreads the closes of an outage, and keeps the connections t
   state.isOut = false
   const { size } = app.wsAuth.connections
   t.ok(size > 0, 'the others are open')
-  await new Promise((resolve) => setTimeout(resolve, WITHIN + 200))
-  t.equal(app.wsAuth.connections.size, size, 'the others stay open')
+  await new Promise((resolve) => setTimeout(resolve, 2000))
+  t.equal(app.wsAuth.connections.size, size, 'the others stay open: eight would have closed')
   t.equal(sockets.filter(({ readyState }) => readyState === WebSocket.OPEN).length, size)
   t.strictSame(new Set(codes), new Set([4503]))
 
   state.isOut = true
-  member?.onOutage(WITHIN / 10)
+  member?.onOutage(200)
   await until(() => codes.length === CONNECTIONS, 'without an end of the outage all are closed')
   t.equal(app.wsAuth.connections.size, 0)
 })

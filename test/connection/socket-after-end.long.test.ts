@@ -27,7 +27,7 @@ function rawOf (socket: WebSocket | undefined): Socket {
 t.test('a loop that is blocked across the expiry lets no message through', async (t) => {
   for (const place of ['another socket', 'an immediate', 'a timer', 'a microtask'] as const) {
     t.test(`a loop that is blocked by ${place} across the expiry lets no message through`, async (t) => {
-      const exp = Date.now() / 1000 + 4
+      const exp = Date.now() / 1000 + 6
       const order: string[] = []
       const block = (): void => {
         setTimeout(() => { order.push('timer') }, 1)
@@ -91,7 +91,7 @@ class OwnWebSocket extends WebSocket {
 t.test('no message reaches the app after the end of a connection, and the socket is gone within 6 s', async (t) => {
   const ENDS: Record<string, { claims?: () => Record<string, unknown>, end: (chat: Chat, t: Test) => void, code: number, reason: string, counted: string }> = {
     'the token expires': {
-      claims: () => ({ exp: (Date.now() + 1000) / 1000 }), end: () => {}, code: 3000, reason: 'token_expired', counted: 'token_expired'
+      claims: () => ({ exp: (Date.now() + 5000) / 1000 }), end: () => {}, code: 3000, reason: 'token_expired', counted: 'token_expired'
     },
     'the app closes the socket': { end: ({ sockets }) => { sockets[0]?.close(4000, 'bye') }, code: 4000, reason: 'bye', counted: 'app' },
     'the app closes the connection': { end: ({ connections }) => { connections[0]?.close(4001, 'bye') }, code: 4001, reason: 'bye', counted: 'app' },
@@ -144,7 +144,7 @@ t.test('no message reaches the app after the end of a connection, and the socket
 // ws has no deadline for what is left to be sent to a client that has said that it will send nothing more.
 t.test('a client that has closed its half and does not read is gone within 6 s', async (t) => {
   const ENDS: Record<string, { claims: () => Record<string, unknown>, end: (chat: Chat) => void, counted: string }> = {
-    'the token expires': { claims: () => ({ exp: (Date.now() + 2000) / 1000 }), end: () => {}, counted: 'token_expired' },
+    'the token expires': { claims: () => ({ exp: (Date.now() + 6000) / 1000 }), end: () => {}, counted: 'token_expired' },
     'the app closes the socket': { claims: () => ({}), end: ({ sockets }) => { sockets[0]?.close(4000) }, counted: 'lost' },
     'the app closes the socket again and again': {
       claims: () => ({}),

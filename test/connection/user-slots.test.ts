@@ -123,7 +123,7 @@ t.test('a slot comes back whatever becomes of the handshake that has taken it', 
   const backplane = new CountingBackplane()
   const chat = await startChat(t, {
     backplane,
-    plugin: { handshakeTimeout: 300, token: { message: { timeout: 300 } } },
+    plugin: { handshakeTimeout: 300, token: { message: { timeout: 1500 } } },
     routes: (app) => {
       app.get('/denied', { websocket: true, preHandler: async (_request, reply) => await reply.code(418).send() }, () => {})
       app.get('/throwing', { websocket: true, preHandler: async () => { throw new Error('no') } }, () => {})

@@ -93,9 +93,9 @@ t.test('10,000 drawn handshakes have the outcomes that the contract gives', asyn
     await app.start()
     await app.prepare(trials, now)
   }
-  // What expires a second after it was issued has.
+  // What expires two seconds after it was issued has.
   t.teardown(restoreClock)
-  await moveClock(2100)
+  await moveClock(3100)
   const began = Date.now()
   const disagreements: Disagreement[] = []
   await inBatches(wanted, AT_ONCE, async (trial) => {

@@ -331,8 +331,7 @@ for (const [rejectWith, headers] of [['close', {}], ['auto', { origin: 'https://
   void t.test(`the server accepts no more than limits.pending sockets in order to close them, with rejectWith '${rejectWith}'`, { buffered: true }, async (t) => {
     const { app, port } = await start(t, { plugin: { rejectWith, limits: { pending: 10 } }, routes: addRoutes })
     // None of them answers the close frame.
-    const clients: Array<Awaited<ReturnType<typeof upgrade>>> = []
-    for (let i = 0; i < 40; i++) clients.push(await upgrade(t, port, { path: '/chat', headers }))
+    const clients = await Promise.all(Array.from({ length: 40 }, async () => await upgrade(t, port, { path: '/chat', headers })))
     const accepted = clients.filter(({ answer }) => answer.status === 101)
     t.equal(accepted.length, 10)
     for (const client of accepted) t.strictSame(await client.close(), { code: 3000, reason: 'token_missing' })

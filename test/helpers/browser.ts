@@ -20,7 +20,7 @@ import { tie } from './example'
 const EXECUTABLE = process.env.CHROMIUM_PATH || '/usr/bin/chromium'
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync']
-const START_TIMEOUT = 30_000
+const START_TIMEOUT = 120_000
 /** How long anything that is waited for may take, in milliseconds. */
 const TIMEOUT = 60_000
 /** Cookies of other sites are sent, as older browsers do it: what a server is safe from must not depend on the browser. */

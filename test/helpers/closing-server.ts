@@ -11,7 +11,7 @@ async function main (): Promise<void> {
   await app.register(fastifyWsAuth, {
     renewal: true,
     token: { message: true },
-    heartbeat: { interval: 1000 },
+    heartbeat: { interval: 30_000 },
     verify: async (token) => await new Promise<object>((resolve) => { if (token !== 'held') resolve({ sub: 'x', exp: Date.now() / 1000 + 3600 }) })
   })
   app.get('/chat', { websocket: true }, () => {})

@@ -14,7 +14,7 @@ import { tie } from './example'
 import { freePorts } from './free-port'
 
 /** Idle connections of a deployed proxy end after so many seconds here, in place of the 75 of the files. */
-export const IDLE = 3
+export const IDLE = 10
 
 interface Tearing { teardown (end: () => unknown): void }
 

@@ -227,7 +227,7 @@ export class TriedApp {
     for (const { index, scenario: { world } } of trials) {
       for (const [name, { claims, path, origin, state }] of world.tickets) {
         if (this.#rule.tickets === null || state === 'unknown') continue
-        const exp = state === 'expired' ? Math.floor(Date.now() / 1000) + 1 : claims.exp
+        const exp = state === 'expired' ? Math.floor(Date.now() / 1000) + 2 : claims.exp
         const { ticket } = await wsAuth.issueTicket({ ...claims, exp }, { path, origin })
         this.#tickets.set(`${index} ${name}`, { text: ticket, kept: this.#kept.at(-1) ?? '' })
         if (state === 'spent') await this.#spend(ticket)

@@ -133,8 +133,8 @@ async function createProvider (issuer: string, clients: readonly ProviderClient[
       return grant
     },
     extraTokenClaims: ({ oidc: { client, entities } }: ProviderContext) => hasSid.has(client.clientId) ? { sid: entities.AuthorizationCode?.sid } : undefined,
-    // It protects itself from clients on the loopback interface, where ours are.
-    fetch: async (url: string, { dispatcher: _, ...options }: RequestInit & { dispatcher?: unknown }) => await fetch(url, options),
+    // It protects itself from clients on the loopback interface, where ours are, and from those that take 2.5 s, as busy machines do.
+    fetch: async (url: string, { dispatcher: _, signal: __, ...options }: RequestInit & { dispatcher?: unknown }) => await fetch(url, options),
     features: {
       devInteractions: { enabled: false },
       backchannelLogout: { enabled: true },

@@ -157,7 +157,7 @@ t.test('a client that leaves holds no pending place', async (t) => {
     const verify: Verify = async () => await new Promise<object>((resolve) => { settle = resolve })
     for (const isVerified of [false, true]) {
       const sockets: Socket[] = []
-      const chat = await startChat(t, { plugin: { verify, token: { message: { timeout: isVerified ? 100_000 : 1000 } } } })
+      const chat = await startChat(t, { plugin: { verify, token: { message: { timeout: isVerified ? 100_000 : 3000 } } } })
       chat.app.server.on('connection', (socket) => sockets.push(socket))
       const client = await connect(t, chat)
       const [socket] = sockets as [Socket]

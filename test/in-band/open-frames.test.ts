@@ -97,13 +97,17 @@ t.test('auth.ok comes in order over a network, with an own subprotocol, whatever
 })
 
 t.test('auth.ok comes in one packet with the 101, and what an asynchronous handler sends comes later', async (t) => {
+  let goOn = (): void => {}
+  const later = new Promise<void>((resolve) => { goOn = resolve })
   const { port } = await start(t, {
-    routes: (app) => app.get('/ws', { websocket: true }, async (socket) => { await new Promise((resolve) => setTimeout(resolve, 20)); socket.send('hello') })
+    routes: (app) => app.get('/ws', { websocket: true }, async (socket) => { await later; socket.send('hello') })
   })
   const client = await RawClient.open(t, port)
   const chunks: string[] = []
   client.socket.on('data', (chunk) => { chunks.push(String(chunk)) })
   client.upgrade({ path: '/ws', headers: { authorization: `Bearer ${sign({ sub: 'ann' })}`, ...OFFER } })
+  await until(() => chunks.length === 1, 'the first packet')
+  goOn()
   await until(() => chunks.length === 2, 'two packets')
   t.match(chunks[0], /^HTTP\/1\.1 101 [^]*"auth\.ok"/)
   t.match(chunks[1], 'hello')

@@ -17,6 +17,8 @@ import { reasonToSkip as reasonToSkipRedis, startRedis } from '../helpers/redis'
 /** How long a connection outlives its token in the example, and how late it may be closed, in milliseconds. */
 const GRACE = 2000
 const SWEEP = 1000
+/** The places of a token in a handshake. */
+const WAYS = ['cookie', 'subprotocol', 'query', 'ticket']
 
 t.before(buildExample)
 t.jobs = 3
@@ -114,10 +116,11 @@ t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
     const { url } = await startExample(t)
     const page = await openPage(await newContext(t, browser), url)
     await enter(page, 'ann')
-    for (const way of ['cookie', 'subprotocol', 'query', 'ticket']) {
+    for (const way of WAYS) {
       const card = page.locator(`[data-way=${way}]`)
-      await card.locator('.badge[data-state=open]').waitFor()
-      t.equal(await card.locator('[data-field=source]').textContent(), way)
+      await hasWay(page, way)
+      // It comes with a message of its own.
+      await card.locator('[data-field=source]', { hasText: way }).waitFor()
       t.equal(await card.locator('[data-field=user]').textContent(), 'ann (member)')
       t.equal(await card.locator('[data-field=protocol]').textContent(), 'ws-auth')
       t.match(await card.locator('[data-field=id]').textContent(), /^[\w-]{8}$/)
@@ -205,7 +208,7 @@ t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
     const example = await startExample(t)
     const page = await openPage(await newContext(t, browser), example.url)
     await enter(page, 'ann')
-    await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+    for (const way of ['query', 'ticket']) await hasWay(page, way)
     t.equal(await example.stop(), 0)
     await page.locator('#status[data-state=waiting]').waitFor()
     await page.locator('#lost', { hasText: '1001 shutdown' }).waitFor()
@@ -237,7 +240,7 @@ t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
     const bea = await openPage(await newContext(t, browser), url)
     for (const page of [one, two]) {
       await enter(page, 'ann')
-      await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+      for (const way of WAYS) await hasWay(page, way)
     }
     await enter(bea, 'bea')
     await one.click('#logout-everywhere')
@@ -288,7 +291,9 @@ t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
     await enter(one, 'ann')
     await enter(two, 'ann')
     await enter(bea, 'bea')
-    for (const page of [one, two]) await page.locator('[data-way=ticket] .badge[data-state=open]').waitFor()
+    for (const page of [one, two]) {
+      for (const way of WAYS) await hasWay(page, way)
+    }
     t.match(await bea.locator('#connections-scope').textContent(), `At ${new URL(there).host}; another instance has its own.`)
 
     const row = one.locator('#connections .connection', { hasText: 'ticket' })
@@ -405,6 +410,11 @@ async function assertNoToken (t: Test, example: RunningExample, text: string): P
 
 async function hasState (page: Page, state: string): Promise<void> {
   await page.locator(`#life-state[data-state=${state}]`).waitFor()
+}
+
+/** Waits until the connection of one place of the token is open. */
+async function hasWay (page: Page, way: string): Promise<void> {
+  await page.locator(`[data-way=${way}] .badge[data-state=open]`).waitFor()
 }
 
 async function secondsLeft (page: Page): Promise<number> {

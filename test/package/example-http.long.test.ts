@@ -235,13 +235,14 @@ t.test('a log out and a disconnect work over HTTP', { buffered: true }, async (t
     const { url } = await startExample(t)
     const cookie = await cookieOf(url, 'ann')
     const slow = request(`${url}/token`, { method: 'POST', headers: { cookie, 'content-type': 'application/json', 'content-length': 2 } })
+    const answered = once(slow, 'response')
     slow.write('{')
     await delay(300)
     t.equal(await statusOf(url, '/logout-everywhere', cookie), 200)
     // A token of this second would not be revoked by its user.
     await untilSecond()
     slow.end('}')
-    const [response] = await once(slow, 'response')
+    const [response] = await answered
     t.equal((response as { statusCode: number }).statusCode, 401)
     slow.destroy()
   })

@@ -33,7 +33,7 @@ function openMqtt (t: Test, url: string, options: IClientOptions): MqttClient {
 t.test('MQTT: the broker checks the user for each topic', async (t) => {
   const { url, output } = await startFile(t, 'recipes/mqtt.js')
   const broker = `${url.replace('http', 'ws')}/mqtt`
-  const token = await tokenOf(url, { name: 'ann', seconds: 4 })
+  const token = await tokenOf(url, { name: 'ann', seconds: 8 })
   const sockets: WebSocket[] = []
   const createWebsocket = (address: string, protocols: string[]): WebSocket => {
     const socket = new WebSocket(address, [...protocols, 'bearer', token])
@@ -42,6 +42,7 @@ t.test('MQTT: the broker checks the user for each topic', async (t) => {
   }
   const ann = openMqtt(t, broker, { createWebsocket })
   await next(ann, 'connect')
+  const closed = once(sockets[0] as WebSocket, 'close')
   t.equal(sockets[0]?.protocol, 'mqtt')
   await ann.subscribeAsync('ann/#', { qos: 1 })
   const message = next(ann, 'message')
@@ -57,7 +58,6 @@ t.test('MQTT: the broker checks the user for each topic', async (t) => {
   await end
   t.pass('a publication below the name of another user ends its connection')
 
-  const closed = once(sockets[0] as WebSocket, 'close')
   const [code, reason] = await closed
   t.equal(`${code} ${String(reason)}`, '3000 token_expired')
   await next(openMqtt(t, broker, {}), 'close')
@@ -80,7 +80,7 @@ t.test('STOMP: the token comes in CONNECT or as a subprotocol, and the server ch
   const { url, output } = await startFile(t, 'recipes/stomp.js')
   const brokerURL = `${url.replace('http', 'ws')}/stomp`
   Object.assign(globalThis, { WebSocket })
-  const token = await tokenOf(url, { name: 'ann', seconds: 4 })
+  const token = await tokenOf(url, { name: 'ann', seconds: 8 })
   const ann = await openStomp(t, { brokerURL, connectHeaders: { Authorization: `Bearer ${token}` } })
   t.match(await ann.connected, { version: '1.2', 'user-name': 'ann' })
 

@@ -33,8 +33,9 @@ t.test('Vite: its websocket reports a change, and the guarded one requires a tok
   const hmr = new WebSocket(`${server}/@hmr?token=${token}`, 'vite-hmr', { origin: url })
   const [first] = await once(hmr, 'message')
   t.strictSame(JSON.parse(String(first)), { type: 'connected' })
+  const updated = once(hmr, 'message')
   await touch()
-  const [update] = await once(hmr, 'message')
+  const [update] = await updated
   t.match(JSON.parse(String(update)), { type: 'update', updates: [{ path: '/main.js' }] })
 
   t.equal(await statusOf(`${server}/chat`, []), 401)

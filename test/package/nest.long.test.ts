@@ -38,12 +38,13 @@ async function statusOf (url: string, protocols: string[] = []): Promise<number 
 
 async function drive (t: Test, file: string): Promise<void> {
   const { url, output, stop } = await startFile(t, file)
-  const [ann, eve] = [await tokenOf(url, { name: 'ann', seconds: 3 }), await tokenOf(url, { name: 'eve' })]
+  const [ann, eve] = [await tokenOf(url, { name: 'ann', seconds: 8 }), await tokenOf(url, { name: 'eve' })]
   t.equal(await statusOf(url), 401)
   t.equal(await statusOf(url, ['bearer', `${ann}x`]), 401)
   t.equal(await statusOf(url, ['bearer', eve]), 403)
 
   const socket = new WebSocket(`${url.replace('http', 'ws')}/chat`, ['bearer', ann])
+  const expired = once(socket, 'close')
   const [greeting] = await once(socket, 'message')
   t.equal(String(greeting), 'hello ann')
   socket.send('{"event":"say","data":"hi"}')
@@ -56,7 +57,7 @@ async function drive (t: Test, file: string): Promise<void> {
   }
   t.strictSame(await me({ authorization: `Bearer ${eve}` }), [200, 'eve'])
   t.strictSame(await me({}), [401, undefined])
-  const [code, reason] = await once(socket, 'close')
+  const [code, reason] = await expired
   t.equal(`${code} ${reason}`, '3000 token_expired')
 
   const last = new WebSocket(`${url.replace('http', 'ws')}/chat`, ['bearer', await tokenOf(url, { name: 'ann' })])

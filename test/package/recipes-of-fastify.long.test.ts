@@ -51,7 +51,7 @@ t.test('gateway-with-http-proxy: the gateway proxies members with their name, re
   t.teardown(() => { for (const socket of upstream.clients) socket.terminate(); server.close() })
   const { url, output } = await startFile(t, 'recipes/gateway-with-http-proxy.js', { UPSTREAM: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
 
-  const [token, short, other] = await Promise.all([tokenOf(url, { name: 'ann' }), tokenOf(url, { name: 'bob', seconds: 3 }), tokenOf(url, { name: 'eve' })])
+  const [token, short, other] = await Promise.all([tokenOf(url, { name: 'ann' }), tokenOf(url, { name: 'bob', seconds: 8 }), tokenOf(url, { name: 'eve' })])
   t.equal(await statusOf(`${url}/api/chat`), 401)
   t.equal(await statusOf(`${url}/api/chat`, ['bearer', other]), 403)
   t.strictSame(seen, [])
@@ -88,7 +88,7 @@ t.test('mercurius-subscriptions: the user of connection_init is in the context o
     await client.dispose()
     return found
   }
-  const [ann, eve, bob] = await Promise.all([tokenOf(url, { name: 'ann' }), tokenOf(url, { name: 'eve' }), tokenOf(url, { name: 'bob', seconds: 3 })])
+  const [ann, eve, bob] = await Promise.all([tokenOf(url, { name: 'ann' }), tokenOf(url, { name: 'eve' }), tokenOf(url, { name: 'bob', seconds: 8 })])
   t.same(await answers(ann, '{ me }'), [{ me: 'ann' }])
   t.same((await answers(bob, 'subscription { ticks }'))[0], { ticks: 'bob 0' })
   t.same(await answers(`${ann}x`, '{ me }'), [])

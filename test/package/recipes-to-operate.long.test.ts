@@ -130,7 +130,7 @@ async function enter ({ url }: RunningFile, sub: string, secret: string): Promis
   return { socket, messages, closed }
 }
 
-const DRAIN_WITHIN = 3000
+const DRAIN_WITHIN = 6000
 const CLIENTS = 12
 
 t.test('deploy/server.js with SIGTERM is not ready, drains its clients, and ends with 0 within its time', { skip: noRedis }, async (t) => {
@@ -149,7 +149,7 @@ t.test('deploy/server.js with SIGTERM is not ready, drains its clients, and ends
   t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), clients.map(() => '1001 drain'))
   t.ok(performance.now() - startedAt > DRAIN_WITHIN / 2, 'the closes are spread')
   t.equal(await server.ended, 0)
-  t.ok(performance.now() - startedAt < DRAIN_WITHIN + 5000)
+  t.ok(performance.now() - startedAt < DRAIN_WITHIN + 20_000)
 })
 
 t.test('send-to-user: a message reaches each connection of its user on two instances, and no other connection', { skip: noRedis }, async (t) => {

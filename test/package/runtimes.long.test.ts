@@ -74,7 +74,7 @@ async function connect (url: string, protocols: string[], options: ClientOptions
   }))
 }
 
-const soon = (): string => sign({ ...MEMBER, exp: Math.floor(Date.now() / 1000) + 2 })
+const soon = (): string => sign({ ...MEMBER, exp: Math.floor(Date.now() / 1000) + 10 })
 const bearer = (token: string): ClientOptions => ({ headers: { authorization: `Bearer ${token}` } })
 const frame = (token: string): string => JSON.stringify({ type: 'auth', token })
 

@@ -105,7 +105,7 @@ t.test('expiry, revocation, disconnects and messages go on during a drain', asyn
   const { app } = await prepare(t, { routes: (app) => app.get('/ws', { websocket: true }, (socket) => { socket.on('message', (data) => heard.push(String(data))) }) })
   const exp = Math.floor(Date.now() / 1000) + 600
   const [brief, revoked, disconnected, talking] = [
-    await openSocket(app, '/ws', sign({ sub: 'brief', exp: exp - 598 })), await openSocket(app, '/ws', sign({ sub: 'revoked', jti: 'r', exp })),
+    await openSocket(app, '/ws', sign({ sub: 'brief', exp: exp - 596 })), await openSocket(app, '/ws', sign({ sub: 'revoked', jti: 'r', exp })),
     await openSocket(app, '/ws', sign({ sub: 'disconnected', exp })), await openSocket(app, '/ws', sign({ sub: 'talking', exp }))
   ]
   const draining = app.wsAuth.drain({ within: 1_000_000_000 })

@@ -22,10 +22,10 @@ t.test('the process of a closed app ends by itself', async (t) => {
 
   const exit = once(child, 'exit')
   child.send('close')
-  const [{ closed }] = await within(5000, 'app.close()', once(child, 'message')) as [{ closed: object }]
+  const [{ closed }] = await within(20_000, 'app.close()', once(child, 'message')) as [{ closed: object }]
   t.same(closed, { shutdown: 3 })
   child.disconnect()
-  const [code, signal] = await within(5000, 'its end', exit) as [number | null, string | null]
+  const [code, signal] = await within(20_000, 'its end', exit) as [number | null, string | null]
   t.same({ code, signal }, { code: 0, signal: null })
-  await within(1000, 'the refused one is gone', refused.ended)
+  await within(20_000, 'the refused one is gone', refused.ended)
 })
