@@ -12,11 +12,11 @@ import { sign, start, until } from '../helpers/app'
 import { watch } from '../helpers/client-socket'
 
 const RETRY = { base: 20, max: 40, crowd: 40 }
-const OPTIONS: ConnectOptions = { retry: RETRY, timeouts: { credential: 200, answer: 1000 } }
+const OPTIONS: ConnectOptions = { retry: RETRY, timeouts: { credential: 2000, answer: 5000 } }
 const now = (): number => Math.floor(Date.now() / 1000)
-/** Each is another text. @param life in seconds */
+/** Each is another text. @param life in seconds @param age how much of its life is over, in seconds */
 let made = 0
-const tokenOf = (sub = 'ann', life = 60): string => sign({ sub, iat: now(), exp: now() + life, jti: String(made++) })
+const tokenOf = (sub = 'ann', life = 60, age = 0): string => sign({ sub, iat: now() - age, exp: now() + life, jti: String(made++) })
 
 async function startServer (t: Test): Promise<{ url: string, users: Map<string, number> }> {
   const users = new Map<string, number>()
@@ -123,9 +123,9 @@ t.test('a refused token that is followed by a good one is not seen outside', asy
 t.test('an endpoint that is slower than the rest of the life loses the connection, and not the user', async (t) => {
   const { url, users } = await startServer(t)
   const { socket, calls, next, events } = watch(t, url, async ({ why }) => {
-    if (why === 'renew') await pause(3000)
-    return tokenOf('ann', why === 'rejected' ? 60 : 2)
-  }, { retry: RETRY, timeouts: { credential: 5000 } })
+    if (why === 'renew') await pause(8000)
+    return tokenOf('ann', why === 'rejected' ? 60 : 5)
+  }, { retry: RETRY, timeouts: { credential: 10_000 } })
   await socket.opened
   t.match(await next('waiting'), { end: { code: 3000, reason: 'token_expired', wasOpen: true } })
   await until(() => events.length === 3 && users.get('ann') === 2, 'the second connection')
@@ -171,7 +171,7 @@ t.test('two clients with one rotating refresh token and a lock are both let in, 
     // A refresh token that is used twice is stolen (RFC 9700, 4.14.2): the user is logged out.
     if (Number(request.headers['x-refresh']) !== refresh) isLoggedOut = true
     if (isLoggedOut) response.writeHead(401).end()
-    else setTimeout(() => response.end(JSON.stringify({ token: tokenOf('ann', rotations < 2 ? 5 : 60), expiresIn: rotations < 2 ? 4000 : 60_000, refresh: ++refresh })), 20)
+    else setTimeout(() => response.end(JSON.stringify({ token: rotations < 2 ? tokenOf('ann', 8, 12) : tokenOf(), expiresIn: rotations < 2 ? 6000 : 60_000, refresh: ++refresh })), 20)
     rotations++
   })
   const shared = { refresh: 0, token: '', expiresIn: 0, since: 0 }

@@ -25,7 +25,7 @@ const does = (reason: string): Does => WORDS[reason] as Does
 
 /** The ends that the plugin itself brings about. */
 const OWN: readonly End[] = [
-  { code: 3000, reason: 'token_expired', does: does('token_expired'), life: 1000, provoke: () => {} },
+  { code: 3000, reason: 'token_expired', does: does('token_expired'), life: 4000, provoke: () => {} },
   { code: 3000, reason: 'token_revoked', does: does('token_revoked'), provoke: async (app, sub) => await app.wsAuth.revoke({ sid: `${sub} connect` }) },
   { code: 3000, reason: 'lifetime_exceeded', does: does('lifetime_exceeded'), path: '/short', provoke: () => {} },
   { code: 3003, reason: 'disconnected', does: does('disconnected'), provoke: async (app, sub) => await app.wsAuth.disconnect({ sub }) },

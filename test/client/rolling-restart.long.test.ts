@@ -136,24 +136,24 @@ async function restart (t: Test, instance: Instance, { instances, clients }: Set
   return result
 }
 
-/** Restarts all, one after another. On a busy machine processes stand still, and what they have missed comes at once: then again, at most three times. */
+/** Restarts all, one after another. On a busy machine processes stand still, and what they have missed comes at once: then again, at most five times. */
 async function restartAll (t: Test, setting: Setting): Promise<Restart[]> {
   const all: Restart[] = []
-  for (let round = 1; round <= 3; round++) {
+  for (let round = 1; round <= 5; round++) {
     const before = all.length
     for (const instance of setting.instances) all.push(await restart(t, instance, setting))
     if (all.slice(before).every((one) => crowdOf(one) <= 2)) return all
   }
-  t.fail('no second has more than twice the even rate of handshakes, in one of three rounds')
+  t.fail('no second has more than twice the even rate of handshakes, in one of five rounds')
   return all
 }
 
 /**
  * A client asks for a token when it has none, at the hint in the last fifth of the life, and if it comes back when nine tenths of the life
- * are over. So two calls are at least four fifths of a life apart. `exp` is in whole seconds.
+ * are over. So two calls are at least four fifths of a life apart, unless the token ends before a busy machine has renewed it. `exp` is in whole seconds.
  */
 function checkCalls (t: Test, told: readonly Told[]): void {
-  const gaps = told.flatMap(({ calls, life }) => calls.slice(1).map(({ at }, i) => (at - (calls[i]?.at as number) + SECOND) / life))
+  const gaps = told.flatMap(({ calls, life }) => calls.slice(1).flatMap(({ at, why }, i) => why === 'rejected' ? [] : [(at - (calls[i]?.at as number) + SECOND) / life]))
   t.ok(gaps.every((gap) => gap >= 0.8), `the least part of a life after which a client asked again: ${Math.min(...gaps).toFixed(2)}`)
   const long = told.filter(({ life }) => life === LIFE * SECOND)
   t.equal(sum(long.map(({ calls }) => calls.length)), long.length, 'one call of each client whose token lives on')

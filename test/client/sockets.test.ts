@@ -80,14 +80,15 @@ t.test('two effects of which the first is undone at once make one call for a tok
 
 t.test('messages() gives each message in order over connections, and ends with close()', async (t) => {
   const { url } = await startServer(t)
-  const { socket } = watch(t, url, token, { retry: { base: 1 } })
+  const { socket, states, next } = watch(t, url, token, { retry: { base: 1 } })
   await socket.opened
   const got: string[] = []
   const reading = (async () => { for await (const message of socket.messages()) got.push(message as string) })()
   socket.send('count 500')
   await until(() => got.length === 500, 'the first messages')
+  const from = states.length
   socket.send('again')
-  await until(() => socket.state.status !== 'open', 'a loss')
+  await next('waiting', from)
   await socket.opened
   socket.send('count 3')
   await until(() => got.length === 503, 'the last messages')

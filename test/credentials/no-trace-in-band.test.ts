@@ -69,7 +69,7 @@ t.test('a token of a renewal or of a first message leaves no trace', async (t) =
     ['at which verify throws', /UNAVAILABLE|auth_unavailable/, opaque, verifyBy(failing), true],
     ['at which verify rejects', /UNAVAILABLE|auth_unavailable/, opaque, verifyBy(async (token) => failing(token)), true],
     ['that verify refuses in its own words', /TOKEN_INVALID|token_invalid/, opaque, verifyBy((token) => { throw new fastifyWsAuth.WsAuthError('WS_AUTH_TOKEN_INVALID', { cause: `no ${token}` }) }), true],
-    ['at which verify hangs', /UNAVAILABLE|auth_unavailable/, opaque, { ...verifyBy(never), handshakeTimeout: 50, token: { message: { timeout: 50 } } }, true]
+    ['at which verify hangs', /UNAVAILABLE|auth_unavailable/, opaque, { ...verifyBy(never), handshakeTimeout: 500, token: { message: { timeout: 500 } } }, true]
   ]
   for (const [name, expected, token, plugin, wsAuth] of cases) {
     for (const way of ['first message', 'frame', 'API'] as const) {

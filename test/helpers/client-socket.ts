@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import { connect } from '../../lib/client/index'
 import type { Ask, AuthSocket, ConnectOptions, CredentialRequest, State, WebSocketLike } from '../../lib/client/index'
-import { until } from './app'
+import { within } from './app'
 
 export interface WatchedSocket {
   readonly socket: AuthSocket
@@ -40,12 +40,23 @@ export function watch (t: Pick<Test, 'teardown'>, url: string, token: Ask | null
     ...options
   })
   t.teardown(() => socket.close())
-  socket.subscribe(() => states.push(socket.state))
+  const looking = new Set<() => void>()
+  socket.subscribe(() => {
+    states.push(socket.state)
+    for (const look of looking) look()
+  })
   for (const type of ['open', 'message', 'error', 'close']) socket.addEventListener(type, (event: Record<string, unknown>) => events.push(lineOf(type, event)))
   const next = async <S extends State['status']>(status: S, from = 0): Promise<State & { readonly status: S }> => {
-    const find = (): State | undefined => states.slice(from).find((state) => state.status === status)
-    await until(() => find() !== undefined, `${status}, after ${JSON.stringify(states)}`, 8_000)
-    return find() as State & { readonly status: S }
+    // What the caller looks at next is of the turn in which the status comes: the next status may be a millisecond away.
+    let look = (): void => {}
+    const found = new Promise<State>((resolve) => {
+      look = () => { states.slice(from).filter((state) => state.status === status).slice(0, 1).forEach(resolve) }
+    })
+    looking.add(look)
+    look()
+    const state = await within(20_000, status, found)
+    looking.delete(look)
+    return state as State & { readonly status: S }
   }
   return { socket, calls, states, events, handshakes: () => handshakes, next }
 }

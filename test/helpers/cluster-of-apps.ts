@@ -69,6 +69,8 @@ export async function startMember (t: Test, server: Pick<RedisServer, 'client'>,
     plugin: { groups, ...plugin, backplane: redisBackplane({ client, ...settings }) },
     routes: addEcho
   })
+  // The start of an app waits for two seconds, which is not enough on a busy machine; and where there is no Redis, these are for nothing.
+  for (let tries = 0; tries < 500 && !app.wsAuth.stats().backplane.isCurrent; tries++) await pause(10)
   return {
     app,
     client,
@@ -168,7 +170,7 @@ export async function assertOpen (t: Test, visitors: readonly Visitor[]): Promis
 let count = 0
 
 /** Waits until a revocation by each instance is answered by all. @returns after how many milliseconds */
-export async function untilWell (t: Test, members: readonly Member[], timeout = 20_000): Promise<number> {
+export async function untilWell (t: Test, members: readonly Member[], timeout = 40_000): Promise<number> {
   const begunAt = performance.now()
   for (const { app } of members) {
     let isAnswered = false
@@ -194,7 +196,7 @@ export async function untilWell (t: Test, members: readonly Member[], timeout = 
 }
 
 /** Waits until all let in who is good. */
-export async function untilAdmitted (members: readonly Reachable[], timeout = 15_000): Promise<void> {
+export async function untilAdmitted (members: readonly Reachable[], timeout = 30_000): Promise<void> {
   const deadline = performance.now() + timeout
   for (const { statusOf } of members) {
     while (await statusOf({ sub: 'somebody good' }) !== 101) {

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import { CERTIFICATE, KEY } from './certificate'
-import { freePort } from './free-port'
+import { freePort, freePorts } from './free-port'
 import { openClient } from './redis'
 
 /** A program of the family. */
@@ -128,10 +128,10 @@ const SLOTS = 16384
 
 /** Starts a cluster, whose user is that of the README. @param key a key of the primary that has the replica */
 export async function startCluster (t: Tearing, family: Family, key: string): Promise<Cluster> {
-  const settings = async (): Promise<string[]> => {
-    return ['--save', '', '--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--cluster-node-timeout', '1000', '--cluster-replica-validity-factor', '0']
+  const settings = (bus: number): string[] => {
+    return ['--save', '', '--cluster-enabled', 'yes', '--cluster-port', String(bus), '--cluster-node-timeout', '3000', '--cluster-replica-validity-factor', '0']
   }
-  const nodes = await Promise.all([0, 1, 2, 3].map(async () => await startNode(t, family, await settings())))
+  const nodes = await Promise.all((await freePorts(4)).map(async (port) => await startNode(t, family, settings(port))))
   const [first, ...others] = nodes as [Node, ...Node[]]
   const bus = async ({ admin }: Node): Promise<string> => String((await admin.call('CONFIG', 'GET', 'cluster-port') as string[])[1])
   for (const node of others) await first.admin.call('CLUSTER', 'MEET', node.host, String(node.port), await bus(node))
@@ -167,7 +167,7 @@ export async function startSentinel (t: Tearing, family: Family): Promise<Sentin
   const group = 'main'
   const sentinel = await startNode(t, family, ['--sentinel'], {
     configuration: () => [
-      `sentinel monitor ${group} ${primary.host} ${primary.port} 1`, `sentinel down-after-milliseconds ${group} 1000`, `sentinel failover-timeout ${group} 3000`
+      `sentinel monitor ${group} ${primary.host} ${primary.port} 1`, `sentinel down-after-milliseconds ${group} 3000`, `sentinel failover-timeout ${group} 3000`
     ].join('\n')
   })
   await eventually(async () => (await sentinel.admin.call('SENTINEL', 'REPLICAS', group) as unknown[]).length === 1, 'the sentinel knows the replica')

@@ -146,13 +146,13 @@ t.test('a handshake and a renewal that are under way are refused by a revocation
     const held = hold()
     let asked = 0
     const { app, port, connect } = await startChat(t, { plugin: { groups: ({ team }) => team === undefined ? [] : [team] }, wsAuth: { authorize: async () => { if (++asked > 1) await held.wait(); return true } } })
-    const later = { sub: 'ann', iss: 'https://a.example', iat: seconds(5) }
+    const later = { sub: 'ann', iss: 'https://a.example', iat: seconds(40) }
     const chat = await connect(by('k2', later))
     const token = by('k1', { ...later, iat: seconds(-10), team: 'red' })
     const answer = answerTo(t, port, token)
     const renewal = chat.connection.renew(by('k1', { ...later, team: 'red' })).then(() => 'renewed', ({ code }) => String(code))
     await eventually(() => asked === 3, 'both are under way')
-    t.equal((await app.wsAuth.revoke({ ...match, beforeAt: seconds(match.kid === undefined ? 3 : 20) * 1000 } as never)).closed, 0)
+    t.equal((await app.wsAuth.revoke({ ...match, beforeAt: seconds(match.kid === undefined ? 3 : 45) * 1000 } as never)).closed, 0)
     held.release()
     const name = JSON.stringify(match)
     t.equal(await renewal, match.kid === undefined ? 'renewed' : 'WS_AUTH_TOKEN_REVOKED', `${name}: a renewal`)

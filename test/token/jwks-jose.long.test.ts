@@ -10,7 +10,7 @@ const COOLDOWN = 100
 /** Times as short as a test needs them. */
 async function setsOf (issuers: readonly string[]) {
   const { createRemoteJWKSet } = await import('jose')
-  const times = { cacheMaxAge: 200, cooldownDuration: COOLDOWN, timeoutDuration: 300 }
+  const times = { cacheMaxAge: 200, cooldownDuration: COOLDOWN, timeoutDuration: 3000 }
   return new Map(issuers.map((name) => [name, createRemoteJWKSet(new URL('.well-known/jwks.json', name), times)]))
 }
 

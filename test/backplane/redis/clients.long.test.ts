@@ -25,7 +25,7 @@ t.test('every kind of client of Redis serves as a connection', { skip: reasonToS
     'with RESP 3': { protocol: 3, replyMapping: 'resp3' },
     'that has numbers as texts': { stringNumbers: true },
     'that pipelines by itself': { enableAutoPipelining: true },
-    'that gives up soon': { commandTimeout: 300, socketTimeout: 300, blockingTimeout: 50, maxRetriesPerRequest: 1 },
+    'that gives up soon': { commandTimeout: 1500, socketTimeout: 1500, blockingTimeout: 50, maxRetriesPerRequest: 1 },
     'that never gives up': { maxRetriesPerRequest: null, autoResendUnfulfilledCommands: false, retryStrategy: () => 10, reconnectOnError: ({ message }: Error) => message.startsWith('READONLY') ? 2 : false },
     'that connects late': { lazyConnect: true }
   } as const
@@ -35,7 +35,7 @@ t.test('every kind of client of Redis serves as a connection', { skip: reasonToS
     'with RESP 3': { RESP: 3 },
     'that has buffers': { commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer, [RESP_TYPES.SIMPLE_STRING]: Buffer, [RESP_TYPES.NUMBER]: String, [RESP_TYPES.MAP]: Map } } },
     'that has maps': { RESP: 3, commandOptions: { typeMapping: { [RESP_TYPES.MAP]: Map, [RESP_TYPES.DOUBLE]: String } } },
-    'that gives up soon': { commandOptions: { timeout: 300 } },
+    'that gives up soon': { commandOptions: { timeout: 1500 } },
     'without a queue': { disableOfflineQueue: true }
   } as const
 
@@ -51,7 +51,7 @@ t.test('every kind of client of Redis serves as a connection', { skip: reasonToS
         await testConnection(t, own)
         const key = `{${createId()}}`
         const reading = own.send(['XREAD', 'BLOCK', '20000', 'STREAMS', key, '0-0'])
-        await new Promise((resolve) => setTimeout(resolve, 700))
+        await new Promise((resolve) => setTimeout(resolve, 2000))
         await connection.send(['XADD', key, '*', 'a', 'b'])
         t.equal(pairsOf(await within(TIMEOUT, 'it is read', reading)).length, 1)
       })
@@ -183,7 +183,7 @@ async function untilAnswered (client: unknown): Promise<unknown> {
 t.test('a backplane works with clients whose settings suit other uses', { skip: reasonToSkip() }, async (t) => {
   const server = await startRedis(t)
   const clients: Record<string, () => Promise<unknown>> = {
-    'ioredis that waits 100 ms': async () => server.client({ commandTimeout: 100, socketTimeout: 100 }),
+    'ioredis that waits a second': async () => server.client({ commandTimeout: 1000, socketTimeout: 1000 }),
     'ioredis without a queue': async () => server.client({ enableOfflineQueue: false, maxRetriesPerRequest: 0 }),
     'ioredis that resends nothing': async () => server.client({ maxRetriesPerRequest: null, autoResendUnfulfilledCommands: false }),
     'ioredis that is not connected': async () => server.client({ lazyConnect: true }),

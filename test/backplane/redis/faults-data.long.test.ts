@@ -288,7 +288,7 @@ fault('whatever the client of the app is, and however it was told to try again, 
     withoutQueue,
     server.client({ maxRetriesPerRequest: null }),
     server.client({ maxRetriesPerRequest: null, autoResendUnfulfilledCommands: false }),
-    server.client({ commandTimeout: 300 }),
+    server.client({ commandTimeout: 1500 }),
     server.client({ enableAutoPipelining: true }),
     server.client({ lazyConnect: true })
   ]

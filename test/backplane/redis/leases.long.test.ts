@@ -54,7 +54,7 @@ t.test('slots of users outlive the failures of Redis', { skip: reasonToSkip(), j
     await server.client().flushall()
     const flushedAt = Date.now()
     t.equal(await other.take('ann'), null, 'the slot of the other instance counts')
-    t.ok(Date.now() - flushedAt < 9000, `${Date.now() - flushedAt} ms`)
+    t.ok(Date.now() - flushedAt < 20_000, `${Date.now() - flushedAt} ms`)
     t.type(await other.take('bob'), 'function', 'and slots are given again')
     release?.()
     await eventually(async () => await other.leases.isFree('ann'))
@@ -126,7 +126,7 @@ t.test('slots of instances that die or stop come back', { skip: reasonToSkip(), 
     t.equal(await one.take('ann'), null)
     await eventually(async () => await one.take('ann') !== null)
     const waited = Date.now() - killedAt
-    t.ok(waited > 5000 && waited < 15_000, `${waited} ms`)
+    t.ok(waited > 5000 && waited < 30_000, `${waited} ms`)
   })
 
   t.test('an instance that was stopped and goes on loses the slots that others have taken, and keeps the others', async (t) => {

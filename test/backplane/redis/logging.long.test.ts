@@ -4,9 +4,10 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { once } from 'node:events'
-import { sign } from '../../helpers/app'
+import { sign, until } from '../../helpers/app'
 import { openClient, reasonToSkip, startRedis } from '../../helpers/redis'
 import { linesOf, startChat } from '../../helpers/redis-chat'
+import type { Line } from '../../helpers/redis-chat'
 
 const settings = { skip: reasonToSkip() }
 
@@ -30,7 +31,9 @@ t.test('the log says why a Redis cannot be reached', settings, async (t) => {
     [{ host: '127.0.0.1', port: 1 }, 'ECONNREFUSED']
   ] as const) {
     const started = await startChat(t, openClient(t, options))
-    const failure = linesOf(started).find(({ msg }) => msg === 'cannot follow the log in Redis: trying again')
+    const find = (): Line | undefined => linesOf(started).find(({ msg }) => msg === 'cannot follow the log in Redis: trying again')
+    await until(() => find() !== undefined, 'the line')
+    const failure = find()
     t.match(failure?.err?.message, why)
     t.notOk(started.log.join('').includes('"wrong"'), 'it does not tell the password')
     await started.app.close()

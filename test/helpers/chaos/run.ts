@@ -116,7 +116,7 @@ export class ChaosRun {
 
   #isExplained ({ instance, what, expected, isByTicket, from, at }: Deviation): boolean {
     const restart = instance.restarts.find((each) => each.from <= at && each.to >= from)
-    if (restart !== undefined && /^(503 WS_AUTH_UNAVAILABLE|closed 1001 shutdown|closed 1006 |ECONNREFUSED|ECONNRESET|socket hang up|UND_ERR_SOCKET)$/.test(what)) return true
+    if (restart !== undefined && /^(503 WS_AUTH_UNAVAILABLE|503 undefined|closed 1001 shutdown|closed 1006 |ECONNREFUSED|ECONNRESET|socket hang up|UND_ERR_SOCKET)$/.test(what)) return true
     // Tickets are in Redis, and lost with it. All others notice only when nothing was heard for too long.
     const isLate = (since: number): boolean => at >= since + STALE_AFTER / 2
     return this.spells.some((spell) => spell.from <= at && spell.to >= from && (

@@ -211,8 +211,8 @@ function makeServer ({ seed, redisPort, onLimit }: ServerSettings): Server {
       token: { message: { timeout: 10_000 } },
       tickets: { ttl: 20_000 },
       limits: { perUser: PER_USER, onLimit, pending: 2000 },
-      handshakeTimeout: 2000,
-      heartbeat: { interval: 2000 },
+      handshakeTimeout: 4000,
+      heartbeat: { interval: 4000 },
       websocket: { options: { maxPayload: 16_384 } },
       ...(client === null ? {} : { backplane: redisBackplane({ client, staleAfter: STALE_AFTER }) })
     })
