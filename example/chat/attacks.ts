@@ -29,7 +29,7 @@ interface Target {
 
 /** Between the end of a token and the end of a guarded connection, in milliseconds: a second, and time for a slow machine. */
 const SWEEP = 2000
-const SECONDS = 4
+const SECONDS = 6
 
 const ATTACKS: Record<string, (target: Target) => Promise<Outcome>> = {
   /** Reads the token in the server's log, and connects with it. */

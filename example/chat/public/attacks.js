@@ -5,7 +5,7 @@ import { cloneOf, element, find, notify } from './dom.js'
 
 const ATTACKS = [
   { name: 'log', title: 'The token in the log', about: 'The page connects with ?token=. An attacker reads the log of the server.' },
-  { name: 'expiry', title: 'Talking after expiry', about: 'The token lives 3 s. The client goes on talking after 5 s.' },
+  { name: 'expiry', title: 'Talking after expiry', about: 'The token lives for 6 s. The client goes on talking after 8 s.' },
   { name: 'origin', title: 'Another site uses the cookie', about: 'A page of another site connects, and the browser adds the cookie.' }
 ]
 
