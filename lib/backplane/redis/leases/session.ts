@@ -40,7 +40,7 @@ export class LeaseSession {
   #born = ''
   #answered = 0
   #calls = 0
-  /** The clock of Redis minus the monotonic clock of this process, in milliseconds. */
+  /** The clock of Redis minus the monotonic clock of this process, in milliseconds; never more than it is, unless the clock of Redis was set back. */
   #offset: number | null = null
   #isLost = true
   #isBeating = false
@@ -118,11 +118,23 @@ export class LeaseSession {
     const op = ++this.#calls
     const deadline = isTimed && this.#offset !== null ? Math.floor(performance.now() + this.#offset) + LEASE_TIMEOUT : 0
     const given = [command, name, this.#born, String(this.#answered), String(op), String(deadline), old, String(max), replaces ? '1' : '0', ...args]
+    const sentAt = performance.now()
     const sent = callLeaseScript(this.#connection, [leases, leaseState, evicted, ...keys], given)
     if (command === 'beat') this.#watchBeat(sent)
     const [status, now, born = '', ...rest] = await withDeadline(sent, LEASE_TIMEOUT, 'counting the slots of a user in Redis')
-    this.#offset = Number(now) - performance.now()
+    this.#setOffset(Number(now), sentAt)
     return { status: status as LeaseReply['status'], born, rest, op }
+  }
+
+  /**
+   * Redis has read its clock after the call was sent, and before the reply is read, which is late in a busy process. So a reply gives two
+   * bounds, and what is known from an earlier reply stays within them.
+   */
+  #setOffset (now: number, sentAt: number): void {
+    const least = now - performance.now()
+    // The script has it in whole milliseconds.
+    const most = now + 1 - sentAt
+    this.#offset = Math.min(Math.max(this.#offset ?? least, least), most)
   }
 
   #watchBeat (sent: Promise<unknown>): void {
