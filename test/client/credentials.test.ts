@@ -171,7 +171,7 @@ t.test('two clients with one rotating refresh token and a lock are both let in, 
     // A refresh token that is used twice is stolen (RFC 9700, 4.14.2): the user is logged out.
     if (Number(request.headers['x-refresh']) !== refresh) isLoggedOut = true
     if (isLoggedOut) response.writeHead(401).end()
-    else setTimeout(() => response.end(JSON.stringify({ token: rotations < 2 ? tokenOf('ann', 8, 12) : tokenOf(), expiresIn: rotations < 2 ? 6000 : 60_000, refresh: ++refresh })), 20)
+    else setTimeout(() => response.end(JSON.stringify({ token: rotations < 2 ? tokenOf('ann', 8, 12) : tokenOf(), expiresIn: rotations < 2 ? 4000 : 60_000, refresh: ++refresh })), 20)
     rotations++
   })
   const shared = { refresh: 0, token: '', expiresIn: 0, since: 0 }

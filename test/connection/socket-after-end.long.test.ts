@@ -100,7 +100,7 @@ t.test('no message reaches the app after the end of a connection, and the socket
     }
   }
   const cases = Object.keys(ENDS).flatMap((what) => [false, true].map((isOwn) => ({ what, isOwn })))
-  // At once: each takes 5 s.
+  // At once: each takes 5 s or, if its token expires, 10 s.
   await Promise.all(cases.map(async ({ what, isOwn }) => {
     const { claims, end, code, reason, counted } = ENDS[what] as NonNullable<(typeof ENDS)[string]>
     const chat = await startChat(t, {

@@ -50,11 +50,14 @@ export function watch (t: Pick<Test, 'teardown'>, url: string, token: Ask | null
     // What the caller looks at next is of the turn in which the status comes: the next status may be a millisecond away.
     let look = (): void => {}
     const found = new Promise<State>((resolve) => {
-      look = () => { states.slice(from).filter((state) => state.status === status).slice(0, 1).forEach(resolve) }
+      look = () => {
+        const state = states.slice(from).find((state) => state.status === status)
+        if (state !== undefined) resolve(state)
+      }
     })
     looking.add(look)
     look()
-    const state = await within(20_000, status, found)
+    const state = await within(20_000, status, found).catch((error: Error) => { throw new Error(`${error.message}, after ${JSON.stringify(states)}`) })
     looking.delete(look)
     return state as State & { readonly status: S }
   }

@@ -10,7 +10,9 @@ async function main (): Promise<void> {
   const app = Fastify()
   await app.register(fastifyWsAuth, {
     renewal: true,
-    token: { message: true },
+    // Longer than the test waits: a timer that keeps the process alive is seen.
+    handshakeTimeout: 60_000,
+    token: { message: { timeout: 60_000 } },
     heartbeat: { interval: 30_000 },
     verify: async (token) => await new Promise<object>((resolve) => { if (token !== 'held') resolve({ sub: 'x', exp: Date.now() / 1000 + 3600 }) })
   })

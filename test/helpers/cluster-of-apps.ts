@@ -69,7 +69,7 @@ export async function startMember (t: Test, server: Pick<RedisServer, 'client'>,
     plugin: { groups, ...plugin, backplane: redisBackplane({ client, ...settings }) },
     routes: addEcho
   })
-  // The start of an app waits for two seconds, which is not enough on a busy machine; and where there is no Redis, these are for nothing.
+  // The start of an app waits for two seconds, which is not enough on a busy machine. Without a Redis this waits for five in vain.
   for (let tries = 0; tries < 500 && !app.wsAuth.stats().backplane.isCurrent; tries++) await pause(10)
   return {
     app,

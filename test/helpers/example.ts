@@ -14,7 +14,7 @@ const ROOT = process.cwd()
 const PACKAGE = join(ROOT, 'dist/index.js')
 const SERVER = join(ROOT, 'example/build/chat/server.js')
 const START_TIMEOUT = 120_000
-/** The demonstration takes eight seconds, where nothing else runs. */
+/** The demonstration takes ten seconds, where nothing else runs. */
 const RUN_TIMEOUT = 180_000
 const END_TIMEOUT = 60_000
 

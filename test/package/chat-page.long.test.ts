@@ -135,7 +135,9 @@ t.test('the page of the chat works in a browser', { skip: reasonToSkip() }, asyn
     // It is there for two seconds, in which a busy machine may not look.
     const explained = page.evaluate<string>(`new Promise((resolve) => {
       const note = document.getElementById('life-grace')
-      new MutationObserver(() => { if (!note.hidden) resolve(note.innerText) }).observe(note, { attributes: true })
+      const look = () => { if (!note.hidden) resolve(note.innerText) }
+      new MutationObserver(look).observe(note, { attributes: true })
+      look()
     })`)
     await page.locator('#life-state', { hasText: '3000 token_expired' }).waitFor()
     t.match(await explained, /waits 2\ss more/)

@@ -126,7 +126,7 @@ t.test('the device in Python does what PROTOCOL.md says', { skip: reasonToSkip()
     })
   }
 
-  t.test('the device comes back after a restart, within the time that the server said, with the same token', { buffered: true }, async (t) => {
+  t.test('the device comes back after a restart, about when the server said, with the same token', { buffered: true }, async (t) => {
     const { server, lines, tokens } = await startDevice(t, {})
     await until(() => statsOf(server.app).connections === 1 && lines.length === 2, 'it is open')
     const begun = Date.now()

@@ -5,17 +5,20 @@
 /** How long a connection outlives its token, in milliseconds: `expiryGrace` of app.ts. */
 const GRACE = 2000
 
-/** How far the server's clock is ahead of ours, in milliseconds. The instants in tokens are the server's. `null` until the server has said it. */
+/**
+ * How far the server's clock is ahead of the monotonic clock of the page, in milliseconds. The instants in tokens are the server's. `null` until
+ * the server has said it.
+ */
 let clockOffset = null
 
-/** @param now what the server's clock said when it sent a message. The message that took the shortest time counts. */
+/** @param now what the server's clock said before a message was read. The message that took the shortest time counts. */
 export function setClock (now) {
-  const offset = now - Date.now()
+  const offset = now - performance.now()
   clockOffset = Math.max(offset, clockOffset ?? offset)
 }
 
 function serverNow () {
-  return Date.now() + (clockOffset ?? 0)
+  return clockOffset === null ? Date.now() : performance.now() + clockOffset
 }
 
 /** Lets an element count down to an instant. Without one it shows a dash. */

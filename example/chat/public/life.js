@@ -35,11 +35,9 @@ async function openLife (isSilent) {
   opened.onclose = ({ code, reason }) => { if (opened === socket) show('closed', code === 1006 ? '' : `${code} ${reason}`) }
 }
 
-function read ({ type, code, connection, expiresAt = connection?.expiresAt }) {
-  if (type === 'welcome') {
-    setClock(connection.openedAt)
-    show('open')
-  }
+function read ({ type, code, connection, expiresIn, expiresAt = connection?.expiresAt }) {
+  if (type === 'auth.ok' && expiresAt !== null) setClock(expiresAt - expiresIn)
+  if (type === 'welcome') show('open')
   if (type === 'welcome' || type === 'auth.ok') countDown(find('#life-left'), expiresAt)
   if (type.startsWith('auth.')) logLife(`received ${[type, code, expiresAt && `until ${timeOf(expiresAt)}`].filter(Boolean).join(' ')}`)
   if (type === 'auth.renew' && find('#auto-renew').checked) renew()

@@ -180,10 +180,13 @@ async function untilAnswered (client: unknown): Promise<unknown> {
   }
 }
 
+/** The client whose own time-out a read must outlast. */
+const WAITS = 'ioredis that waits a second'
+
 t.test('a backplane works with clients whose settings suit other uses', { skip: reasonToSkip() }, async (t) => {
   const server = await startRedis(t)
   const clients: Record<string, () => Promise<unknown>> = {
-    'ioredis that waits a second': async () => server.client({ commandTimeout: 1000, socketTimeout: 1000 }),
+    [WAITS]: async () => server.client({ commandTimeout: 1000, socketTimeout: 1000 }),
     'ioredis without a queue': async () => server.client({ enableOfflineQueue: false, maxRetriesPerRequest: 0 }),
     'ioredis that resends nothing': async () => server.client({ maxRetriesPerRequest: null, autoResendUnfulfilledCommands: false }),
     'ioredis that is not connected': async () => server.client({ lazyConnect: true }),
@@ -208,6 +211,7 @@ t.test('a backplane works with clients whose settings suit other uses', { skip: 
       t.teardown(async () => await Promise.all(links.map(async (link) => await link.leave())))
       const [link] = links as [typeof links[0] & object]
       await within(TIMEOUT, 'all are ready', Promise.all(links.map(async ({ ready }) => await ready)))
+      if (name === WAITS) await new Promise((resolve) => setTimeout(resolve, 1500))
       t.same(await link.publish(revoke('sub', 'ü:\0', 5)), [{ id: other.id, answered: true, closed: 0 }])
       t.same([...other.known], [revoke('sub', 'ü:\0', 5)])
       t.equal(await link.put('a', 'ü', 60_000), true)

@@ -248,7 +248,7 @@ for (const state of ['down', 'paused'] as const) {
     await before.app.close()
     if (state === 'down') await server.stop()
     else server.pause()
-    const members = await within(8000, 'they listen', Promise.all([startMember(t, server), startMember(t, server)]))
+    const members = await within(20_000, 'they listen', Promise.all([startMember(t, server), startMember(t, server)]))
     for (const claims of [GOOD, BAD]) {
       t.same(await Promise.all(members.map(async ({ statusOf }) => await statusOf(claims))), [503, 503])
     }

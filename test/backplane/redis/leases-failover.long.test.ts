@@ -69,7 +69,7 @@ async function assertRight (t: Test, { observer, ports }: Replicated): Promise<v
   t.same(await Promise.all(USERS.map(async (user, i) => await observer.open(user, ports[i % 2] as number))), USERS.map(() => 429), 'no slot is lost')
 }
 
-t.test('slots that a failover has lost are given twice for two seconds at most, no more than were lost, and then the surplus is closed', { skip: FAMILY.skip, buffered: true }, async (t) => {
+t.test('slots that a failover has lost are given twice for a short time, no more than were lost, and then the surplus is closed', { skip: FAMILY.skip, buffered: true }, async (t) => {
   const replicated = await startReplicated(t)
   const { observer, ports: [one, other], cutReplica, failOver } = replicated
   await openAll(observer, one)

@@ -134,7 +134,7 @@ export class LeaseSession {
     const least = now - performance.now()
     // The script has it in whole milliseconds.
     const most = now + 1 - sentAt
-    this.#offset = Math.min(Math.max(this.#offset ?? least, least), most)
+    this.#offset = Math.max(least, Math.min(this.#offset ?? least, most))
   }
 
   #watchBeat (sent: Promise<unknown>): void {
