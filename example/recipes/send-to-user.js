@@ -15,7 +15,7 @@ const MAX_LENGTH = 1000
 async function createApp ({ redis, secret, ...options }) {
   const app = Fastify(options)
   // A client that has subscribed takes no other commands.
-  const subscriber = redis.duplicate()
+  const subscriber = redis.duplicate({ autoResubscribe: false })
   for (const client of [redis, subscriber]) client.on('error', (error) => app.log.warn(error))
   // What is added first runs last: the backplane says goodbye before.
   app.addHook('onClose', async () => {
@@ -38,7 +38,8 @@ async function createApp ({ redis, secret, ...options }) {
       app.log.error(error, 'a message to a user is not understood') // an error that is thrown here ends the process
     }
   })
-  // ioredis subscribes again after an outage. What was published meanwhile is lost.
+  // Also after an outage; what was published meanwhile is lost. ioredis itself would not handle it if the app is closed before Redis has answered.
+  subscriber.on('ready', () => { subscriber.subscribe(CHANNEL).catch((error) => app.log.warn(error)) })
   await subscriber.subscribe(CHANNEL)
 
   app.get('/chat', { websocket: true }, (socket, request) => {
