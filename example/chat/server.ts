@@ -33,11 +33,11 @@ async function main (): Promise<void> {
       apps.push(app)
       urls.push(await app.listen({ host: '127.0.0.1', port: each }))
     }
+    // Ctrl-C arrives twice, from the terminal and from npm. The second must not end the process before it has tidied up.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { void stop() })
     if (!process.env.JWT_SECRET && !values.demo) console.log('JWT_SECRET is not set: all logins end with this process')
     for (const url of urls) console.log(`listening on ${url}`)
     if (redis !== undefined) console.log(`two instances, which agree by ${redis.name}`)
-    // Ctrl-C arrives twice, from the terminal and from npm. The second must not end the process before it has tidied up.
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { void stop() })
     if (values.demo) await runDemo(urls, stop).finally(stop)
   } catch (error) {
     await stop()

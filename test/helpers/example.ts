@@ -130,8 +130,9 @@ export function tie (child: ChildProcess, target: number | undefined): void {
 async function end (child: ChildProcess): Promise<number | null> {
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
   const exit = once(child, 'exit')
-  // Twice, since npm passes on what the terminal has sent already. At once: a process on its way out heeds nobody. Two of one signal would count as one.
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) child.kill(signal)
+  // Twice, since npm passes on what the terminal has sent already. At once: a process on its way out heeds nobody. It is stopped
+  // meanwhile, because this process may have to wait between the two. The kernel merges two pending signals of one kind.
+  for (const signal of ['SIGSTOP', 'SIGTERM', 'SIGINT', 'SIGCONT'] as const) child.kill(signal)
   const timer = setTimeout(() => child.kill('SIGKILL'), END_TIMEOUT)
   const [code] = await exit as [number | null]
   clearTimeout(timer)
