@@ -38,9 +38,10 @@ async function createApp ({ redis, secret, ...options }) {
       app.log.error(error, 'a message to a user is not understood') // an error that is thrown here ends the process
     }
   })
-  // Also after an outage; what was published meanwhile is lost. ioredis itself would not handle it if the app is closed before Redis has answered.
-  subscriber.on('ready', () => { subscriber.subscribe(CHANNEL).catch((error) => app.log.warn(error)) })
   await subscriber.subscribe(CHANNEL)
+  // The app subscribes again after an outage. What is published during an outage is lost. `autoResubscribe` of ioredis handles no error: if
+  // the app closes before Redis answers, the process ends with 1.
+  subscriber.on('ready', () => { subscriber.subscribe(CHANNEL).catch((error) => app.log.warn(error)) })
 
   app.get('/chat', { websocket: true }, (socket, request) => {
     socket.on('message', async (data) => {

@@ -40,7 +40,7 @@ export class LeaseSession {
   #born = ''
   #answered = 0
   #calls = 0
-  /** The clock of Redis minus the monotonic clock of this process, in milliseconds; never more than it is, unless the clock of Redis was set back. */
+  /** The clock of Redis minus the monotonic clock of this process, in milliseconds. It is at most the real difference, unless the clock of Redis was set back. */
   #offset: number | null = null
   #isLost = true
   #isBeating = false
@@ -127,8 +127,8 @@ export class LeaseSession {
   }
 
   /**
-   * Redis has read its clock after the call was sent, and before the reply is read, which is late in a busy process. So a reply gives two
-   * bounds, and what is known from an earlier reply stays within them.
+   * Redis reads its clock after the call is sent, and before the reply is read. A busy process reads a reply late. So a reply gives a lower
+   * and an upper bound, and the offset of an earlier reply is kept within them.
    */
   #setOffset (now: number, sentAt: number): void {
     const least = now - performance.now()
