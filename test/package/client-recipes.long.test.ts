@@ -78,7 +78,9 @@ t.test('the recipes for pages work in a browser', { skip: reasonToSkip() }, asyn
     await shows(page, /^waiting.* back in \d+ s$/)
     const second = await startFile(t, SERVER, { JWT_SECRET: SECRET, PORT: new URL(first.url).port })
     await shows(page, /^open$/)
-    await page.locator('li', { hasText: 'server: hello ann' }).nth(1).waitFor()
+    const greetings = page.locator('li', { hasText: 'server: hello ann' })
+    await greetings.nth(1).waitFor()
+    t.equal(await greetings.count(), 2)
     t.equal(count(second.output(), '"url":"/token"'), 0, 'the token was kept')
   })
 

@@ -121,6 +121,7 @@ t.test('the chat works in a browser', { skip: reasonToSkip() }, async (t) => {
       await hasWay(page, way)
       // It comes with a message of its own.
       await card.locator('[data-field=source]', { hasText: way }).waitFor()
+      t.equal(await card.locator('[data-field=source]').textContent(), way)
       t.equal(await card.locator('[data-field=user]').textContent(), 'ann (member)')
       t.equal(await card.locator('[data-field=protocol]').textContent(), 'ws-auth')
       t.match(await card.locator('[data-field=id]').textContent(), /^[\w-]{8}$/)

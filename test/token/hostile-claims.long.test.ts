@@ -71,7 +71,7 @@ t.test('a claim of a wrong type gets exactly the expected answer', async (t) => 
     ['a good exp behind one of long ago', mint(`{"exp":1,"exp":${now + 60}}`), ACCEPTED],
     ['exp escaped', mint('{"\\u0065xp":1}'), EXPIRED],
     ['exp in __proto__ is no exp', mint('{"sub":"ann","__proto__":{"exp":1}}'), ACCEPTED],
-    ['nbf in the future', mint({ nbf: now + 300 }), INVALID],
+    ['nbf in the future', mint({ nbf: now + 50 }), INVALID],
     ['nbf in milliseconds', mint({ nbf: Date.now() }), INVALID],
     ['nbf null', mint({ nbf: null }), INVALID],
     ['nbf an empty array', mint({ nbf: [] }), INVALID],
